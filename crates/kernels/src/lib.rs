@@ -1,0 +1,31 @@
+//! The arithmetic of convolutional networks on an ordinary CPU: convolution, pooling, normalisation, activation, loss and
+//! the optimiser's steps, forward and backward, over activations laid out as `NCHW8c`.
+//!
+//! This is the only crate of the workspace with `unsafe` code. It knows tiles and planes; it does not know graphs, and it
+//! does not decide where a value lies: callers hand it [`Planes`], kernels check them once when they are made.
+//!
+//! # The layout
+//!
+//! Channels are stored in blocks of [`LANES`] = 8. One block of one image is a *plane*: `height * width` pixels in row-major
+//! order, each of 8 consecutive floats. Where the blocks of a value lie is a list, [`Planes`], so a value may be spread
+//! over several buffers: concatenating values concatenates their lists, splitting one takes a part of its list, and no
+//! float moves. A block may hold fewer than 8 channels; its remaining *pad lanes* are finite and every consumer multiplies
+//! them by zero.
+//!
+//! # Sharing work
+//!
+//! A kernel's `run` takes the [`Memory`] exclusively and a [`Team`] of threads. It cuts its work into parts by the
+//! layer's shape alone, each output element belongs to one part, and each sum has one order: the bits of the result depend
+//! neither on the number of threads nor on the batch.
+
+mod activation;
+mod memory;
+mod planes;
+mod simd;
+mod team;
+
+pub use activation::Activation;
+pub use memory::{AlignedBuf, Memory};
+pub use planes::{Block, LANES, Planes};
+pub use simd::Isa;
+pub use team::Team;

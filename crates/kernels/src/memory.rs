@@ -1,0 +1,217 @@
+//! The floats kernels work on: an aligned buffer, and the arena of a batch with its threads' scratch.
+//!
+//! Not here: where in the arena a value lies ([`crate::Planes`]).
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// Bytes of a cache line; every buffer starts on one.
+const ALIGNMENT: usize = 64;
+
+/// A zero-filled buffer of floats that starts on a cache line.
+pub struct AlignedBuf {
+    start: NonNull<f32>,
+    len: usize,
+}
+
+impl AlignedBuf {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        if len == 0 {
+            return Self {
+                start: NonNull::dangling(),
+                len,
+            };
+        }
+        let layout = Self::layout(len);
+        // SAFETY: the layout has a size above zero, since `len` is.
+        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
+        Self { start, len }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::array::<f32>(len)
+            .and_then(|l| l.align_to(ALIGNMENT))
+            .expect("a buffer is smaller than the address space")
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: `start` came from `alloc_zeroed` with this very layout and is freed once, here.
+            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
+        }
+    }
+}
+
+// SAFETY: the buffer owns its floats alone; references to them follow the borrow of the buffer.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: as above; a shared reference gives only shared access.
+unsafe impl Sync for AlignedBuf {}
+
+impl Deref for AlignedBuf {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `start` points at `len` initialised floats that live as long as `self` (none if `len` is 0, where a
+        // dangling aligned pointer is what a slice asks for).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Clone for AlignedBuf {
+    fn clone(&self) -> Self {
+        Self::from(&self[..])
+    }
+}
+
+impl From<&[f32]> for AlignedBuf {
+    fn from(values: &[f32]) -> Self {
+        let mut buf = Self::zeroed(values.len());
+        buf.copy_from_slice(values);
+        buf
+    }
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuf({} floats)", self.len)
+    }
+}
+
+/// The activations of a batch, image after image, and scratch space for each thread of a team.
+///
+/// Every image has the same share of the arena, so one list of offsets ([`crate::Planes`]) serves for all of them.
+#[derive(Debug)]
+pub struct Memory {
+    arena: AlignedBuf,
+    image_len: usize,
+    images: usize,
+    scratch: AlignedBuf,
+    scratch_len: usize,
+}
+
+impl Memory {
+    /// Room for `images` images of `image_len` floats each and `threads` scratch areas of `scratch_len` floats.
+    /// Both lengths are rounded up to whole cache lines.
+    pub fn new(images: usize, image_len: usize, threads: usize, scratch_len: usize) -> Self {
+        let line = ALIGNMENT / size_of::<f32>();
+        let image_len = image_len.next_multiple_of(line);
+        let scratch_len = scratch_len.next_multiple_of(line);
+        Self {
+            arena: AlignedBuf::zeroed(images * image_len),
+            image_len,
+            images,
+            scratch: AlignedBuf::zeroed(threads * scratch_len),
+            scratch_len,
+        }
+    }
+
+    /// Images of the batch.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Floats of one image's share.
+    pub fn image_len(&self) -> usize {
+        self.image_len
+    }
+
+    /// Floats of each thread's scratch.
+    pub fn scratch_len(&self) -> usize {
+        self.scratch_len
+    }
+
+    /// How many threads have scratch.
+    pub fn threads(&self) -> usize {
+        self.scratch
+            .len()
+            .checked_div(self.scratch_len)
+            .unwrap_or(usize::MAX)
+    }
+
+    /// One image's share of the arena.
+    pub fn image(&self, n: usize) -> &[f32] {
+        &self.arena[n * self.image_len..][..self.image_len]
+    }
+
+    /// One image's share of the arena, to write.
+    pub fn image_mut(&mut self, n: usize) -> &mut [f32] {
+        &mut self.arena[n * self.image_len..][..self.image_len]
+    }
+
+    /// Pointers for a kernel's threads; see [`Shared`].
+    pub(crate) fn share(&mut self) -> Shared {
+        Shared {
+            arena: self.arena.as_mut_ptr(),
+            image_len: self.image_len,
+            scratch: self.scratch.as_mut_ptr(),
+            scratch_len: self.scratch_len,
+        }
+    }
+}
+
+/// The memory as the threads of one kernel see it while the kernel holds the [`Memory`] exclusively.
+///
+/// Nothing here checks bounds or aliasing. A kernel that uses it has checked, before it starts its parts, that every
+/// [`crate::Planes`] ends within `image_len`, that the team has no more threads than there are scratch areas, and that
+/// its parts write disjoint floats which no other part reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    arena: *mut f32,
+    image_len: usize,
+    scratch: *mut f32,
+    scratch_len: usize,
+}
+
+// SAFETY: a `Shared` is only an address; whoever dereferences it answers for the accesses (see the type).
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Start of an image's share.
+    pub(crate) fn image(self, n: usize) -> *mut f32 {
+        self.arena.wrapping_add(n * self.image_len)
+    }
+
+    /// Start of a worker's scratch.
+    pub(crate) fn scratch(self, worker: usize) -> *mut f32 {
+        self.scratch.wrapping_add(worker * self.scratch_len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_start_on_cache_lines_and_hold_zeros() {
+        for len in [0, 1, 7, 1000] {
+            let buf = AlignedBuf::zeroed(len);
+            assert_eq!(buf.len(), len);
+            assert!(buf.iter().all(|&v| v == 0.0));
+            assert!(len == 0 || buf.as_ptr() as usize % ALIGNMENT == 0);
+        }
+    }
+
+    #[test]
+    fn images_do_not_overlap() {
+        let mut m = Memory::new(3, 17, 2, 5);
+        assert_eq!((m.image_len(), m.scratch_len(), m.threads()), (32, 16, 2));
+        m.image_mut(1).fill(1.0);
+        assert!(m.image(0).iter().chain(m.image(2)).all(|&v| v == 0.0));
+    }
+}
