@@ -19,17 +19,12 @@ impl AlignedBuf {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return Self {
-                start: NonNull::dangling(),
-                len,
-            };
+            return Self { start: NonNull::dangling(), len };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size above zero, since `len` is.
         let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         Self { start, len }
     }
 
@@ -136,10 +131,7 @@ impl Memory {
 
     /// How many threads have scratch.
     pub fn threads(&self) -> usize {
-        self.scratch
-            .len()
-            .checked_div(self.scratch_len)
-            .unwrap_or(usize::MAX)
+        self.scratch.len().checked_div(self.scratch_len).unwrap_or(usize::MAX)
     }
 
     /// One image's share of the arena.

@@ -35,48 +35,22 @@ impl Planes {
     pub fn new(blocks: Vec<Block>, height: usize, width: usize) -> Self {
         let mut channels = 0;
         for b in &blocks {
-            assert!(
-                b.first == channels,
-                "block starts at channel {} instead of {channels}",
-                b.first
-            );
-            assert!(
-                (1..=LANES).contains(&b.count),
-                "block of {} channels",
-                b.count
-            );
-            assert!(
-                b.offset.is_multiple_of(LANES),
-                "block at float {}",
-                b.offset
-            );
+            assert!(b.first == channels, "block starts at channel {} instead of {channels}", b.first);
+            assert!((1..=LANES).contains(&b.count), "block of {} channels", b.count);
+            assert!(b.offset.is_multiple_of(LANES), "block at float {}", b.offset);
             channels += b.count;
         }
-        Self {
-            blocks,
-            height,
-            width,
-        }
+        Self { blocks, height, width }
     }
 
     /// `channels` channels in whole blocks, plane after plane from `offset` on, `plane_stride` floats apart.
-    pub fn dense(
-        channels: usize,
-        height: usize,
-        width: usize,
-        offset: usize,
-        plane_stride: usize,
-    ) -> Self {
+    pub fn dense(channels: usize, height: usize, width: usize, offset: usize, plane_stride: usize) -> Self {
         let block = |b: usize| Block {
             offset: offset + b * plane_stride,
             first: b * LANES,
             count: LANES.min(channels - b * LANES),
         };
-        Self::new(
-            (0..channels.div_ceil(LANES)).map(block).collect(),
-            height,
-            width,
-        )
+        Self::new((0..channels.div_ceil(LANES)).map(block).collect(), height, width)
     }
 
     /// The blocks in the order of their channels.
@@ -117,10 +91,7 @@ impl Planes {
 
     /// One past the last float any block covers.
     pub fn end(&self) -> usize {
-        (0..self.blocks.len())
-            .map(|b| self.range(b).end)
-            .max()
-            .unwrap_or(0)
+        (0..self.blocks.len()).map(|b| self.range(b).end).max().unwrap_or(0)
     }
 
     /// Whether no two blocks overlap, so that blocks may be written by different threads.
@@ -133,11 +104,8 @@ impl Planes {
     /// Whether no float belongs to both values.
     pub fn is_apart_from(&self, other: &Planes) -> bool {
         let mut ranges: Vec<(usize, usize, bool)> = Vec::new();
-        ranges
-            .extend((0..self.blocks.len()).map(|b| (self.range(b).start, self.range(b).end, true)));
-        ranges.extend(
-            (0..other.blocks.len()).map(|b| (other.range(b).start, other.range(b).end, false)),
-        );
+        ranges.extend((0..self.blocks.len()).map(|b| (self.range(b).start, self.range(b).end, true)));
+        ranges.extend((0..other.blocks.len()).map(|b| (other.range(b).start, other.range(b).end, false)));
         ranges.sort_unstable();
         let (mut mine, mut theirs) = (0, 0);
         ranges.iter().all(|&(start, end, own)| {
@@ -157,14 +125,7 @@ mod tests {
     fn dense_planes_count_their_channels() {
         let p = Planes::dense(12, 2, 3, 16, 64);
         assert_eq!(p.channels(), 12);
-        assert_eq!(
-            p.blocks()[1],
-            Block {
-                offset: 80,
-                first: 8,
-                count: 4
-            }
-        );
+        assert_eq!(p.blocks()[1], Block { offset: 80, first: 8, count: 4 });
         assert_eq!(p.end(), 80 + 48);
         assert!(p.is_disjoint());
     }
@@ -182,14 +143,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "starts at channel")]
     fn a_gap_in_the_channels_is_refused() {
-        Planes::new(
-            vec![Block {
-                offset: 0,
-                first: 4,
-                count: 4,
-            }],
-            1,
-            1,
-        );
+        Planes::new(vec![Block { offset: 0, first: 4, count: 4 }], 1, 1);
     }
 }

@@ -54,10 +54,7 @@ impl Team {
         });
         let member = |worker| {
             let state = Arc::clone(&state);
-            std::thread::Builder::new()
-                .name(format!("cspnet-{worker}"))
-                .spawn(move || state.serve(worker))
-                .ok()
+            std::thread::Builder::new().name(format!("cspnet-{worker}")).spawn(move || state.serve(worker)).ok()
         };
         // A machine that refuses another thread still gets its answer, from the members there are.
         let members = (1..threads.max(1)).map_while(member).collect();
@@ -139,10 +136,7 @@ impl State {
             }
             let mut posted = self.lock();
             while posted.0 == done && !posted.2 {
-                posted = self
-                    .posted
-                    .wait(posted)
-                    .unwrap_or_else(PoisonError::into_inner);
+                posted = self.posted.wait(posted).unwrap_or_else(PoisonError::into_inner);
             }
             if posted.2 {
                 return;
@@ -182,11 +176,7 @@ fn wait(done: impl Fn() -> bool) {
         if done() {
             return;
         }
-        if round < SPINS {
-            std::hint::spin_loop()
-        } else {
-            std::thread::yield_now()
-        }
+        if round < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
     }
 }
 

@@ -20,11 +20,7 @@ pub enum Isa {
 impl Isa {
     /// The best instruction set of this machine.
     pub fn detect() -> Self {
-        if Self::Avx2.is_available() {
-            Self::Avx2
-        } else {
-            Self::Scalar
-        }
+        if Self::Avx2.is_available() { Self::Avx2 } else { Self::Scalar }
     }
 
     /// Whether this machine has the instruction set.
@@ -40,9 +36,7 @@ impl Isa {
 
     /// Every instruction set this machine has, lowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Scalar, Self::Avx2]
-            .into_iter()
-            .filter(|isa| isa.is_available())
+        [Self::Scalar, Self::Avx2].into_iter().filter(|isa| isa.is_available())
     }
 }
 

@@ -1,0 +1,272 @@
+//! The graph: nodes in order, each the one definition of a value.
+//!
+//! Not here: how a graph is written comfortably ([`crate::Builder`]).
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{Op, Shape};
+use crate::param::{Param, ParamId, Role};
+
+/// A value: the output of the node of this number.
+pub type ValueId = usize;
+
+/// An operation in its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The published path of the module that does it, e.g. `features.denseblock1.denselayer2.conv1`.
+    pub path: String,
+    /// What is done.
+    #[serde(flatten)]
+    pub op: Op,
+    /// To what: values of earlier nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<ValueId>,
+    /// With what: weight then bias; or scale, shift, running mean, running variance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<ParamId>,
+}
+
+/// A network: nodes in an order in which every one follows its inputs.
+///
+/// A graph that exists is sound: every node fits its inputs and its parameters, whether it was built, rewritten or read from
+/// a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub struct Graph {
+    nodes: Vec<Node>,
+    params: Vec<Param>,
+    modules: BTreeMap<String, ValueId>,
+    output: ValueId,
+    channels: Vec<usize>,
+}
+
+/// A graph as it stands in a file, not yet checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Raw {
+    pub nodes: Vec<Node>,
+    pub params: Vec<Param>,
+    pub modules: BTreeMap<String, ValueId>,
+    pub output: ValueId,
+}
+
+/// Why a graph cannot be, or cannot take pictures of a size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// An operation does not fit its inputs or its parameters.
+    #[error("{path}: {op} {why}")]
+    Node {
+        /// The node's path.
+        path: String,
+        /// Its operation.
+        op: &'static str,
+        /// What does not fit.
+        why: String,
+    },
+    /// Nothing to run, or more than is believed.
+    #[error(
+        "a graph of {nodes} nodes and {params} parameters: at least one node and at most {} of each are taken",
+        GraphError::MAX_NODES
+    )]
+    Size {
+        /// Nodes.
+        nodes: usize,
+        /// Parameters.
+        params: usize,
+    },
+    /// A value is named that does not exist.
+    #[error("`{name}` refers to value {value}, which does not exist")]
+    NoSuchValue {
+        /// Who refers.
+        name: String,
+        /// To what.
+        value: ValueId,
+    },
+}
+
+impl GraphError {
+    /// Most nodes, and most parameters, of a graph.
+    pub const MAX_NODES: usize = 65_536;
+    /// Most channels of a value.
+    pub const MAX_CHANNELS: usize = 1 << 20;
+    /// Largest kernel, stride, padding or dilation.
+    pub const MAX_WINDOW: usize = 1 << 12;
+}
+
+impl Graph {
+    /// The nodes, each after its inputs.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// One node.
+    pub fn node(&self, value: ValueId) -> &Node {
+        &self.nodes[value]
+    }
+
+    /// The parameters in the order in which the published library lists them.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// Paths of modules and the values they give: stages and blocks (`stages.0`, `features.denseblock1`) as well as
+    /// single layers with their activation (`stem.conv1`).
+    pub fn modules(&self) -> &BTreeMap<String, ValueId> {
+        &self.modules
+    }
+
+    /// The value a module gives, or a node if no module has that path.
+    pub fn value(&self, path: &str) -> Option<ValueId> {
+        self.modules.get(path).copied().or_else(|| self.nodes.iter().position(|n| n.path == path))
+    }
+
+    /// The value that is the network's answer.
+    pub fn output(&self) -> ValueId {
+        self.output
+    }
+
+    /// Channels of a value; they do not depend on the picture's size.
+    pub fn channels(&self, value: ValueId) -> usize {
+        self.channels[value]
+    }
+
+    /// Channels of the picture.
+    pub fn input_channels(&self) -> usize {
+        self.channels[0]
+    }
+
+    /// Nodes that read each value.
+    pub fn consumers(&self) -> Vec<Vec<ValueId>> {
+        let mut readers = vec![Vec::new(); self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                readers[input].push(id);
+            }
+        }
+        readers
+    }
+
+    /// Trained numbers: running statistics do not count.
+    pub fn param_count(&self) -> usize {
+        self.params.iter().filter(|p| p.role.is_trained()).map(Param::len).sum()
+    }
+
+    /// Every value's shape for a picture `[c, h, w]`.
+    ///
+    /// # Errors
+    /// Where the picture has other channels than the network takes, or is too small or too large for an operation.
+    pub fn shapes(&self, picture: Shape) -> Result<Vec<Shape>, GraphError> {
+        let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        for (id, node) in self.nodes.iter().enumerate() {
+            let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
+            let fail = |why| node.error(why);
+            let shape = match node.op {
+                Op::Input { channels } if picture[0] != channels => {
+                    return Err(fail(format!("takes {channels} channels, the picture has {}", picture[0])));
+                }
+                Op::Input { .. } => picture,
+                _ => node.op.shape(self.channels[id], &inputs).map_err(fail)?,
+            };
+            let floats = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= 1 << 32);
+            if floats.is_none_or(|n| n == 0) {
+                return Err(fail(format!("gives a value of shape {shape:?}")));
+            }
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+
+    /// The same network as a list that can be changed; [`Graph::try_from`] checks it again.
+    pub(crate) fn into_raw(self) -> Raw {
+        Raw { nodes: self.nodes, params: self.params, modules: self.modules, output: self.output }
+    }
+}
+
+impl Node {
+    pub(crate) fn error(&self, why: String) -> GraphError {
+        GraphError::Node { path: self.path.clone(), op: self.op.name(), why }
+    }
+
+    /// Roles and shapes of the parameters the operation has on `inputs` channels.
+    pub(crate) fn expected_params(op: &Op, inputs: &[usize]) -> Vec<(Role, Vec<usize>)> {
+        let c = inputs.first().copied().unwrap_or_default();
+        match op {
+            Op::Conv { out, window: w, groups, bias } => {
+                let weight = (Role::Weight, vec![*out, c / groups, w.kernel[0], w.kernel[1]]);
+                std::iter::once(weight).chain(bias.then(|| (Role::Bias, vec![*out]))).collect()
+            }
+            Op::Linear { out } => vec![(Role::Weight, vec![*out, c]), (Role::Bias, vec![*out])],
+            Op::BatchNorm { .. } => [Role::NormScale, Role::NormShift, Role::RunningMean, Role::RunningVariance]
+                .map(|r| (r, vec![c]))
+                .into(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<Graph> for Raw {
+    fn from(graph: Graph) -> Self {
+        graph.into_raw()
+    }
+}
+
+impl TryFrom<Raw> for Graph {
+    type Error = GraphError;
+
+    fn try_from(raw: Raw) -> Result<Self, GraphError> {
+        let Raw { nodes, params, modules, output } = raw;
+        let sizes = [nodes.len(), params.len(), modules.len()];
+        if nodes.is_empty() || sizes.iter().any(|&n| n > GraphError::MAX_NODES) {
+            return Err(GraphError::Size { nodes: nodes.len(), params: params.len() });
+        }
+        let mut owned = HashSet::new();
+        let mut channels: Vec<usize> = Vec::with_capacity(nodes.len());
+        for (id, node) in nodes.iter().enumerate() {
+            let inputs = node.inputs.iter().map(|&i| channels.get(i).copied()).collect::<Option<Vec<_>>>();
+            let inputs = inputs.ok_or_else(|| node.error("has an input that comes later".into()))?;
+            if matches!(node.op, Op::Input { .. }) != (id == 0) {
+                return Err(node.error("must be the input if and only if it comes first".into()));
+            }
+            channels.push(node.op.channels(&inputs).map_err(|why| node.error(why))?);
+            check_params(node, &inputs, &params, &mut owned)?;
+        }
+        if owned.len() != params.len() {
+            return Err(
+                nodes[0].error(format!("begins a graph with {} parameters nobody uses", params.len() - owned.len()))
+            );
+        }
+        let named = modules.iter().map(|(name, &v)| (name.as_str(), v)).chain([("output", output)]);
+        if let Some((name, value)) = named.into_iter().find(|&(_, v)| v >= nodes.len()) {
+            return Err(GraphError::NoSuchValue { name: name.into(), value });
+        }
+        Ok(Self { nodes, params, modules, output, channels })
+    }
+}
+
+/// Whether a node's parameters exist, have the roles and shapes its operation asks for, and belong to no other node.
+fn check_params(
+    node: &Node,
+    inputs: &[usize],
+    params: &[Param],
+    owned: &mut HashSet<ParamId>,
+) -> Result<(), GraphError> {
+    let expected = Node::expected_params(&node.op, inputs);
+    let fits = |(id, (role, shape)): (&ParamId, &(Role, Vec<usize>))| {
+        params.get(*id).is_some_and(|p| p.role == *role && p.shape == *shape)
+    };
+    if node.params.len() != expected.len() || !node.params.iter().zip(&expected).all(fits) {
+        return Err(node.error(format!("needs parameters {expected:?}")));
+    }
+    for &id in &node.params {
+        let len = params[id].shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        if len.is_none_or(|n| n > 1 << 32) {
+            return Err(node.error(format!("has a parameter of shape {:?}", params[id].shape)));
+        }
+        if !owned.insert(id) {
+            return Err(node.error(format!("shares its parameter {}", params[id].name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Bytes of a photo -> upright RGB, within limits that are checked before memory is taken.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::orient::upright;
+use crate::{Photo, VisionError, colour, jpeg, webp};
+
+/// What [`decode`] may spend on a photo, and what lies behind transparent pixels.
+///
+/// ```
+/// use cspnet_vision::DecodeOptions;
+///
+/// let careful = DecodeOptions { max_pixels: 20_000_000, ..DecodeOptions::default() };
+/// assert_eq!(careful.background, [255, 255, 255]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// RGB colour on which pixels with alpha are laid; white by default, the colour of a page.
+    pub background: [u8; 3],
+    /// The longest file, in bytes; 256 MiB by default.
+    pub max_bytes: u64,
+    /// The most pixels a header may declare; 178,956,970 by default, as in Pillow.
+    pub max_pixels: u64,
+    /// The most memory for pixels at any one time, in bytes; 1 GiB by default.
+    ///
+    /// Counted are the decoded samples, their RGB copy and the coefficients of progressive JPEGs. Scratch memory of the
+    /// decoders beyond it is at most a few bytes a pixel (lossless WebP: 4) and never depends on bytes of the file alone.
+    pub max_alloc: u64,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { background: [255; 3], max_bytes: 256 << 20, max_pixels: 178_956_970, max_alloc: 1 << 30 }
+    }
+}
+
+/// The limits, as the decoders ask for them.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget<'a>(&'a DecodeOptions);
+
+impl Budget<'_> {
+    fn bytes(self, bytes: u64) -> Result<(), VisionError> {
+        let limit = self.0.max_bytes;
+        if bytes > limit {
+            return Err(VisionError::TooManyBytes { bytes, limit });
+        }
+        if bytes == 0 {
+            return Err(VisionError::Empty);
+        }
+        Ok(())
+    }
+
+    /// The number of pixels of a picture that may be decoded.
+    pub(crate) fn pixels(self, format: &'static str, width: u32, height: u32) -> Result<u64, VisionError> {
+        let (limit, pixels) = (self.0.max_pixels, u64::from(width) * u64::from(height));
+        if pixels > limit {
+            return Err(VisionError::TooManyPixels { width, height, limit });
+        }
+        if pixels == 0 {
+            return Err(VisionError::damaged(format, "it declares no pixels"));
+        }
+        Ok(pixels)
+    }
+
+    /// Checks the bytes that decoding holds at its peak.
+    pub(crate) fn memory(self, bytes: u64) -> Result<(), VisionError> {
+        let limit = self.0.max_alloc;
+        if bytes > limit || usize::try_from(bytes).is_err() {
+            return Err(VisionError::TooMuchMemory { limit });
+        }
+        Ok(())
+    }
+}
+
+/// Decodes the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file to an upright RGB photo.
+///
+/// - The format is told from the first bytes. Of an animation the first frame is taken.
+/// - The orientation of the metadata (EXIF, TIFF) is applied. Colour profiles are not, as in Pillow and torchvision.
+/// - Grey becomes equal RGB. 16-bit samples become `v * 255 / 65535`, floating-point ones `v * 255`, each rounded to the
+///   nearest integer, the latter limited to 0..=255. CMYK becomes `(255 - ink) * (255 - black) / 255`; the inverted inks
+///   of Adobe's JPEGs are recognised.
+/// - Pixels with alpha are laid on [`DecodeOptions::background`], after rounding to 8 bits.
+///
+/// # Errors
+/// A file that is truncated or damaged, of an unknown or unsupported format, or beyond the limits of `options`. The limits
+/// are checked on the header, before memory for pixels is taken.
+///
+/// ```
+/// use cspnet_vision::{DecodeOptions, VisionError, decode};
+///
+/// let error = decode(b"not a photo", &DecodeOptions::default()).unwrap_err();
+/// assert!(matches!(error, VisionError::UnknownFormat));
+/// ```
+pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Photo, VisionError> {
+    let budget = Budget(options);
+    budget.bytes(bytes.len() as u64)?;
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, budget),
+        Ok(ImageFormat::Png) => decode_as(ImageFormat::Png, "PNG", bytes, budget),
+        Ok(ImageFormat::WebP) => decode_as(ImageFormat::WebP, "WebP", webp::checked(bytes)?, budget),
+        Ok(ImageFormat::Gif) => decode_as(ImageFormat::Gif, "GIF", bytes, budget),
+        Ok(ImageFormat::Bmp) => decode_as(ImageFormat::Bmp, "BMP", bytes, budget),
+        Ok(ImageFormat::Tiff) => decode_as(ImageFormat::Tiff, "TIFF", bytes, budget),
+        _ => Err(VisionError::UnknownFormat),
+    }
+}
+
+/// Reads and decodes the photo at `path` as [`decode`] does. Only regular files are opened, and not beyond
+/// [`DecodeOptions::max_bytes`].
+///
+/// # Errors
+/// Those of [`decode`], those of the operating system, and [`VisionError::NotAFile`], each within a
+/// [`VisionError::File`] that names the path.
+///
+/// ```
+/// use cspnet_vision::{DecodeOptions, decode_file};
+///
+/// let error = decode_file(".", &DecodeOptions::default()).unwrap_err();
+/// assert_eq!(error.to_string(), ".: this is a directory, not a file; give the path of a photo");
+/// ```
+pub fn decode_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Photo, VisionError> {
+    let path = path.as_ref();
+    read(path, options)
+        .and_then(|bytes| decode(&bytes, options))
+        .map_err(|source| VisionError::File { path: path.to_path_buf(), source: Box::new(source) })
+}
+
+fn read(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, VisionError> {
+    // Looked at before opening, because opening a pipe waits for its writer.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "a directory" } else { "a pipe, socket or device" };
+        return Err(VisionError::NotAFile { kind });
+    }
+    Budget(options).bytes(metadata.len())?;
+    let mut bytes = Vec::new();
+    // One byte more, so that `decode` refuses a file that grew in the meantime.
+    let most = options.max_bytes.saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
+    let limit = budget.0.max_alloc;
+    let error = |error| from_image(error, name, limit);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(limit);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(error)?;
+    let (width, height) = decoder.dimensions();
+    let (colour, orientation) = (decoder.color_type(), decoder.orientation().map_err(error)?);
+    let rgb = 3 * budget.pixels(name, width, height)?;
+    let raw = decoder.total_bytes();
+    let converted = if colour == ColorType::Rgb8 { 0 } else { rgb };
+    let turned = if orientation == Orientation::NoTransforms { 0 } else { 2 * rgb };
+    budget.memory(raw.saturating_add(converted).max(turned))?;
+
+    let mut samples = vec![0; raw as usize];
+    decoder.read_image(&mut samples).map_err(error)?;
+    let pixels = colour::to_rgb(samples, colour, budget.0.background);
+    let pixels = pixels.ok_or_else(|| VisionError::Unsupported {
+        format: name,
+        reason: format!("the decoder gave the colour type {colour:?}"),
+    })?;
+    Ok(upright(Photo::new(width, height, pixels)?, orientation))
+}
+
+fn from_image(error: ImageError, format: &'static str, limit: u64) -> VisionError {
+    match error {
+        ImageError::Limits(_) => VisionError::TooMuchMemory { limit },
+        ImageError::Unsupported(error) => VisionError::Unsupported { format, reason: error.to_string() },
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            VisionError::damaged(format, "the data end too early")
+        }
+        other => VisionError::damaged(format, other),
+    }
+}

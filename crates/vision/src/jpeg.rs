@@ -1,0 +1,139 @@
+//! JPEG: a walk over the markers that proves the file complete, then the strict decoder, then the colours of printers.
+//!
+//! The decoder fills what is missing with grey and stays silent where it can, so completeness is proven here.
+
+use image::metadata::Orientation;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+
+use crate::decode::Budget;
+use crate::orient::{is_transposed, upright};
+use crate::{Photo, VisionError, colour};
+
+const FORMAT: &str = "JPEG";
+
+/// Decodes a JPEG of one (grey), three (YCbCr, RGB) or four (CMYK, YCCK) components.
+pub(crate) fn decode(bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
+    let outline =
+        Outline::read(bytes).ok_or_else(|| VisionError::damaged(FORMAT, "the data end before the end marker"))?;
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
+    decoder.decode_headers().map_err(error)?;
+    let info = decoder.info().ok_or_else(no_header)?;
+    let stored = decoder.input_colorspace().ok_or_else(no_header)?;
+    let plain_ink = info.components == 4 && stored == ColorSpace::CMYK && !outline.adobe;
+    let space = if plain_ink { ColorSpace::CMYK } else { ColorSpace::RGB };
+    decoder.set_options(options().jpeg_set_out_colorspace(space));
+
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let pixels = budget.pixels(FORMAT, width, height)?;
+    let raw = pixels * space.num_components() as u64;
+    let turned = if is_transposed(orientation) || plain_ink { pixels * 3 } else { 0 };
+    let held = outline.coefficients_held(width, height, info.components);
+    budget.memory(raw + turned.max(held))?;
+
+    let mut samples = vec![0; raw as usize];
+    decoder.decode_into(&mut samples).map_err(error)?;
+    let rgb = if plain_ink { colour::cmyk_to_rgb(&samples) } else { samples };
+    Ok(upright(Photo::new(width, height, rgb)?, orientation))
+}
+
+fn options() -> DecoderOptions {
+    // 65535 is the longest side the format knows; the limit on pixels is checked before anything is allocated.
+    DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+}
+
+fn no_header() -> VisionError {
+    VisionError::damaged(FORMAT, "there is no frame header")
+}
+
+fn error(error: DecodeErrors) -> VisionError {
+    match error {
+        DecodeErrors::Unsupported(_) => VisionError::Unsupported {
+            format: FORMAT,
+            reason: "its coding is lossless, arithmetic or extended sequential".into(),
+        },
+        other => VisionError::damaged(FORMAT, format!("{other:?}").trim().replace('\n', " ")),
+    }
+}
+
+/// What the markers tell (ITU-T T.81, annex B).
+#[derive(Debug, Default, PartialEq)]
+struct Outline {
+    /// An Adobe segment is there, so that inks are stored inverted.
+    adobe: bool,
+    progressive: bool,
+    scans: u32,
+}
+
+impl Outline {
+    /// Follows the markers from the first to the end-of-image marker; `None` if the data end before it.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut outline = Self::default();
+        let mut at = 2;
+        loop {
+            at += bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
+            at += bytes[at..].iter().position(|&byte| byte != 0xff)?;
+            let marker = bytes[at];
+            at += 1;
+            match marker {
+                0xd9 => return Some(outline),
+                // Stuffed bytes, TEM, the restart markers and the start of the image stand alone.
+                0x00 | 0x01 | 0xd0..=0xd8 => continue,
+                _ => {}
+            }
+            let length = bytes.get(at..)?.first_chunk().map(|&b| u16::from_be_bytes(b))?;
+            let segment = bytes.get(at..at + usize::from(length))?;
+            match marker {
+                0xc2 => outline.progressive = true,
+                0xda => outline.scans += 1,
+                0xee if segment.get(2..7) == Some(b"Adobe") => outline.adobe = true,
+                _ => {}
+            }
+            at += segment.len();
+        }
+    }
+
+    /// Bytes for the coefficients, two each, of a picture that cannot be put out row by row.
+    fn coefficients_held(&self, width: u32, height: u32, components: u8) -> u64 {
+        if !self.progressive && self.scans <= 1 {
+            return 0;
+        }
+        let padded = |side: u32| u64::from(side).next_multiple_of(32);
+        padded(width) * padded(height) * u64::from(components) * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &[u8] = b"\xff\xd8\xff\xee\0\x08Adobe\0\xff\xc2\0\x03x\xff\xda\0\x03yab\xff\0cd\xff\xd0e\xff\xff\xd9";
+
+    #[test]
+    fn reads_the_outline() {
+        let expected = Outline { adobe: true, progressive: true, scans: 1 };
+        assert_eq!(Outline::read(FILE), Some(expected));
+    }
+
+    #[test]
+    fn a_file_without_its_end_has_no_outline() {
+        for end in 0..FILE.len() {
+            assert_eq!(Outline::read(&FILE[..end]), None, "{end} bytes");
+        }
+    }
+
+    /// The thumbnail in a metadata segment is a whole JPEG: its end marker must not count.
+    #[test]
+    fn the_end_of_a_thumbnail_is_not_the_end() {
+        let bytes = b"\xff\xd8\xff\xe1\0\x06\xff\xd8\xff\xd9\xff\xda\0\x02ab";
+        assert_eq!(Outline::read(bytes), None);
+    }
+}
