@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::graph::{Graph, GraphError, Node, Raw, ValueId};
 use crate::init::{Family, Layer};
 use crate::op::{Binary, Op, PoolKind, Unary, Window};
-use crate::param::{Init, Param, Role};
+use crate::param::{Init, Param};
 
 /// A value under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

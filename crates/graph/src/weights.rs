@@ -4,7 +4,7 @@
 
 use crate::graph::Graph;
 use crate::init;
-use crate::param::ParamId;
+use crate::param::{Param, ParamId};
 
 /// The numbers of every parameter of one graph, in the order of [`Graph::params`], each row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,15 +41,23 @@ impl Weights {
     /// # Errors
     /// If a tensor is missing, left over or of another size than its parameter.
     pub fn new(graph: &Graph, tensors: Vec<Vec<f32>>) -> Result<Self, WeightsError> {
-        let params = graph.params();
+        let weights = Self { tensors };
+        weights.check(graph.params())?;
+        Ok(weights)
+    }
+
+    /// Whether these are the numbers of `params`.
+    ///
+    /// # Errors
+    /// If a tensor is missing, left over or of another size than its parameter.
+    pub fn check(&self, params: &[Param]) -> Result<(), WeightsError> {
+        let tensors = &self.tensors;
         if tensors.len() != params.len() {
             return Err(WeightsError::Count { found: tensors.len(), expected: params.len() });
         }
-        match params.iter().zip(&tensors).find(|(p, t)| p.len() != t.len()) {
-            Some((p, t)) => {
-                Err(WeightsError::Shape { name: p.name.clone(), found: t.len(), expected: p.shape.clone() })
-            }
-            None => Ok(Self { tensors }),
+        match params.iter().zip(tensors).find(|(p, t)| p.len() != t.len()) {
+            Some((p, t)) => Err(WeightsError::Shape { name: p.name.clone(), found: t.len(), expected: p.shape.clone() }),
+            None => Ok(()),
         }
     }
 
@@ -73,12 +81,17 @@ impl Weights {
         &mut self.tensors[id]
     }
 
+    /// The numbers of two different parameters, to change.
+    ///
+    /// # Panics
+    /// If both are the same parameter.
+    pub fn pair_mut(&mut self, a: ParamId, b: ParamId) -> (&mut [f32], &mut [f32]) {
+        let [a, b] = self.tensors.get_disjoint_mut([a, b]).expect("two different parameters");
+        (a, b)
+    }
+
     /// All tensors in the order of the parameters.
     pub fn tensors(&self) -> &[Vec<f32>] {
         &self.tensors
-    }
-
-    pub(crate) fn into_tensors(self) -> Vec<Vec<f32>> {
-        self.tensors
     }
 }

@@ -24,11 +24,6 @@ pub(crate) fn to_rgb(raw: Vec<u8>, colour: ColorType, background: [u8; 3]) -> Op
     })
 }
 
-/// Converts CMYK samples, where 255 is full ink, to RGB: what paper reflects after both the colour and the black ink.
-pub(crate) fn cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
-    per_pixel(samples, |[c, m, y, k]: [u8; 4]| [c, m, y].map(|ink| div_255(u32::from(255 - ink) * u32::from(255 - k))))
-}
-
 fn narrow<const BYTES: usize>(raw: &[u8], sample: impl Fn([u8; BYTES]) -> u8) -> Vec<u8> {
     raw.as_chunks().0.iter().map(|&bytes| sample(bytes)).collect()
 }
@@ -126,12 +121,5 @@ mod tests {
         for (colour, raw, expected) in cases {
             assert_eq!(to_rgb(raw, colour, [10, 20, 30]), Some(expected.to_vec()), "{colour:?}");
         }
-    }
-
-    #[test]
-    fn ink_darkens_paper() {
-        let inks = [[0, 0, 0, 0], [0, 0, 0, 255], [255, 0, 0, 0], [0, 0, 128, 128]];
-        let rgb = cmyk_to_rgb(inks.as_flattened());
-        assert_eq!(rgb, [255, 255, 255, 0, 0, 0, 0, 255, 255, 127, 127, 63]);
     }
 }

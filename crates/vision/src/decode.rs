@@ -28,8 +28,8 @@ pub struct DecodeOptions {
     pub max_pixels: u64,
     /// The most memory for pixels at any one time, in bytes; 1 GiB by default.
     ///
-    /// Counted are the decoded samples, their RGB copy and the coefficients of progressive JPEGs. Scratch memory of the
-    /// decoders beyond it is at most a few bytes a pixel (lossless WebP: 4) and never depends on bytes of the file alone.
+    /// Counted are the decoded samples, their RGB copy, and what the decoders hold in proportion to the picture. Small
+    /// tables and the file itself come on top.
     pub max_alloc: u64,
 }
 
@@ -82,8 +82,8 @@ impl Budget<'_> {
 /// - The format is told from the first bytes. Of an animation the first frame is taken.
 /// - The orientation of the metadata (EXIF, TIFF) is applied. Colour profiles are not, as in Pillow and torchvision.
 /// - Grey becomes equal RGB. 16-bit samples become `v * 255 / 65535`, floating-point ones `v * 255`, each rounded to the
-///   nearest integer, the latter limited to 0..=255. CMYK becomes `(255 - ink) * (255 - black) / 255`; the inverted inks
-///   of Adobe's JPEGs are recognised.
+///   nearest integer, the latter limited to 0..=255. CMYK becomes `(255 - ink) * (255 - black) / 255`, rounded (JPEG)
+///   or within 1 of it (TIFF); the inks of JPEGs are taken as inverted, as Adobe writes them and Pillow reads them.
 /// - Pixels with alpha are laid on [`DecodeOptions::background`], after rounding to 8 bits.
 ///
 /// # Errors
@@ -148,10 +148,8 @@ fn read(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, VisionError> {
 fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
     let limit = budget.0.max_alloc;
     let error = |error| from_image(error, name, limit);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(limit);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
+    reader.limits(limits(limit));
     let mut decoder = reader.into_decoder().map_err(error)?;
     let (width, height) = decoder.dimensions();
     let (colour, orientation) = (decoder.color_type(), decoder.orientation().map_err(error)?);
@@ -159,7 +157,9 @@ fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budg
     let raw = decoder.total_bytes();
     let converted = if colour == ColorType::Rgb8 { 0 } else { rgb };
     let turned = if orientation == Orientation::NoTransforms { 0 } else { 2 * rgb };
-    budget.memory(raw.saturating_add(converted).max(turned))?;
+    let peak = raw.saturating_add(converted.max(scratch(format, rgb / 3, raw)));
+    budget.memory(peak.max(turned))?;
+    decoder.set_limits(limits(limit - raw)).map_err(error)?;
 
     let mut samples = vec![0; raw as usize];
     decoder.read_image(&mut samples).map_err(error)?;
@@ -169,6 +169,23 @@ fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budg
         reason: format!("the decoder gave the colour type {colour:?}"),
     })?;
     Ok(upright(Photo::new(width, height, pixels)?, orientation))
+}
+
+fn limits(max_alloc: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(max_alloc);
+    limits
+}
+
+/// What a decoder holds for itself besides the samples it puts out, in bytes, where it knows no limits or hits them late.
+fn scratch(format: ImageFormat, pixels: u64, raw: u64) -> u64 {
+    match format {
+        // A frame and the canvas it is drawn on, both with alpha.
+        ImageFormat::WebP => 8 * pixels,
+        // The whole picture once more.
+        ImageFormat::Tiff => raw,
+        _ => 0,
+    }
 }
 
 fn from_image(error: ImageError, format: &'static str, limit: u64) -> VisionError {

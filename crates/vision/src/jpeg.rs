@@ -1,4 +1,4 @@
-//! JPEG: a walk over the markers that proves the file complete, then the strict decoder, then the colours of printers.
+//! JPEG: a walk over the markers that proves the file complete, then the strict decoder.
 //!
 //! The decoder fills what is missing with grey and stays silent where it can, so completeness is proven here.
 
@@ -10,48 +10,40 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
 use crate::decode::Budget;
-use crate::orient::{is_transposed, upright};
-use crate::{Photo, VisionError, colour};
+use crate::orient::upright;
+use crate::{Photo, VisionError};
 
 const FORMAT: &str = "JPEG";
 
-/// Decodes a JPEG of one (grey), three (YCbCr, RGB) or four (CMYK, YCCK) components.
+/// Decodes a JPEG of one (grey), three (YCbCr, RGB) or four (CMYK, YCCK) components. Inks are taken as inverted, as Adobe
+/// writes them, with or without an Adobe segment; so does Pillow.
 pub(crate) fn decode(bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
     let outline =
         Outline::read(bytes).ok_or_else(|| VisionError::damaged(FORMAT, "the data end before the end marker"))?;
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
     decoder.decode_headers().map_err(error)?;
-    let info = decoder.info().ok_or_else(no_header)?;
-    let stored = decoder.input_colorspace().ok_or_else(no_header)?;
-    let plain_ink = info.components == 4 && stored == ColorSpace::CMYK && !outline.adobe;
-    let space = if plain_ink { ColorSpace::CMYK } else { ColorSpace::RGB };
-    decoder.set_options(options().jpeg_set_out_colorspace(space));
+    let info = decoder.info().ok_or_else(|| VisionError::damaged(FORMAT, "no frame header"))?;
 
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let pixels = budget.pixels(FORMAT, width, height)?;
-    let raw = pixels * space.num_components() as u64;
-    let turned = if is_transposed(orientation) || plain_ink { pixels * 3 } else { 0 };
+    let turned = if orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
     let held = outline.coefficients_held(width, height, info.components);
-    budget.memory(raw + turned.max(held))?;
+    budget.memory(3 * pixels + turned.max(held))?;
 
-    let mut samples = vec![0; raw as usize];
-    decoder.decode_into(&mut samples).map_err(error)?;
-    let rgb = if plain_ink { colour::cmyk_to_rgb(&samples) } else { samples };
+    let mut rgb = vec![0; 3 * pixels as usize];
+    decoder.decode_into(&mut rgb).map_err(error)?;
     Ok(upright(Photo::new(width, height, rgb)?, orientation))
 }
 
 fn options() -> DecoderOptions {
     // 65535 is the longest side the format knows; the limit on pixels is checked before anything is allocated.
     DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
-}
-
-fn no_header() -> VisionError {
-    VisionError::damaged(FORMAT, "there is no frame header")
 }
 
 fn error(error: DecodeErrors) -> VisionError {
@@ -67,8 +59,6 @@ fn error(error: DecodeErrors) -> VisionError {
 /// What the markers tell (ITU-T T.81, annex B).
 #[derive(Debug, Default, PartialEq)]
 struct Outline {
-    /// An Adobe segment is there, so that inks are stored inverted.
-    adobe: bool,
     progressive: bool,
     scans: u32,
 }
@@ -94,7 +84,6 @@ impl Outline {
             match marker {
                 0xc2 => outline.progressive = true,
                 0xda => outline.scans += 1,
-                0xee if segment.get(2..7) == Some(b"Adobe") => outline.adobe = true,
                 _ => {}
             }
             at += segment.len();
@@ -119,7 +108,7 @@ mod tests {
 
     #[test]
     fn reads_the_outline() {
-        let expected = Outline { adobe: true, progressive: true, scans: 1 };
+        let expected = Outline { progressive: true, scans: 1 };
         assert_eq!(Outline::read(FILE), Some(expected));
     }
 

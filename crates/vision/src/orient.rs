@@ -12,32 +12,25 @@ struct Walk {
     origin: isize,
     across: isize,
     down: isize,
+    /// Width and height are swapped.
     transposed: bool,
 }
 
 impl Walk {
     fn new(orientation: Orientation, width: usize, height: usize) -> Self {
         let (row, right, bottom) = (width as isize, width as isize - 1, height as isize - 1);
-        let (origin, across, down) = match orientation {
-            Orientation::NoTransforms => (0, 1, row),
-            Orientation::FlipHorizontal => (right, -1, row),
-            Orientation::Rotate180 => (bottom * row + right, -1, -row),
-            Orientation::FlipVertical => (bottom * row, 1, -row),
-            Orientation::Rotate90FlipH => (0, row, 1),
-            Orientation::Rotate90 => (bottom * row, -row, 1),
-            Orientation::Rotate270FlipH => (bottom * row + right, -row, -1),
-            Orientation::Rotate270 => (right, row, -1),
+        let (transposed, origin, across, down) = match orientation {
+            Orientation::NoTransforms => (false, 0, 1, row),
+            Orientation::FlipHorizontal => (false, right, -1, row),
+            Orientation::Rotate180 => (false, bottom * row + right, -1, -row),
+            Orientation::FlipVertical => (false, bottom * row, 1, -row),
+            Orientation::Rotate90FlipH => (true, 0, row, 1),
+            Orientation::Rotate90 => (true, bottom * row, -row, 1),
+            Orientation::Rotate270FlipH => (true, bottom * row + right, -row, -1),
+            Orientation::Rotate270 => (true, right, row, -1),
         };
-        Self { origin, across, down, transposed: is_transposed(orientation) }
+        Self { origin, across, down, transposed }
     }
-}
-
-/// Whether turning upright swaps width and height.
-pub(crate) fn is_transposed(orientation: Orientation) -> bool {
-    matches!(
-        orientation,
-        Orientation::Rotate90FlipH | Orientation::Rotate90 | Orientation::Rotate270FlipH | Orientation::Rotate270
-    )
 }
 
 /// Turns `photo`, stored with `orientation`, upright.

@@ -1,0 +1,166 @@
+//! Hostile bytes: whatever comes in, decoding returns, and takes no more memory than its limits say.
+
+mod common;
+
+use std::sync::Mutex;
+
+use common::{photo_file, photos};
+use cspnet_vision::{DecodeOptions, Photo, VisionError, decode};
+use peak_alloc::PeakAlloc;
+use proptest::prelude::*;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Held while memory is measured, and by the other tests while they take it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Small limits keep thousands of damaged pictures quick; the fixtures themselves stay far below.
+fn small() -> DecodeOptions {
+    DecodeOptions { max_pixels: 1 << 16, max_alloc: 1 << 20, ..DecodeOptions::default() }
+}
+
+/// Decodes and checks what must hold for any bytes.
+fn survive(bytes: &[u8]) -> Result<Photo, VisionError> {
+    let result = decode(bytes, &small());
+    match &result {
+        Ok(photo) => {
+            let pixels = u64::from(photo.width()) * u64::from(photo.height());
+            assert_eq!(photo.pixels().len() as u64, 3 * pixels);
+            assert!(pixels <= small().max_pixels);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    result
+}
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[test]
+fn truncations_of_every_photo_end_in_a_value() {
+    let _alone = alone();
+    for (name, bytes) in photos() {
+        assert!(survive(&bytes).is_ok(), "{name}");
+        for end in 0..bytes.len() {
+            let decoded = survive(&bytes[..end]);
+            // A JPEG without its end must never pass: its decoder would make up the rest in grey. WebP says its length.
+            let refused = name.ends_with(".jpg") || name.ends_with(".webp");
+            assert!(!refused || decoded.is_err(), "{name}, {end} of {} bytes", bytes.len());
+        }
+    }
+}
+
+/// Half a file never holds a whole photo, except that of an animation it may hold the first frame.
+#[test]
+fn half_photos_are_refused() {
+    let _alone = alone();
+    for (name, bytes) in photos().into_iter().filter(|(name, _)| !name.starts_with("two_frames")) {
+        assert!(survive(&bytes[..bytes.len() / 2]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn single_damaged_bytes_end_in_a_value() {
+    let _alone = alone();
+    for (_, mut bytes) in photos() {
+        for at in 0..bytes.len() {
+            let original = bytes[at];
+            for damaged in [0, 0xff, original ^ 1, original ^ 0x80] {
+                bytes[at] = damaged;
+                let _ = survive(&bytes);
+            }
+            bytes[at] = original;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_after_a_signature_end_in_a_value(
+        signature in 0_usize..7,
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let signatures: [&[u8]; 7] = [
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"RIFF\x80\0\0\0WEBP",
+            b"GIF89a",
+            b"BM",
+            b"II*\0",
+            b"",
+        ];
+        let _alone = alone();
+        let _ = survive(&[signatures[signature], &bytes].concat());
+    }
+
+    #[test]
+    fn several_damaged_bytes_end_in_a_value(
+        which: prop::sample::Index,
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let photos = photos();
+        let (_, mut bytes) = photos[which.index(photos.len())].clone();
+        for (at, byte) in damages {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _alone = alone();
+        let _ = survive(&bytes);
+    }
+}
+
+/// Overwrites `value` at the place where `bytes` first has `after`, behind it.
+fn patch(name: &str, after: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = photo_file(name);
+    let at = bytes.windows(after.len()).position(|window| window == after);
+    let at = at.unwrap() + after.len();
+    bytes[at..at + value.len()].copy_from_slice(value);
+    bytes
+}
+
+/// A PNG with a valid header of that size.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    let mut bytes = patch("rgb.png", b"\0\0\0\x0dIHDR", &size);
+    let checksum = crc32(&bytes[12..29]).to_be_bytes();
+    bytes[29..33].copy_from_slice(&checksum);
+    bytes
+}
+
+/// The checksum of PNG chunks (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes
+        .iter()
+        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1))))
+}
+
+/// Each header declares more pixels than allowed, or a part larger than the whole; none may cost memory.
+#[test]
+fn hostile_headers_take_no_memory() {
+    let files = [
+        ("PNG", png(0x7fff_ffff, 0x7fff_ffff)),
+        ("PNG of one row", png(0x7fff_ffff, 1)),
+        ("JPEG", patch("rgb_444.jpg", b"\xff\xc0\0\x11\x08", &[0xff; 4])),
+        ("progressive JPEG", patch("progressive.jpg", b"\xff\xc2\0\x11\x08", &[0xff; 4])),
+        ("GIF", patch("palette.gif", b"GIF87a", &[0xff; 4])),
+        ("BMP", patch("rgb.bmp", b"\x28\0\0\0", &[0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0])),
+        ("TIFF", patch("rgb.tif", b"\0\x01\x04\0\x01\0\0\0", &[0xff, 0xff, 0xff, 0x0f])),
+        ("WebP canvas", patch("alpha_lossy.webp", b"VP8X\x0a\0\0\0\x10\0\0\0", &[0xff, 0x3f, 0, 0xff, 0x3f, 0])),
+        ("WebP frame", patch("alpha_lossy.webp", b"\x9d\x01\x2a", &[0xff, 0x3f, 0xff, 0x3f])),
+        ("WebP chunk", patch("turned.webp", b"EXIF", &[0xff, 0xff, 0xff, 0x7f])),
+    ];
+    let _alone = alone();
+    for (name, bytes) in files {
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        let result = decode(&bytes, &DecodeOptions::default());
+        let taken = MEMORY.peak_usage() - before;
+        println!("{name}: {taken} {}", result.as_ref().unwrap_err());
+        assert!(result.is_err(), "{name}");
+        assert!(taken < 1 << 20, "{name} took {taken} bytes");
+    }
+}
