@@ -1,1 +1,55 @@
-fn main() {}
+//! The `cspnet` program: what was typed becomes calls of the library, and answers become lines of a terminal, JSON or CSV.
+//!
+//! One file a verb. Not here: arithmetic and file formats.
+#![forbid(unsafe_code)]
+
+mod embedded;
+mod failure;
+mod import;
+mod inspect;
+mod models;
+mod new;
+mod photos;
+mod predict;
+mod records;
+mod source;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Recognise what is on photos with dense and cross-stage-partial networks, on an ordinary CPU.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 some of the photos could not be read.
+
+Try: cspnet predict examples/photos";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Predict(predict::Args),
+    Inspect(inspect::Args),
+    Models(models::Args),
+    New(new::Args),
+    Import(import::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Predict(args) => predict::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Models(args) => models::run(&args),
+        Verb::New(args) => new::run(&args),
+        Verb::Import(args) => import::run(&args),
+    };
+    done.unwrap_or_else(Failure::report)
+}

@@ -1,1 +1,29 @@
-//! engine
+//! Runs and trains a network on the CPU.
+//!
+//! A [`Graph`](cspnet_graph::Graph) and its weights become a [`Plan`] for pictures of one size: immutable, shared by any
+//! number of callers, each of whom brings a [`Workspace`]. A graph that ends in a loss becomes a [`TrainPlan`]. Both lay
+//! values out so that concatenating and splitting channels moves no float, and both are judged by [`reference`], a naive
+//! interpreter of the same graph. Not here: kernels (`cspnet-kernels`), file formats, schedules of training.
+#![forbid(unsafe_code)]
+
+mod error;
+mod import;
+mod input;
+mod layout;
+mod lower;
+mod plan;
+pub mod reference;
+mod report;
+mod storage;
+mod threads;
+mod train;
+mod translate;
+mod views;
+
+pub use cspnet_kernels::Isa;
+pub use error::{PlanError, RunError};
+pub use input::Input;
+pub use plan::{Plan, PlanOptions, Workspace};
+pub use report::{Report, StepReport};
+pub use threads::default_threads;
+pub use train::{TrainPlan, TrainWorkspace, UpdateRule, UpdateState};

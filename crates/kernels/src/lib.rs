@@ -19,13 +19,29 @@
 //! neither on the number of threads nor on the batch.
 
 mod activation;
+mod conv;
+mod loss;
 mod memory;
+mod norm;
 mod planes;
+mod pointwise;
+mod pool;
 mod simd;
+mod sums;
 mod team;
+mod transfer;
+mod update;
 
 pub use activation::Activation;
+pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual, Window};
+pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
+pub use norm::{BatchNorm, BatchNormGrad, BatchStats};
 pub use planes::{Block, LANES, Planes};
+pub use pointwise::{Affine, Combine, Map, MapGrad, Operation};
+pub use pool::{Pool, PoolGrad, PoolKind};
 pub use simd::Isa;
+pub use sums::ChannelSum;
 pub use team::Team;
+pub use transfer::{Clear, Transfer, export_nchw, import_nchw, import_pixels};
+pub use update::{SgdStep, sgd_step};

@@ -114,6 +114,15 @@ impl Memory {
         }
     }
 
+    /// Makes the batch smaller, or as large again as it was made for.
+    ///
+    /// # Panics
+    /// If there is no room for so many images.
+    pub fn set_images(&mut self, images: usize) {
+        assert!(images * self.image_len <= self.arena.len(), "no room for {images} images");
+        self.images = images;
+    }
+
     /// Images of the batch.
     pub fn images(&self) -> usize {
         self.images

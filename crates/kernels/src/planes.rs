@@ -94,6 +94,12 @@ impl Planes {
         (0..self.blocks.len()).map(|b| self.range(b).end).max().unwrap_or(0)
     }
 
+    /// The numbers of a block's channels out of a list with one for every channel; zero in pad lanes.
+    pub(crate) fn lanes(&self, block: usize, of: &[f32]) -> [f32; LANES] {
+        let Block { first, count, .. } = self.blocks[block];
+        std::array::from_fn(|lane| if lane < count { of[first + lane] } else { 0.0 })
+    }
+
     /// Whether no two blocks overlap, so that blocks may be written by different threads.
     pub fn is_disjoint(&self) -> bool {
         let mut starts: Vec<usize> = self.blocks.iter().map(|b| b.offset).collect();

@@ -49,6 +49,40 @@ impl std::fmt::Display for Isa {
     }
 }
 
+/// A computation written once for any instruction set.
+pub(crate) trait Body {
+    /// What it gives.
+    type Output;
+
+    /// Does it. Implementations are `#[inline(always)]`, so that they are compiled for the set that `s` stands for.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+impl Isa {
+    /// Runs a body with this instruction set.
+    ///
+    /// # Panics
+    /// If the machine does not have it.
+    pub(crate) fn run<B: Body>(self, body: B) -> B::Output {
+        assert!(self.is_available(), "{self} kernels on a machine without it");
+        match self {
+            // SAFETY: the machine has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { run_avx2(body) },
+            _ => body.run(scalar::Scalar),
+        }
+    }
+}
+
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<B: Body>(body: B) -> B::Output {
+    // SAFETY: the function's own promise.
+    body.run(unsafe { avx2::Avx2::new() })
+}
+
 /// Eight floats in one register, and the arithmetic kernels need of them.
 ///
 /// # Safety

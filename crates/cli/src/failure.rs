@@ -1,0 +1,68 @@
+//! How a verb fails: a message for people and an exit code for scripts.
+
+use std::io;
+use std::process::ExitCode;
+
+/// Some of the photos could not be read.
+pub const SOME_FAILED: u8 = 3;
+
+/// Why a verb gave up.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something to tell.
+    Message(String),
+    /// Whoever read our output has had enough: nothing to tell.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// Tells it and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Self::Message(message) => {
+                eprintln!("cspnet: {message}");
+                ExitCode::FAILURE
+            }
+            Self::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ClosedPipe
+        } else {
+            Self::Message(format!("cannot write the answer: {error}"))
+        }
+    }
+}
+
+impl From<csv::Error> for Failure {
+    fn from(error: csv::Error) -> Self {
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => error.into(),
+            other => Self::Message(format!("cannot write the answer: {other:?}")),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// Errors of the library are told as they are.
+macro_rules! told {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Message(error.to_string())
+            }
+        })*
+    };
+}
+
+told!(cspnet::Error, cspnet::engine::PlanError, cspnet::formats::FormatError, cspnet::graph::GraphError);
+told!(cspnet::vision::VisionError, cspnet::zoo::ZooError);

@@ -1,0 +1,180 @@
+//! `cspnet inspect`: what is a network made of, and what does it cost?
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cspnet::engine::{Plan, PlanOptions};
+use cspnet::graph::analysis::Count;
+use cspnet::graph::{Shape, Weights};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::{source, table};
+
+/// Show a network layer by layer, with shapes, parameters and operations.
+///
+/// MACs are multiply-adds of convolutions and fully connected layers; FLOPs are twice as many. Darknet's count, which the
+/// CSPNet paper prints as BFLOPs, adds the cells of pooling windows.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A network (see `cspnet models`) or a model file
+    #[arg(value_name = "NETWORK|FILE")]
+    network: String,
+
+    /// Pixels of the photo's sides: one number, or HEIGHTxWIDTH; by default what the network was made for
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    size: Option<[usize; 2]>,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// `224` or `192x256`.
+pub fn size(text: &str) -> Result<[usize; 2], String> {
+    let side = |s: &str| match s.parse::<usize>() {
+        Ok(n) if (1..=8192).contains(&n) => Ok(n),
+        _ => Err(format!("`{s}` is no number of pixels from 1 to 8192")),
+    };
+    match text.split_once('x') {
+        Some((height, width)) => Ok([side(height)?, side(width)?]),
+        None => side(text).map(|n| [n, n]),
+    }
+}
+
+#[derive(Serialize)]
+struct Inspection {
+    /// Version of this form; it grows when a field changes its meaning.
+    version: u32,
+    network: String,
+    input: Shape,
+    totals: Totals,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    params: usize,
+    macs: u64,
+    flops: u64,
+    darknet_flops: u64,
+    conv_activations: u64,
+    weight_bytes: usize,
+    peak_activation_bytes: usize,
+    copied_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    path: String,
+    op: &'static str,
+    shape: Shape,
+    params: usize,
+    macs: u64,
+    flops: u64,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let inspection = inspect(args)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &inspection)?;
+        writeln!(out)?;
+    } else {
+        print(&inspection, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(args: &Args) -> Result<Inspection, Failure> {
+    let network = source::network(&args.network)?;
+    let [height, width] = args.size.unwrap_or(network.size);
+    let graph = network.graph;
+    let input = [graph.input_channels(), height, width];
+    let count = Count::of(&graph, input)?;
+    let weights = network.file.map_or_else(|| Weights::published(&graph, 0), |f| f.weights);
+    let plan = Plan::new(&graph, &weights, input, &PlanOptions::default())?;
+    let planned = plan.report();
+    let totals = Totals {
+        params: count.params(),
+        macs: count.macs(),
+        flops: count.flops(),
+        darknet_flops: count.darknet_flops(),
+        conv_activations: count.conv_activations(),
+        weight_bytes: planned.weight_bytes,
+        peak_activation_bytes: planned.activation_bytes,
+        copied_bytes: planned.copied_bytes,
+    };
+    let layer = |l: &cspnet::graph::analysis::LayerCount| Layer {
+        path: l.path.clone(),
+        op: l.op,
+        shape: l.shape,
+        params: l.params,
+        macs: l.macs,
+        flops: 2 * l.macs,
+    };
+    Ok(Inspection { version: 1, network: network.name, input, totals, layers: count.layers.iter().map(layer).collect() })
+}
+
+fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {
+    let mut layers = table::plain(&["layer", "operation", "output", "parameters", "MACs", "FLOPs"], &[3, 4, 5]);
+    for l in &i.layers {
+        let [c, h, w] = l.shape;
+        let shape = format!("{c} x {h} x {w}");
+        layers.add_row([l.path.clone(), l.op.into(), shape, some(l.params as u64), some(l.macs), some(l.flops)]);
+    }
+    let [c, h, w] = i.input;
+    writeln!(out, "{}   input {c} x {h} x {w}\n\n{layers}\n", i.network)?;
+    let t = &i.totals;
+    let giga = |n: u64| format!("{:>15}   {:.3} G", grouped(n), n as f64 / 1e9);
+    let mega = |n: usize| format!("{:>15}   {:.2} MB", grouped(n as u64), n as f64 / 1e6);
+    for (name, value) in [
+        ("parameters", format!("{:>15}   {:.2} M", grouped(t.params as u64), t.params as f64 / 1e6)),
+        ("MACs", giga(t.macs)),
+        ("FLOPs (2 x MACs)", giga(t.flops)),
+        ("Darknet's count", giga(t.darknet_flops)),
+        ("conv outputs", format!("{:>15}   {:.2} M", grouped(t.conv_activations), t.conv_activations as f64 / 1e6)),
+        ("weight bytes", mega(t.weight_bytes)),
+        ("peak activation bytes", mega(t.peak_activation_bytes)),
+        ("bytes copied", mega(t.copied_bytes)),
+    ] {
+        writeln!(out, "{name:<22} {value}")?;
+    }
+    Ok(())
+}
+
+/// Nothing for zero, so that a column shows where the work is.
+fn some(n: u64) -> String {
+    if n == 0 { String::new() } else { grouped(n) }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_one_number_or_two() {
+        assert_eq!(size("224"), Ok([224, 224]));
+        assert_eq!(size("96x128"), Ok([96, 128]));
+        assert!(size("0").is_err() && size("96x").is_err() && size("99999").is_err());
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1000, 27_642_184].map(grouped), ["0", "999", "1,000", "27,642,184"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! `cspnet predict`: what is on these photos?
+//!
+//! Photos are read a batch at a time, so memory does not grow with their number, and a photo that cannot be read gives a
+//! record of its own instead of an end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use cspnet::engine::default_threads;
+use cspnet::vision::{DecodeOptions, decode_file};
+use cspnet::{Model, Photo, Session};
+
+use crate::failure::{Failure, SOME_FAILED};
+use crate::photos::{Named, expand};
+use crate::records::{Format, Record, Writer};
+use crate::source;
+
+/// Say what is on photos.
+///
+/// Names, for each photo, the likeliest classes of the model with their probabilities and the time taken. Without --model
+/// the program's own small model answers: ten kinds of clothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Photos: files, folders (with all below them), patterns such as 'holiday/*.jpg', or - for a list on standard input
+    /// (one path a line, or separated by NUL characters)
+    #[arg(required = true, value_name = "PHOTO")]
+    photos: Vec<PathBuf>,
+
+    /// Model file; without it the program's own model
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// How many of the likeliest classes are told
+    #[arg(short, long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+
+    /// Threads; by default as many as this process may really use
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+
+    /// Photos computed at once; the answers do not depend on it
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+
+    /// Form of the answer: a table on a terminal, JSON Lines elsewhere, unless asked for here
+    #[arg(long, value_enum, value_name = "FORM")]
+    format: Option<Format>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let begin = Instant::now();
+    let model = source::model(args.model.as_deref())?;
+    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let mut predictor = Predictor {
+        model: &model,
+        options: model.decode_options(),
+        session: model.session(args.batch as usize, threads),
+        threads,
+        top: args.top as usize,
+    };
+    let mut writer = Writer::new(io::stdout().lock(), args.format);
+    let (mut photos, mut failed) = (0_usize, 0_usize);
+    let mut named = expand(&args.photos).peekable();
+    while named.peek().is_some() {
+        let batch: Vec<Named> = named.by_ref().take(args.batch as usize).collect();
+        for record in predictor.records(batch) {
+            photos += 1;
+            failed += usize::from(record.answer.is_err());
+            writer.write(&record)?;
+        }
+    }
+    summarise(photos, failed, begin);
+    Ok(if failed > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Totals for people, on standard error: scripts read standard output.
+fn summarise(photos: usize, failed: usize, begin: Instant) {
+    let seconds = begin.elapsed().as_secs_f64();
+    let failures = if failed > 0 { format!(", {failed} of them could not be read") } else { String::new() };
+    eprintln!("{photos} photos{failures}, {seconds:.2} s");
+}
+
+/// Answers batch after batch.
+struct Predictor<'a> {
+    model: &'a Model,
+    options: DecodeOptions,
+    session: Session<'a>,
+    threads: usize,
+    top: usize,
+}
+
+/// A photo as read and brought to the network's size, with the milliseconds that took.
+type Read = (PathBuf, Result<(Photo, f64), String>);
+
+impl Predictor<'_> {
+    fn records(&mut self, batch: Vec<Named>) -> Vec<Record> {
+        let read = self.read(batch);
+        let photos: Vec<Photo> = read.iter().filter_map(|(_, r)| Some(r.as_ref().ok()?.0.clone())).collect();
+        let begin = Instant::now();
+        let classes = self.session.classify_prepared(&photos);
+        let share = milliseconds(begin) / photos.len().max(1) as f64;
+        let mut classes = match classes {
+            Ok(classes) => classes.into_iter().map(Ok).collect(),
+            Err(e) => vec![Err(e.to_string()); photos.len()],
+        }
+        .into_iter();
+        let answer = |(photo, read): Read| {
+            let answer = read.and_then(|(_, decoding)| {
+                let mut classes = classes.next().expect("an answer for every photo that was read")?;
+                classes.truncate(self.top);
+                Ok((classes, decoding + share))
+            });
+            Record { photo, answer }
+        };
+        read.into_iter().map(answer).collect()
+    }
+
+    /// Reads and prepares a batch on all threads; the order stays.
+    fn read(&self, batch: Vec<Named>) -> Vec<Read> {
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            let mut read = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(named) = batch.get(i) else { return read };
+                read.push((i, self.read_one(named)));
+            }
+        };
+        let mut all: Vec<(usize, Read)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..self.threads.min(batch.len())).map(|_| scope.spawn(worker)).collect();
+            let mut all = worker();
+            for w in workers {
+                all.extend(w.join().expect("decoding does not panic"));
+            }
+            all
+        });
+        all.sort_by_key(|(i, _)| *i);
+        all.into_iter().map(|(_, read)| read).collect()
+    }
+
+    fn read_one(&self, named: &Named) -> Read {
+        match named {
+            Ok(path) => {
+                let begin = Instant::now();
+                let photo = decode_file(path, &self.options).and_then(|p| self.model.preprocess().apply(&p));
+                let photo = photo.map_err(|e| without_path(&e.to_string(), path));
+                (path.clone(), photo.map(|p| (p, milliseconds(begin))))
+            }
+            Err((path, why)) => (path.clone(), Err(why.clone())),
+        }
+    }
+}
+
+/// A message without the path it begins with: the record names the photo already.
+fn without_path(message: &str, path: &Path) -> String {
+    let prefix = format!("{}: ", path.display());
+    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
+}
+
+fn milliseconds(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1000.0
+}

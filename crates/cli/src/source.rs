@@ -1,0 +1,47 @@
+//! What a command line names as a network: a model file, or a network of the zoo.
+
+use std::path::Path;
+
+use cspnet::formats::ModelFile;
+use cspnet::graph::Graph;
+use cspnet::vision::Preprocess;
+use cspnet::{Model, zoo};
+
+use crate::embedded;
+use crate::failure::Failure;
+
+/// A network to look at: its graph, and the size of photo it is meant for.
+pub struct Network {
+    /// What it is called.
+    pub name: String,
+    /// Its graph.
+    pub graph: Graph,
+    /// Rows and columns of the photo.
+    pub size: [usize; 2],
+    /// Weights are taken from here where the network comes from a file.
+    pub file: Option<ModelFile>,
+}
+
+/// The model in `file`, or the one inside the program.
+pub fn model(file: Option<&Path>) -> Result<Model, Failure> {
+    Ok(match file {
+        Some(path) => Model::open(path)?,
+        None => Model::from_bytes(embedded::MODEL)?,
+    })
+}
+
+/// The network that `name` stands for: a file if there is one of that name, else a network of the zoo.
+pub fn network(name: &str) -> Result<Network, Failure> {
+    let path = Path::new(name);
+    if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
+        let file = ModelFile::read(path).map_err(|e| Failure::Message(format!("{name}: {e}")))?;
+        let size = file.manifest.preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+        return Ok(Network { name: name.into(), graph: file.manifest.graph.clone(), size, file: Some(file) });
+    }
+    let entry = zoo::entry(name)?;
+    Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })
+}
+
+fn pixels(preprocess: &Preprocess) -> [usize; 2] {
+    [preprocess.size.0 as usize, preprocess.size.1 as usize]
+}

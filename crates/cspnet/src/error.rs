@@ -1,0 +1,42 @@
+//! What can go wrong between a model file and an answer.
+
+use std::path::PathBuf;
+
+use cspnet_engine::{PlanError, RunError};
+use cspnet_formats::FormatError;
+use cspnet_graph::GraphError;
+use cspnet_vision::VisionError;
+
+/// What can go wrong between a model file and an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model file cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// The file is no sound model file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The model does not say how photos are brought to its size.
+    #[error("the model file does not say how photos are prepared; import it again with `--size`")]
+    NoPreprocess,
+    /// The network is not one that classifies.
+    #[error("the network's answer has shape {0:?}, not one number for each class")]
+    NotClassifier([usize; 3]),
+    /// The photo cannot be used.
+    #[error(transparent)]
+    Photo(#[from] VisionError),
+    /// The network and its preprocessing do not fit each other.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The model cannot be run.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A run was refused.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}

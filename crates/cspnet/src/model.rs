@@ -1,0 +1,132 @@
+//! A model: a network with its weights, labels and preprocessing, ready to look at photos.
+
+use std::path::Path;
+
+use cspnet_engine::{Plan, PlanOptions, default_threads};
+use cspnet_formats::{Manifest, ModelFile};
+use cspnet_graph::rewrite::with_normalise;
+use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
+
+use crate::error::Error;
+use crate::session::Session;
+
+/// A class of a model and how likely it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Its place among the model's classes, from 0.
+    pub index: usize,
+    /// Its name; its place as a number where the model has no names.
+    pub label: String,
+    /// Its probability, `0.0..=1.0`; those of all classes sum to 1.
+    pub probability: f32,
+}
+
+/// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
+#[derive(Debug)]
+pub struct Model {
+    manifest: Manifest,
+    preprocess: Preprocess,
+    plan: Plan,
+}
+
+impl Model {
+    /// Opens a model file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or is no classifier of photos.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let open = || Self::new(ModelFile::read(path)?);
+        open().map_err(|source: Error| Error::File { path: path.into(), source: Box::new(source) })
+    }
+
+    /// A model from the bytes of a model file.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::new(ModelFile::read_bytes(bytes)?)
+    }
+
+    /// A model from a model file in memory.
+    ///
+    /// # Errors
+    /// If the file does not describe a classifier of photos.
+    pub fn new(file: ModelFile) -> Result<Self, Error> {
+        let ModelFile { manifest, weights } = file;
+        let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
+        let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
+        let (height, width) = preprocess.size;
+        let plan = Plan::new(&graph, &weights, [3, height as usize, width as usize], &PlanOptions::default())?;
+        let shape = plan.output_shape();
+        if shape[1..] != [1, 1] {
+            return Err(Error::NotClassifier(shape));
+        }
+        Ok(Self { manifest, preprocess, plan })
+    }
+
+    /// Names of the classes; empty where the model has none.
+    pub fn labels(&self) -> &[String] {
+        &self.manifest.labels
+    }
+
+    /// All that the file says of the model.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// How photos are brought to the network's size.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// The compiled network.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The classes of a photo file, the likeliest first.
+    ///
+    /// # Errors
+    /// If the file cannot be read as a photo.
+    pub fn classify_file(&self, path: impl AsRef<Path>) -> Result<Vec<Class>, Error> {
+        self.classify(&decode_file(path, &self.decode_options())?)
+    }
+
+    /// The classes of a photo, the likeliest first, computed with all threads this process may use.
+    ///
+    /// # Errors
+    /// If the photo cannot be brought to the network's size.
+    pub fn classify(&self, photo: &Photo) -> Result<Vec<Class>, Error> {
+        let mut session = self.session(1, default_threads());
+        Ok(session.classify(std::slice::from_ref(photo))?.remove(0))
+    }
+
+    /// Threads and memory for classifying many photos, `batch` at once.
+    pub fn session(&self, batch: usize, threads: usize) -> Session<'_> {
+        Session::new(self, batch, threads)
+    }
+
+    /// How photo files are to be read for this model: with its colour behind transparent pixels.
+    pub fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions { background: self.preprocess.background, ..DecodeOptions::default() }
+    }
+
+    /// Logits as classes, the likeliest first; of equals the first.
+    pub(crate) fn classes(&self, logits: &[f32]) -> Vec<Class> {
+        let label = |index: usize| self.manifest.labels.get(index).cloned().unwrap_or_else(|| index.to_string());
+        let probabilities = softmax(logits);
+        let class = |(index, probability)| Class { index, label: label(index), probability };
+        let mut classes: Vec<Class> = probabilities.into_iter().enumerate().map(class).collect();
+        classes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
+        classes
+    }
+}
+
+/// Probabilities of logits, in double precision inside.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp: Vec<f64> = logits.iter().map(|&l| f64::from(l - max).exp()).collect();
+    let sum: f64 = exp.iter().sum();
+    exp.into_iter().map(|e| (e / sum) as f32).collect()
+}

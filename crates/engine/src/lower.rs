@@ -1,0 +1,275 @@
+//! From a graph to steps: which nodes are computed together, and what is only a view.
+//!
+//! In inference a convolution takes the activation and the addition behind it into its epilogue, in both orders,
+//! `act(Wx + r)` and `act(Wx) + r`; a batch normalisation that could not be folded goes, with its activation, into the
+//! convolutions that read it (the pre-activation of DenseNet). In training the values in between are needed again, so
+//! only a normalisation takes its activation along. Not here: kernels and memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cspnet_graph::{Binary, Graph, Node, Op, PoolKind, Unary, ValueId, Window};
+
+use crate::layout::Definition;
+
+/// A node, or several computed in one pass.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Step {
+    /// What is computed.
+    pub task: Task,
+    /// The nodes that this step stands for, in order; the last one's value is what it gives.
+    pub nodes: Vec<ValueId>,
+    /// Values it reads.
+    pub inputs: Vec<ValueId>,
+}
+
+impl Step {
+    /// A concatenation or slice that owns its storage.
+    pub fn copy(graph: &Graph, value: ValueId) -> Self {
+        Self { task: Task::Copy, nodes: vec![value], inputs: graph.node(value).inputs.clone() }
+    }
+
+    /// The value the step gives.
+    pub fn output(&self) -> ValueId {
+        *self.nodes.last().expect("a step stands for a node")
+    }
+}
+
+/// What a step computes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Task {
+    /// The picture comes in, normalised by this node if there is one.
+    Import { normalise: Option<ValueId> },
+    /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
+    Conv { node: ValueId, prologue: Option<Prologue>, activation: Option<Unary>, residual: Option<Order> },
+    /// Batch normalisation, or normalisation of pixels.
+    Norm { node: ValueId, activation: Option<Unary> },
+    /// A function of every element.
+    Map { function: Unary },
+    /// A function of two values.
+    Combine { function: Binary, activation: Option<Unary> },
+    /// Pooling; no window means the whole plane.
+    Pool { kind: PoolKind, window: Option<Window> },
+    /// A concatenation or a slice that could not be a view.
+    Copy,
+    /// The mean cross entropy of the batch.
+    Loss,
+}
+
+/// Normalisation and activation in front of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Prologue {
+    pub norm: ValueId,
+    pub activation: Option<Unary>,
+}
+
+/// Where a residual is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    BeforeActivation,
+    AfterActivation,
+}
+
+/// What may be computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Inference,
+    /// What the backward pass reads again must be stored.
+    Training,
+}
+
+/// The steps of `graph`, and every value's definition. Values in `kept` are computed for themselves.
+pub(crate) fn lower(graph: &Graph, kept: &BTreeSet<ValueId>, purpose: Purpose) -> (Vec<Step>, Vec<Definition>) {
+    let taken = vec![false; graph.nodes().len()];
+    let mut lowering = Lowering { graph, kept, purpose, readers: graph.consumers(), taken, hidden: BTreeMap::new() };
+    let mut steps = lowering.normalisations();
+    steps.extend(lowering.convolutions());
+    steps.extend(lowering.others());
+    // A step runs where its last node stood: all it reads has been computed before.
+    steps.sort_by_key(Step::output);
+    let definitions = define(graph, &steps);
+    (steps, definitions)
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    kept: &'a BTreeSet<ValueId>,
+    purpose: Purpose,
+    readers: Vec<Vec<ValueId>>,
+    /// Nodes that belong to a step already.
+    taken: Vec<bool>,
+    /// Values that exist only in the prologues of the convolutions that read them, and what those read instead.
+    hidden: BTreeMap<ValueId, (Prologue, ValueId)>,
+}
+
+impl Lowering<'_> {
+    fn op(&self, id: ValueId) -> &Op {
+        &self.graph.node(id).op
+    }
+
+    /// The node that alone reads `id`, if nobody else wants to see that value and it is still free.
+    fn only_reader(&self, id: ValueId) -> Option<ValueId> {
+        match self.readers[id][..] {
+            [reader] if !self.kept.contains(&id) && !self.taken[reader] => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// The activation that alone reads `id`.
+    fn activation_after(&self, id: ValueId) -> Option<(ValueId, Unary)> {
+        let reader = self.only_reader(id)?;
+        match *self.op(reader) {
+            Op::Unary { function } => Some((reader, function)),
+            _ => None,
+        }
+    }
+
+    /// A node with the activation behind it.
+    fn with_activation(&mut self, id: ValueId) -> (Vec<ValueId>, Option<Unary>) {
+        let (nodes, activation) = match self.activation_after(id) {
+            Some((unary, function)) => (vec![id, unary], Some(function)),
+            None => (vec![id], None),
+        };
+        nodes.iter().for_each(|&n| self.taken[n] = true);
+        (nodes, activation)
+    }
+
+    /// Batch normalisations that were not folded: hidden in prologues where only convolutions read them, else steps.
+    fn normalisations(&mut self) -> Vec<Step> {
+        let is_norm = |id: &ValueId| matches!(self.op(*id), Op::BatchNorm { .. });
+        let norms: Vec<ValueId> = (0..self.taken.len()).filter(is_norm).collect();
+        let mut steps = Vec::new();
+        for norm in norms {
+            let inputs = self.graph.node(norm).inputs.clone();
+            let (nodes, activation) = self.with_activation(norm);
+            let end = nodes[nodes.len() - 1];
+            let convolves = |&r: &ValueId| matches!(self.op(r), Op::Conv { groups: 1, .. });
+            let fits = self.purpose == Purpose::Inference && self.readers[end].iter().all(convolves);
+            if fits && !self.kept.contains(&end) {
+                self.hidden.insert(end, (Prologue { norm, activation }, inputs[0]));
+            } else {
+                steps.push(Step { task: Task::Norm { node: norm, activation }, nodes, inputs });
+            }
+        }
+        steps
+    }
+
+    /// Convolutions and fully connected layers, the last first: of two that meet in an addition the later one adds the
+    /// other's result.
+    fn convolutions(&mut self) -> Vec<Step> {
+        let is_conv = |id: &ValueId| matches!(self.op(*id), Op::Conv { .. } | Op::Linear { .. });
+        let convs: Vec<ValueId> = (0..self.taken.len()).filter(is_conv).rev().collect();
+        convs.into_iter().map(|conv| self.convolution(conv)).collect()
+    }
+
+    fn convolution(&mut self, conv: ValueId) -> Step {
+        let read = self.graph.node(conv).inputs[0];
+        let (prologue, input) = match self.hidden.get(&read) {
+            Some(&(prologue, source)) => (Some(prologue), source),
+            None => (None, read),
+        };
+        if self.purpose == Purpose::Training {
+            self.taken[conv] = true;
+            let task = Task::Conv { node: conv, prologue: None, activation: None, residual: None };
+            return Step { task, nodes: vec![conv], inputs: vec![input] };
+        }
+        let (mut nodes, mut activation) = self.with_activation(conv);
+        let mut inputs = vec![input];
+        let mut residual = None;
+        if let Some((add, other)) = self.addition_after(nodes[nodes.len() - 1]) {
+            self.taken[add] = true;
+            nodes.push(add);
+            inputs.push(other);
+            residual = Some(if activation.is_some() { Order::AfterActivation } else { Order::BeforeActivation });
+            if let (None, Some((unary, function))) = (activation, self.activation_after(add)) {
+                self.taken[unary] = true;
+                nodes.push(unary);
+                activation = Some(function);
+            }
+        }
+        Step { task: Task::Conv { node: conv, prologue, activation, residual }, nodes, inputs }
+    }
+
+    /// The addition that alone reads `id`, and its other operand.
+    fn addition_after(&self, id: ValueId) -> Option<(ValueId, ValueId)> {
+        let add = self.only_reader(id)?;
+        let node = self.graph.node(add);
+        match (&node.op, &node.inputs[..]) {
+            (Op::Binary { function: Binary::Add }, &[a, b]) if a != b => Some((add, if a == id { b } else { a })),
+            _ => None,
+        }
+    }
+
+    /// All that is left. Concatenations and slices are views and no steps.
+    fn others(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for id in 0..self.taken.len() {
+            if self.taken[id] {
+                continue;
+            }
+            let inputs = self.graph.node(id).inputs.clone();
+            let step = |task, nodes| Step { task, nodes, inputs: inputs.clone() };
+            match self.op(id).clone() {
+                Op::Input { .. } => {
+                    let normalise = self.only_reader(id).filter(|&r| matches!(self.op(r), Op::Normalise { .. }));
+                    normalise.into_iter().for_each(|n| self.taken[n] = true);
+                    steps.push(step(Task::Import { normalise }, std::iter::once(id).chain(normalise).collect()));
+                }
+                Op::Normalise { .. } => {
+                    let (nodes, activation) = self.with_activation(id);
+                    steps.push(step(Task::Norm { node: id, activation }, nodes));
+                }
+                Op::Unary { function } => steps.push(step(Task::Map { function }, vec![id])),
+                Op::Binary { function } if self.purpose == Purpose::Training => {
+                    steps.push(step(Task::Combine { function, activation: None }, vec![id]));
+                }
+                Op::Binary { function } => {
+                    let (nodes, activation) = self.with_activation(id);
+                    steps.push(step(Task::Combine { function, activation }, nodes));
+                }
+                Op::Pool { kind, window } => steps.push(step(Task::Pool { kind, window: Some(window) }, vec![id])),
+                Op::GlobalAvgPool => {
+                    let kind = PoolKind::Average { count_include_pad: true };
+                    steps.push(step(Task::Pool { kind, window: None }, vec![id]));
+                }
+                Op::SoftmaxCrossEntropy => steps.push(step(Task::Loss, vec![id])),
+                Op::Concat | Op::Slice { .. } => {}
+                Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } => unreachable!("taken before"),
+            }
+        }
+        steps
+    }
+}
+
+/// Every value's definition, given the steps.
+fn define(graph: &Graph, steps: &[Step]) -> Vec<Definition> {
+    let mut definitions: Vec<Definition> = graph.nodes().iter().map(view).collect();
+    for step in steps {
+        definitions[step.output()] = Definition::Computed { alike: alike(graph, step) };
+    }
+    definitions
+}
+
+/// The definition of a node that is no step's last.
+fn view(node: &Node) -> Definition {
+    match node.op {
+        Op::Concat => Definition::Concat(node.inputs.clone()),
+        Op::Slice { start, len } => Definition::Slice { of: node.inputs[0], start, len },
+        _ => Definition::Fused,
+    }
+}
+
+/// The inputs of a step whose lanes correspond to its output's.
+fn alike(graph: &Graph, step: &Step) -> Vec<ValueId> {
+    match step.task {
+        Task::Import { .. } | Task::Copy | Task::Loss => Vec::new(),
+        Task::Conv { node, .. } if is_depthwise(graph, node) => step.inputs.clone(),
+        Task::Conv { .. } => step.inputs[1..].to_vec(),
+        _ => step.inputs.clone(),
+    }
+}
+
+/// Whether every channel of a convolution sees one channel of its own.
+fn is_depthwise(graph: &Graph, node: ValueId) -> bool {
+    let input = graph.node(node).inputs[0];
+    matches!(graph.node(node).op, Op::Conv { groups, out, .. } if groups == out && groups == graph.channels(input) && groups > 1)
+}

@@ -1,0 +1,151 @@
+//! A step of inference as a kernel with its packed weights.
+
+use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_kernels::{
+    Affine, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
+};
+
+use crate::import::{Import, copies};
+use crate::input::Input;
+use crate::lower::{Order, Prologue, Step, Task};
+use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
+
+/// A step ready to run.
+#[derive(Debug)]
+pub(super) enum Kernel {
+    Import(Import),
+    Conv(Box<Conv>, ConvWeights),
+    Affine(Affine, Channels),
+    Map(Map),
+    Combine(Combine),
+    Pool(Pool),
+    Copy(Vec<Transfer>),
+}
+
+/// A scale and a shift for every channel.
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// What kernels are made from.
+pub(super) struct Build<'a> {
+    pub graph: &'a Graph,
+    pub weights: &'a Weights,
+    pub shapes: &'a [Shape],
+    pub isa: Isa,
+}
+
+impl Build<'_> {
+    /// The kernel of a step; `planes` tells where values lie.
+    pub(super) fn kernel(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Kernel {
+        let input = |i: usize| planes(step.inputs[i]);
+        let output = planes(step.output());
+        match &step.task {
+            Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Conv { node, prologue, activation: act, residual } => {
+                let residual = match residual {
+                    Some(Order::BeforeActivation) => Residual::BeforeActivation(input(1)),
+                    Some(Order::AfterActivation) => Residual::AfterActivation(input(1)),
+                    None => Residual::None,
+                };
+                let prologue_activation = prologue.map(|p| activation(p.activation));
+                let fusion = Fusion { prologue: prologue_activation, activation: activation(*act), residual };
+                let conv = Conv::forward(self.isa, conv_shape(&self.graph.node(*node).op), &input(0), &output, fusion);
+                let weights = self.pack(&conv, *node, *prologue);
+                Kernel::Conv(Box::new(conv), weights)
+            }
+            Task::Norm { node, activation: act } => {
+                Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node))
+            }
+            Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
+            Task::Combine { function, activation: act } => {
+                Kernel::Combine(Combine::new(self.isa, operation(*function), activation(*act), &input(0), &input(1), &output, false))
+            }
+            Task::Pool { kind, window: w } => {
+                let w = pool_window(*w, self.shapes[step.inputs[0]]);
+                Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
+            }
+            Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
+            Task::Loss => unreachable!("`Plan::new` refuses a loss"),
+        }
+    }
+
+    fn pack(&self, conv: &Conv, node: ValueId, prologue: Option<Prologue>) -> ConvWeights {
+        let params = &self.graph.node(node).params;
+        let bias = params.get(1).map(|&p| self.weights.get(p));
+        let prologue = prologue.map(|p| self.affine(p.norm));
+        let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
+        conv.pack(self.weights.get(params[0]), bias, prologue)
+    }
+
+    /// A normalisation as `scale * x + shift`, computed in double precision.
+    fn affine(&self, node: ValueId) -> Channels {
+        let factors: Vec<(f64, f64)> = match &self.graph.node(node).op {
+            Op::BatchNorm { eps, .. } => {
+                let [scale, shift, mean, variance] =
+                    [0, 1, 2, 3].map(|i| self.weights.get(self.graph.node(node).params[i]));
+                let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + f64::from(*eps)).sqrt();
+                let channel = |c: usize| (factor(c), f64::from(shift[c]) - f64::from(mean[c]) * factor(c));
+                (0..scale.len()).map(channel).collect()
+            }
+            Op::Normalise { mean, std } => {
+                let channel = |(&m, &s): (&f32, &f32)| (1.0 / (255.0 * f64::from(s)), -f64::from(m) / f64::from(s));
+                mean.iter().zip(std).map(channel).collect()
+            }
+            other => unreachable!("{} is no normalisation", other.name()),
+        };
+        let (scale, shift) = factors.into_iter().map(|(a, b)| (a as f32, b as f32)).unzip();
+        Channels { scale, shift }
+    }
+}
+
+impl Kernel {
+    pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
+        match self {
+            Self::Import(import) => import.run(input, memory),
+            Self::Conv(conv, weights) => conv.run(weights, memory, team),
+            Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
+            Self::Map(map) => map.run(memory, team),
+            Self::Combine(combine) => combine.run(memory, team),
+            Self::Pool(pool) => pool.run(memory, team),
+            Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Import(import) if import.normalises() => "import, normalise".into(),
+            Self::Import(_) => "import".into(),
+            Self::Conv(conv, _) => conv.name(),
+            Self::Affine(..) => "scale and shift".into(),
+            Self::Map(_) => "map".into(),
+            Self::Combine(_) => "combine".into(),
+            Self::Pool(_) => "pool".into(),
+            Self::Copy(_) => "copy".into(),
+        }
+    }
+
+    pub(super) fn scratch_len(&self) -> usize {
+        match self {
+            Self::Conv(conv, _) => conv.scratch_len(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Conv(_, weights) => weights.bytes(),
+            Self::Affine(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn copied_bytes(&self) -> usize {
+        match self {
+            Self::Copy(transfers) => transfers.iter().map(Transfer::bytes).sum(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The backward pass as steps: for every step of the forward pass, last to first, how the gradient of its output becomes
+//! gradients of its inputs and of its parameters.
+//!
+//! The gradient of a value lies exactly as the value does: every root has a root of gradients beside it. So the gradient of
+//! a concatenation or a slice is a view as well, and several readers of a root add up in it. Not here: kernels.
+
+use cspnet_graph::{Binary, Graph, PoolKind, Unary, ValueId, Window};
+
+use crate::import::{CopiedRun, copied_runs};
+use crate::layout::{Layout, Piece, RootId, View};
+use crate::lower::{Step, Task};
+
+/// A step of the backward pass. Its gradients are those of the values it names.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Back {
+    /// Gradients that nobody has written yet become zero.
+    Clear(View),
+    /// From the loss to the gradient of the logits.
+    Loss { logits: ValueId },
+    /// Gradient of a convolution's weight, and of its bias if it has one.
+    ConvWeight { node: ValueId, input: ValueId, output: ValueId },
+    /// Gradient of a convolution's input.
+    ConvData { node: ValueId, input: ValueId, output: ValueId, accumulate: bool },
+    /// Through batch normalisation and its activation, to scale, shift and, if wanted, the input.
+    Norm { node: ValueId, activation: Option<Unary>, input: ValueId, output: ValueId, accumulate: bool },
+    /// Through a function of every element.
+    Map { function: Unary, input: ValueId, output: ValueId, accumulate: bool },
+    /// To one operand of a product: the gradient times the other operand.
+    Product { other: ValueId, input: ValueId, output: ValueId, accumulate: bool },
+    /// To one operand of a sum.
+    Pass { input: ValueId, output: ValueId, accumulate: bool },
+    /// Through pooling.
+    Pool { kind: PoolKind, window: Option<Window>, input: ValueId, output: ValueId, accumulate: bool },
+    /// Through a copy, to the channels it took.
+    Copy { run: CopiedRun, output: ValueId },
+}
+
+/// The steps backward through `forward`.
+pub(crate) fn backward(graph: &Graph, layout: &Layout, forward: &[Step]) -> Vec<Back> {
+    let written = layout.roots.iter().map(|blocks| vec![false; blocks.len()]).collect();
+    let mut pass = Pass { graph, layout, learns: learning(graph), written, steps: Vec::new() };
+    for step in forward.iter().rev() {
+        pass.through(step);
+    }
+    pass.steps
+}
+
+/// The values that depend on something trained.
+fn learning(graph: &Graph) -> Vec<bool> {
+    let mut learns = vec![false; graph.nodes().len()];
+    for (id, node) in graph.nodes().iter().enumerate() {
+        learns[id] = !node.params.is_empty() || node.inputs.iter().any(|&i| learns[i]);
+    }
+    learns
+}
+
+struct Pass<'a> {
+    graph: &'a Graph,
+    layout: &'a Layout,
+    learns: Vec<bool>,
+    /// Blocks of every root whose gradient holds something already.
+    written: Vec<Vec<bool>>,
+    steps: Vec<Back>,
+}
+
+impl Pass<'_> {
+    fn through(&mut self, step: &Step) {
+        let output = step.output();
+        if let Task::Loss = step.task {
+            let logits = step.inputs[0];
+            self.write(logits);
+            self.steps.push(Back::Loss { logits });
+            return;
+        }
+        if !self.learns[output] || !self.read(output) {
+            return;
+        }
+        match step.task {
+            Task::Conv { node, .. } => {
+                let input = step.inputs[0];
+                self.steps.push(Back::ConvWeight { node, input, output });
+                self.to(input, |accumulate| Back::ConvData { node, input, output, accumulate });
+            }
+            // The gradients of scale and shift are wanted even where the input's is not.
+            Task::Norm { node, activation, .. } if !self.graph.node(node).params.is_empty() => {
+                let input = step.inputs[0];
+                let accumulate = self.write(input);
+                self.steps.push(Back::Norm { node, activation, input, output, accumulate });
+            }
+            Task::Map { function } => {
+                let input = step.inputs[0];
+                self.to(input, |accumulate| Back::Map { function, input, output, accumulate });
+            }
+            Task::Pool { kind, window } => {
+                let input = step.inputs[0];
+                self.to(input, |accumulate| Back::Pool { kind, window, input, output, accumulate });
+            }
+            Task::Combine { function, .. } => self.combine(function, step),
+            Task::Copy => self.copy(step),
+            Task::Import { .. } | Task::Norm { .. } | Task::Loss => {}
+        }
+    }
+
+    fn combine(&mut self, function: Binary, step: &Step) {
+        let output = step.output();
+        for (i, &input) in step.inputs.iter().enumerate() {
+            let other = step.inputs[1 - i];
+            self.to(input, |accumulate| match function {
+                Binary::Add => Back::Pass { input, output, accumulate },
+                Binary::Mul => Back::Product { other, input, output, accumulate },
+            });
+        }
+    }
+
+    fn copy(&mut self, step: &Step) {
+        let output = step.output();
+        for run in copied_runs(self.graph, step) {
+            if self.learns[run.value] {
+                // A copy may take only some lanes of a block, so the others must hold zeros.
+                self.clear_unwritten(run.value);
+                self.steps.push(Back::Copy { run, output });
+            }
+        }
+    }
+
+    /// Adds a step that gives a gradient to `input`, if that is wanted.
+    fn to(&mut self, input: ValueId, step: impl FnOnce(bool) -> Back) {
+        if self.learns[input] {
+            let accumulate = self.write(input);
+            self.steps.push(step(accumulate));
+        }
+    }
+
+    fn blocks(&self, value: ValueId) -> impl Iterator<Item = (RootId, usize)> + use<> {
+        self.layout.views[value].clone().into_iter().flat_map(|p| (p.first..p.first + p.len).map(move |b| (p.root, b)))
+    }
+
+    /// Whether a step that writes the gradient of `value` must add to what is there. Where only some of it is there, the
+    /// rest is cleared first.
+    fn write(&mut self, value: ValueId) -> bool {
+        let accumulate = self.blocks(value).any(|(r, b)| self.written[r][b]);
+        if accumulate {
+            self.clear_unwritten(value);
+        }
+        self.blocks(value).for_each(|(r, b)| self.written[r][b] = true);
+        accumulate
+    }
+
+    /// Whether there is a gradient of `value`; where only some of it is there, the rest is cleared first.
+    fn read(&mut self, value: ValueId) -> bool {
+        let any = self.blocks(value).any(|(r, b)| self.written[r][b]);
+        if any {
+            self.clear_unwritten(value);
+        }
+        any
+    }
+
+    fn clear_unwritten(&mut self, value: ValueId) {
+        let missing: View = self
+            .blocks(value)
+            .filter(|&(r, b)| !self.written[r][b])
+            .map(|(root, first)| Piece { root, first, len: 1 })
+            .collect();
+        if !missing.is_empty() {
+            missing.iter().for_each(|p| self.written[p.root][p.first] = true);
+            self.steps.push(Back::Clear(missing));
+        }
+    }
+}

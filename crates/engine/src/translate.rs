@@ -1,0 +1,53 @@
+//! The graph's words in the kernels' language.
+
+use cspnet_graph::{Binary, Op, PoolKind, Shape, Unary, Window};
+use cspnet_kernels as kernels;
+use cspnet_kernels::{Activation, ConvShape, Operation};
+
+/// A function of every element, or none.
+pub(crate) fn activation(function: Option<Unary>) -> Activation {
+    match function {
+        None => Activation::Identity,
+        Some(Unary::Relu) => Activation::Relu,
+        Some(Unary::Relu6) => Activation::Relu6,
+        Some(Unary::LeakyRelu { slope }) => Activation::LeakyRelu(slope),
+        Some(Unary::Sigmoid) => Activation::Sigmoid,
+        Some(Unary::Silu) => Activation::Silu,
+        Some(Unary::Mish) => Activation::Mish,
+    }
+}
+
+/// A sliding window.
+pub(crate) fn window(w: &Window) -> kernels::Window {
+    kernels::Window { kernel: w.kernel, stride: w.stride, padding: w.padding, dilation: w.dilation }
+}
+
+/// The window of a pooling of planes of a shape; none means the whole plane.
+pub(crate) fn pool_window(w: Option<Window>, [_, height, width]: Shape) -> kernels::Window {
+    window(&w.unwrap_or(Window { kernel: [height, width], ..Window::square(1, 1, 0) }))
+}
+
+/// A function of two values.
+pub(crate) fn operation(function: Binary) -> Operation {
+    match function {
+        Binary::Add => Operation::Add,
+        Binary::Mul => Operation::Mul,
+    }
+}
+
+/// What pooling takes of its window.
+pub(crate) fn pool_kind(kind: PoolKind) -> kernels::PoolKind {
+    match kind {
+        PoolKind::Max => kernels::PoolKind::Max,
+        PoolKind::Average { count_include_pad } => kernels::PoolKind::Average { count_include_pad },
+    }
+}
+
+/// The geometry of a convolution; a fully connected layer is one of 1x1 on a single pixel.
+pub(crate) fn conv_shape(op: &Op) -> ConvShape {
+    match op {
+        Op::Conv { window: w, groups, .. } => ConvShape { window: window(w), groups: *groups },
+        Op::Linear { .. } => ConvShape { window: window(&Window::square(1, 1, 0)), groups: 1 },
+        other => unreachable!("{} is no convolution", other.name()),
+    }
+}

@@ -1,0 +1,56 @@
+//! Values as kernels see them: the blocks of a view, each at its place in the arena.
+//!
+//! Not here: which blocks a view has ([`crate::layout`]) and where roots are put ([`crate::storage`]).
+
+use cspnet_kernels::{Block, Planes};
+
+use crate::layout::{Piece, RootId, View};
+use crate::storage::{Demand, Place, assign};
+
+/// A root: the channels in each of its blocks, and the size of its planes.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub blocks: Vec<usize>,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// All roots of a plan, each at its place.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    roots: Vec<Root>,
+    places: Vec<Place>,
+    /// Floats of one image's share.
+    pub image_len: usize,
+}
+
+impl Arena {
+    /// Places `roots`, given for every step the roots it touches, and the roots that must outlive all steps.
+    pub(crate) fn new(roots: Vec<Root>, touched: &[Vec<RootId>], kept: &[RootId]) -> Self {
+        let demand = |(id, root): (RootId, &Root)| {
+            let mut at = (0..touched.len()).filter(|&s| touched[s].contains(&id));
+            let first = at.next().unwrap_or(0);
+            let last = if kept.contains(&id) { touched.len() } else { at.next_back().unwrap_or(first) };
+            Demand { blocks: root.blocks.len(), height: root.height, width: root.width, first, last }
+        };
+        let demands: Vec<Demand> = roots.iter().enumerate().map(demand).collect();
+        let (places, image_len) = assign(&demands);
+        Self { roots, places, image_len }
+    }
+
+    /// The planes of a view.
+    pub(crate) fn planes(&self, view: &View) -> Planes {
+        let mut channels = 0;
+        let mut blocks = Vec::new();
+        for &Piece { root, first, len } in view {
+            let Place { offset, plane_stride } = self.places[root];
+            for block in first..first + len {
+                let count = self.roots[root].blocks[block];
+                blocks.push(Block { offset: offset + block * plane_stride, first: channels, count });
+                channels += count;
+            }
+        }
+        let root = &self.roots[view[0].root];
+        Planes::new(blocks, root.height, root.width)
+    }
+}

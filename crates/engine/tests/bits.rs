@@ -1,0 +1,75 @@
+//! The same bits for any number of threads, any batch, and any instant at which a thread takes a part.
+
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, UpdateRule, UpdateState};
+use cspnet_graph::init::reference_input;
+use cspnet_graph::rewrite::with_loss;
+use cspnet_graph::{Graph, Weights};
+
+/// One network of every family, as small as its structure allows.
+const FAMILIES: [&str; 10] = [
+    "densenet121:classes=10",
+    "densenet_bc:depth=22,growth=12",
+    "densenet_basic:depth=13,growth=12",
+    "cspdensenet121:gamma=0.25,fusion=last,classes=10",
+    "peleenet:classes=10",
+    "csppeleenet:gamma=0.5,fusion=both,classes=10",
+    "cspdarknet53:classes=10",
+    "cspresnext50:classes=10",
+    "cs3darknet_s:classes=10",
+    "resnet50:classes=10",
+];
+
+const PICTURE: [usize; 3] = [3, 32, 32];
+const FLOATS: usize = 3 * 32 * 32;
+
+fn answers(plan: &Plan, images: usize, threads: usize, x: &[f32]) -> Vec<Vec<u32>> {
+    let mut workspace = plan.workspace(images, threads);
+    plan.run(&mut workspace, Input::Real(&x[..images * FLOATS])).unwrap();
+    (0..images).map(|i| plan.output(&workspace, i).iter().map(|v| v.to_bits()).collect()).collect()
+}
+
+#[test]
+fn inference_does_not_depend_on_threads_or_batch() {
+    let x = reference_input(9 * FLOATS);
+    for name in FAMILIES {
+        let graph = cspnet_zoo::build(name).unwrap();
+        let plan = Plan::new(&graph, &Weights::reference(&graph), PICTURE, &PlanOptions::default()).unwrap();
+        let expected = answers(&plan, 9, 1, &x);
+        assert_ne!(expected[0], expected[1], "{name}: the answers say something");
+        for threads in [2, 3, 5] {
+            assert_eq!(answers(&plan, 9, threads, &x), expected, "{name}, {threads} threads");
+        }
+        for images in 1..9 {
+            assert_eq!(answers(&plan, images, 2, &x)[..], expected[..images], "{name}, {images} images");
+        }
+    }
+}
+
+/// Weights after 20 steps of training.
+fn trained(graph: &Graph, threads: usize) -> Weights {
+    let plan = TrainPlan::new(&with_loss(graph).unwrap(), PICTURE, Isa::detect()).unwrap();
+    let mut workspace = plan.workspace(3, threads);
+    let mut weights = Weights::published(graph, 7);
+    let mut state = UpdateState::default();
+    let rule = UpdateRule::Sgd { rate: 0.05, momentum: 0.9, nesterov: true, decay: 1e-4 };
+    let x = reference_input(3 * FLOATS);
+    let targets: Vec<f32> = (0..30).map(|i| f32::from(i % 11 == 0)).collect();
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        losses.push(plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets).unwrap());
+        plan.update(&mut workspace, &mut weights, &mut state, &rule);
+    }
+    assert!(losses[19] < losses[0], "it learns: {losses:?}");
+    weights
+}
+
+#[test]
+fn training_does_not_depend_on_threads() {
+    for name in ["csppeleenet:classes=10", "densenet_bc:depth=16,growth=12", "cs3darknet_s:classes=10"] {
+        let graph = cspnet_zoo::build(name).unwrap();
+        let expected = trained(&graph, 1);
+        for threads in [2, 3, 5] {
+            assert!(trained(&graph, threads) == expected, "{name}, {threads} threads");
+        }
+    }
+}

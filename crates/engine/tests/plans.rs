@@ -1,0 +1,96 @@
+//! Plans against the interpreter in double precision, on random networks.
+
+mod common;
+
+use common::{PICTURE, random_network};
+use cspnet_engine::reference::{Tensor, infer};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions};
+use cspnet_graph::init::reference_input;
+use cspnet_graph::{Builder, Conv, Graph, Weights};
+
+/// The largest deviation of a plan's answers from the interpreter's, relative to the answers' root mean square.
+fn deviation(graph: &Graph, isa: Isa, images: usize, taps: Vec<String>) -> f64 {
+    let weights = Weights::reference(graph);
+    let x = reference_input(images * PICTURE.iter().product::<usize>());
+    let [c, h, w] = PICTURE;
+    let exact = infer::<f64>(graph, &weights, &Tensor::from_f32([images, c, h, w], &x)).unwrap();
+    let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions { isa, taps: taps.clone() }).unwrap();
+    let mut workspace = plan.workspace(images, 2);
+    plan.run(&mut workspace, Input::Real(&x)).unwrap();
+    let mut worst: f64 = 0.0;
+    for image in 0..images {
+        let tapped = taps.iter().map(|t| (graph.value(t).unwrap(), plan.tap(&workspace, t, image).unwrap()));
+        for (value, got) in tapped.chain([(graph.output(), plan.output(&workspace, image))]) {
+            let expected = &exact[value].data[image * got.len()..][..got.len()];
+            let rms = (expected.iter().map(|v| v * v).sum::<f64>() / got.len() as f64).sqrt().max(1e-6);
+            let off = got.iter().zip(expected).map(|(&g, e)| (f64::from(g) - e).abs()).fold(0.0, f64::max);
+            worst = worst.max(off / rms);
+        }
+    }
+    worst
+}
+
+#[test]
+fn random_networks_agree_with_the_interpreter() {
+    for seed in 0..150 {
+        let graph = random_network(seed, 4 + seed as usize % 14);
+        for isa in Isa::available() {
+            let off = deviation(&graph, isa, 1 + seed as usize % 3, Vec::new());
+            assert!(off < 3e-5, "network {seed}, {isa}: {off:.1e}");
+        }
+    }
+}
+
+#[test]
+fn tapped_values_are_computed_though_they_could_be_fused_away() {
+    for seed in 0..60 {
+        let graph = random_network(seed, 8);
+        let taps: Vec<String> = graph.modules().keys().filter(|_| seed % 3 > 0).cloned().collect();
+        let off = deviation(&graph, Isa::detect(), 2, taps);
+        assert!(off < 3e-5, "network {seed}: {off:.1e}");
+    }
+}
+
+/// A convolution, and its result added to itself turned by three channels.
+fn turned(width: usize) -> Graph {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("conv", x, Conv::new(width, 3));
+    let front = b.slice("front", x, 0, 3);
+    let rest = b.slice("rest", x, 3, width - 3);
+    let turned = b.concat("turned", &[rest, front]);
+    let sum = b.add("sum", x, turned);
+    let x = b.global_avg_pool("pool", sum);
+    let x = b.linear("classifier", x, 5);
+    b.finish(x).unwrap()
+}
+
+#[test]
+fn copies_are_made_only_where_nothing_else_helps_and_are_counted() {
+    let graph = turned(32);
+    let plan = Plan::new(&graph, &Weights::reference(&graph), PICTURE, &PlanOptions::default()).unwrap();
+    assert!(plan.report().copied_bytes > 0);
+    assert!(deviation(&graph, Isa::detect(), 2, Vec::new()) < 3e-5);
+
+    for name in ["densenet121", "densenet_bc:depth=22,growth=12", "cspdensenet121:gamma=0.25,fusion=last"]
+        .into_iter()
+        .chain(["csppeleenet:gamma=0.25,fusion=both", "cspdarknet53", "cspresnext50", "cs3darknet_m", "resnet50"])
+    {
+        let graph = cspnet_zoo::build(name).unwrap();
+        let plan = Plan::new(&graph, &Weights::reference(&graph), [3, 64, 64], &PlanOptions::default()).unwrap();
+        assert_eq!(plan.report().copied_bytes, 0, "{name}");
+    }
+}
+
+#[test]
+fn wrong_input_is_refused() {
+    let graph = turned(16);
+    let plan = Plan::new(&graph, &Weights::reference(&graph), PICTURE, &PlanOptions::default()).unwrap();
+    let mut workspace = plan.workspace(2, 1);
+    assert!(plan.run(&mut workspace, Input::Real(&[0.0; 3])).is_err());
+    assert!(plan.run(&mut workspace, Input::Pixels(&[0; 2 * 429])).is_err());
+    let options = PlanOptions { taps: vec!["nowhere".into()], ..PlanOptions::default() };
+    assert!(Plan::new(&graph, &Weights::reference(&graph), PICTURE, &options).is_err());
+    assert!(Plan::new(&graph, &Weights::reference(&graph), [4, 13, 11], &PlanOptions::default()).is_err());
+    assert!(Plan::new(&graph, &Weights::reference(&turned(8)), PICTURE, &PlanOptions::default()).is_err());
+}

@@ -1,0 +1,282 @@
+//! Convolution over NCHW8c planes: forward, and backward to the input.
+//!
+//! Both are one computation. An output pixel is a sum over *k-blocks*, pairs of a channel block of the source and a tap; a
+//! tap says which source pixel belongs to an output pixel. Forward, the source is the input and the taps are those of the
+//! window. Backward, the source is the gradient of the output, and with a stride `s` the pixels of the input fall into
+//! `s * s` grids, each of which sees taps of its own ([`taps`]). [`Conv`] holds what depends on the geometry alone;
+//! weights are packed apart ([`weights`]), so that training can pack them again in every step.
+//!
+//! Not here: the gradient of the weight.
+
+mod run;
+mod strip;
+mod taps;
+mod tile;
+mod weights;
+
+use std::ops::Range;
+
+use crate::{Activation, Isa, LANES, Planes};
+use strip::Strip;
+use taps::Grid;
+
+pub use weights::ConvWeights;
+
+/// A sliding window; every pair is `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Taps.
+    pub kernel: [usize; 2],
+    /// Steps between two outputs.
+    pub stride: [usize; 2],
+    /// Cells of padding above and to the left; how many there are below and to the right follows from the output's size.
+    pub padding: [usize; 2],
+    /// Steps between two taps.
+    pub dilation: [usize; 2],
+}
+
+/// The geometry of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Its window.
+    pub window: Window,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+/// A value added to a convolution's result, of the same shape and the same blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Residual {
+    /// Nothing.
+    None,
+    /// `act(W x + b + r)`
+    BeforeActivation(Planes),
+    /// `act(W x + b) + r`
+    AfterActivation(Planes),
+}
+
+/// What is computed in one pass with a convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fusion {
+    /// Before it, `act(scale * x + shift)` for every input channel: batch normalisation and activation of a
+    /// pre-activation network. Padding is zero *after* it.
+    pub prologue: Option<Activation>,
+    /// After it.
+    pub activation: Activation,
+    /// Added to it.
+    pub residual: Residual,
+}
+
+/// Blocks of output channels that one tile computes.
+const PANEL: usize = 2;
+
+/// Floats of a strip of source rows that fit into the second-level cache beside a panel of weights.
+const STRIP: usize = 48 * 1024;
+
+/// Pixels of a band that reads the arena directly.
+const DIRECT_PIXELS: usize = 192;
+
+/// Panels that share a packed strip.
+const PANELS_A_PART: usize = 8;
+
+/// A convolution between values at fixed places; see the module.
+#[derive(Debug)]
+pub struct Conv {
+    isa: Isa,
+    source: Planes,
+    target: Planes,
+    fusion: Fusion,
+    accumulate: bool,
+    /// Channels of a group on the source's side and on the target's.
+    group: [usize; 2],
+    transposed: bool,
+    taps_in_kernel: [usize; 2],
+    grids: Vec<Grid>,
+    panels: Vec<Panel>,
+    parts: Vec<Part>,
+    packed_len: usize,
+    strip_len: usize,
+    end: usize,
+}
+
+/// Up to [`PANEL`] neighbouring blocks of the target, and the source blocks that share a group with them.
+#[derive(Debug)]
+struct Panel {
+    blocks: Range<usize>,
+    sources: Vec<usize>,
+    /// Where the packed weights of each grid begin.
+    weights: Vec<usize>,
+    /// For each grid, from an output pixel's first source float to its k-blocks, in the order of the weights.
+    offsets: Vec<Vec<isize>>,
+}
+
+/// What one thread does at a time, for one image: some rows of a grid, some panels.
+#[derive(Debug)]
+struct Part {
+    grid: usize,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    /// The source blocks its panels need.
+    sources: Range<usize>,
+    /// The source rows it sees, unless it reads the arena directly.
+    strip: Option<Strip>,
+}
+
+impl Conv {
+    /// `output = act(W * prologue(input) + bias)` with a residual; see [`Fusion`].
+    ///
+    /// # Panics
+    /// If the values overlap, their channels do not fit the groups, or the residual is not laid out as the output.
+    pub fn forward(isa: Isa, shape: ConvShape, input: &Planes, output: &Planes, fusion: Fusion) -> Self {
+        let grids = taps::forward(&shape.window, [output.height(), output.width()]);
+        Self::new(isa, shape, grids, input, output, fusion, false, false)
+    }
+
+    /// The gradient of the input: `d_input = W^T d_output`, or added to what is there.
+    ///
+    /// # Panics
+    /// As [`Conv::forward`].
+    pub fn backward_data(isa: Isa, shape: ConvShape, d_output: &Planes, d_input: &Planes, accumulate: bool) -> Self {
+        let grids = taps::backward(&shape.window, [d_input.height(), d_input.width()]);
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
+        Self::new(isa, shape, grids, d_output, d_input, fusion, accumulate, true)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two constructors above name them")]
+    fn new(
+        isa: Isa,
+        shape: ConvShape,
+        grids: Vec<Grid>,
+        source: &Planes,
+        target: &Planes,
+        fusion: Fusion,
+        accumulate: bool,
+        transposed: bool,
+    ) -> Self {
+        assert!(isa.is_available(), "{isa} kernels on a machine without it");
+        assert!(source.is_apart_from(target) && target.is_disjoint(), "a convolution cannot overwrite its input");
+        let channels = [source.channels(), target.channels()];
+        assert!(channels.iter().all(|c| c.is_multiple_of(shape.groups)), "{} groups of {channels:?}", shape.groups);
+        let mut conv = Self {
+            isa,
+            group: channels.map(|c| c / shape.groups),
+            source: source.clone(),
+            target: target.clone(),
+            accumulate,
+            transposed,
+            taps_in_kernel: shape.window.kernel,
+            grids,
+            panels: Vec::new(),
+            parts: Vec::new(),
+            packed_len: 0,
+            strip_len: 0,
+            end: source.end().max(target.end()),
+            fusion,
+        };
+        conv.check_residual();
+        conv.make_panels();
+        conv.make_parts();
+        conv
+    }
+
+    fn check_residual(&mut self) {
+        let (Residual::BeforeActivation(r) | Residual::AfterActivation(r)) = &self.fusion.residual else { return };
+        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
+        assert!(partition(r) == partition(&self.target), "a residual is laid out as the output");
+        assert!((r.height(), r.width()) == (self.target.height(), self.target.width()), "a residual of another size");
+        assert!(*r == self.target || r.is_apart_from(&self.target), "a residual is the output's own or apart from it");
+        self.end = self.end.max(r.end());
+    }
+
+    fn make_panels(&mut self) {
+        let groups = |first: usize, count: usize, size: usize| first / size..(first + count).div_ceil(size);
+        for first in (0..self.target.blocks().len()).step_by(PANEL) {
+            let blocks = first..(first + PANEL).min(self.target.blocks().len());
+            let (from, to) = (&self.target.blocks()[blocks.start], &self.target.blocks()[blocks.end - 1]);
+            let wanted = groups(from.first, to.first + to.count - from.first, self.group[1]);
+            let shares = |&b: &usize| {
+                let block = &self.source.blocks()[b];
+                let has = groups(block.first, block.count, self.group[0]);
+                has.start < wanted.end && wanted.start < has.end
+            };
+            let sources: Vec<usize> = (0..self.source.blocks().len()).filter(shares).collect();
+            let mut weights = Vec::new();
+            for grid in &self.grids {
+                weights.push(self.packed_len);
+                self.packed_len += grid.taps.len() * sources.len() * LANES * blocks.len() * LANES;
+            }
+            self.panels.push(Panel { blocks, sources, weights, offsets: Vec::new() });
+        }
+    }
+
+    /// Cuts the work of one image; only the shape decides.
+    fn make_parts(&mut self) {
+        for grid in 0..self.grids.len() {
+            for first in (0..self.panels.len()).step_by(PANELS_A_PART) {
+                let panels = first..(first + PANELS_A_PART).min(self.panels.len());
+                let needed = || self.panels[panels.clone()].iter().flat_map(|p| &p.sources);
+                let sources = needed().min().map_or(0..0, |&low| low..needed().max().unwrap_or(&low) + 1);
+                let rows = self.grids[grid].size[0];
+                let band = self.rows_at_once(grid, sources.len()).min(rows);
+                let strip = |rows| Strip::of(&self.grids[grid], rows, sources.len());
+                let whole = (!self.reads_directly(grid)).then(|| strip(0..band));
+                self.strip_len = self.strip_len.max(whole.map_or(0, |s| s.len()));
+                for start in (0..rows).step_by(band) {
+                    let rows = start..(start + band).min(rows);
+                    // The last band may be lower, but its blocks lie as far apart as those of the others.
+                    let strip = whole.map(|w| Strip { plane_len: w.plane_len, ..strip(rows.clone()) });
+                    self.parts.push(Part { grid, rows, panels: panels.clone(), sources: sources.clone(), strip });
+                }
+                for panel in panels {
+                    let offsets = self.offsets(grid, &self.panels[panel].sources, sources.start, whole);
+                    self.panels[panel].offsets.push(offsets);
+                }
+            }
+        }
+    }
+
+    /// From an output pixel's first source float to its k-blocks.
+    fn offsets(&self, grid: usize, sources: &[usize], first: usize, strip: Option<Strip>) -> Vec<isize> {
+        let offset = |source: usize, [dy, dx]: [isize; 2]| {
+            let (base, row, columns) = match strip {
+                Some(s) => ((source - first) * s.plane_len, [dy - s.first[0], dx - s.first[1]], s.columns),
+                None => (self.source.blocks()[source].offset, [dy, dx], self.source.width()),
+            };
+            base as isize + (row[0] * columns as isize + row[1]) * LANES as isize
+        };
+        let taps = &self.grids[grid].taps;
+        sources.iter().flat_map(|&s| taps.iter().map(move |t| offset(s, t.offset))).collect()
+    }
+
+    /// Rows of a grid whose source rows fit into a strip, or whose pixels make a band.
+    fn rows_at_once(&self, grid: usize, sources: usize) -> usize {
+        let [rows, columns] = self.grids[grid].size;
+        if self.reads_directly(grid) {
+            return DIRECT_PIXELS.div_ceil(columns);
+        }
+        let floats = |n: usize| Strip::of(&self.grids[grid], 0..n, sources).len();
+        (1..=rows).rev().find(|&n| floats(n) <= STRIP).unwrap_or(1)
+    }
+
+    /// Whether no tap of a grid ever falls outside the source and nothing is to be applied on the way.
+    fn reads_directly(&self, grid: usize) -> bool {
+        let grid = &self.grids[grid];
+        let (first, last) = grid.seen(0..grid.size[0]);
+        let inside = first[0] >= 0 && first[1] >= 0;
+        let [h, w] = [self.source.height() as isize, self.source.width() as isize];
+        self.fusion.prologue.is_none() && inside && last[0] < h && last[1] < w
+    }
+
+    /// Floats of scratch each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        self.strip_len
+    }
+
+    /// What runs, for tables.
+    pub fn name(&self) -> String {
+        let [h, w] = self.taps_in_kernel;
+        let way = if self.transposed { "backward data" } else { "conv" };
+        let read = if (0..self.grids.len()).all(|g| self.reads_directly(g)) { "direct" } else { "strips" };
+        format!("{way} {h}x{w}, {read}, tiles 16x6, {}", self.isa)
+    }
+}

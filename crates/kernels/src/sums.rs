@@ -1,0 +1,119 @@
+//! Sums over the pixels of a block, lane by lane, in double precision and in one order.
+//!
+//! Images and runs of pixels follow each other in order; within a run single precision is enough. So a sum depends neither on
+//! threads nor on how long ago another block was summed. Not here: what the sums are for ([`crate::BatchNorm`]).
+
+use crate::simd::{Body, Simd};
+use crate::{Isa, LANES, Memory, Planes, Team};
+
+/// Pixels summed in single precision before they are added in double precision.
+const RUN: usize = 32;
+
+/// Sums of `N` vectors that `each` gives for every pixel `0..pixels` of every plane, plane after plane.
+///
+/// `each(plane, offset)` is called with the plane's number and the pixel's first float in it.
+#[inline(always)]
+pub(crate) fn sums<S: Simd, const N: usize>(
+    s: S,
+    planes: usize,
+    pixels: usize,
+    mut each: impl FnMut(usize, usize) -> [S::V; N],
+) -> [[f64; LANES]; N] {
+    let mut totals = [[0.0; LANES]; N];
+    for plane in 0..planes {
+        for start in (0..pixels).step_by(RUN) {
+            let mut run = [s.splat(0.0); N];
+            for pixel in start..(start + RUN).min(pixels) {
+                let values = each(plane, pixel * LANES);
+                for n in 0..N {
+                    run[n] = s.add(run[n], values[n]);
+                }
+            }
+            for (total, run) in totals.iter_mut().zip(run) {
+                for (total, lane) in total.iter_mut().zip(s.to_array(run)) {
+                    *total += f64::from(lane);
+                }
+            }
+        }
+    }
+    totals
+}
+
+/// A list with one number for every channel, written by the threads of one kernel: each writes the channels of its block.
+#[derive(Clone, Copy)]
+pub(crate) struct PerChannel(*mut f32);
+
+// SAFETY: it is only an address; `PerChannel::set` says who may write where.
+unsafe impl Send for PerChannel {}
+// SAFETY: as above.
+unsafe impl Sync for PerChannel {}
+
+impl PerChannel {
+    /// # Panics
+    /// If the list has not one number for each channel of `planes`.
+    pub(crate) fn new(list: &mut [f32], planes: &Planes) -> Self {
+        assert!(list.len() == planes.channels(), "{} numbers for {} channels", list.len(), planes.channels());
+        Self(list.as_mut_ptr())
+    }
+
+    /// Writes the channels of one block.
+    ///
+    /// # Safety
+    /// The list still lives, it belongs to a value with these planes, and nobody else writes or reads this block's channels.
+    pub(crate) unsafe fn set(self, planes: &Planes, block: usize, lanes: [f64; LANES]) {
+        let block = &planes.blocks()[block];
+        for (lane, value) in lanes.into_iter().take(block.count).enumerate() {
+            // SAFETY: the list has a number for every channel of the planes.
+            unsafe { *self.0.add(block.first + lane) = value as f32 }
+        }
+    }
+}
+
+/// The sum of every channel over all images and pixels: the gradient of a bias.
+#[derive(Debug)]
+pub struct ChannelSum {
+    isa: Isa,
+    planes: Planes,
+}
+
+impl ChannelSum {
+    /// Of the value at `planes`.
+    pub fn new(isa: Isa, planes: &Planes) -> Self {
+        Self { isa, planes: planes.clone() }
+    }
+
+    /// Writes the sums to `out`, `[c]`.
+    ///
+    /// # Panics
+    /// If `out` has not one number for every channel, or the memory has no room for the value.
+    pub fn run(&self, out: &mut [f32], memory: &mut Memory, team: &mut Team) {
+        assert!(memory.image_len() >= self.planes.end(), "values beyond the arena");
+        let out = PerChannel::new(out, &self.planes);
+        let memory = &*memory;
+        team.run(self.planes.blocks().len(), &|block, _| {
+            let [total] = self.isa.run(SumBody { memory, planes: &self.planes, block });
+            // SAFETY: `out` outlives the run, and each block is summed by one part.
+            unsafe { out.set(&self.planes, block, total) };
+        });
+    }
+}
+
+struct SumBody<'a> {
+    memory: &'a Memory,
+    planes: &'a Planes,
+    block: usize,
+}
+
+impl Body for SumBody<'_> {
+    type Output = [[f64; LANES]; 1];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let range = self.planes.range(self.block);
+        sums(s, self.memory.images(), self.planes.pixels(), |image, at| {
+            let plane = &self.memory.image(image)[range.clone()];
+            // SAFETY: `at` is the first float of one of the plane's pixels.
+            [unsafe { s.load(plane.as_ptr().add(at)) }]
+        })
+    }
+}
