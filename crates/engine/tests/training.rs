@@ -39,7 +39,11 @@ fn check(graph: &Graph, seed: u64, isa: Isa, images: usize) {
     plan.update_running(&workspace, &mut weights);
     for (id, expected) in &exact.running {
         for (&got, e) in weights.get(*id).iter().zip(expected) {
-            assert!((f64::from(got) - e).abs() <= 1e-4 * (1.0 + e.abs()), "network {seed}: {}", graph.params()[*id].name);
+            assert!(
+                (f64::from(got) - e).abs() <= 1e-4 * (1.0 + e.abs()),
+                "network {seed}: {}",
+                graph.params()[*id].name
+            );
         }
     }
 }

@@ -97,6 +97,13 @@ impl Builder {
         value
     }
 
+    /// Lets a value be found as the module `name`, where the module's own parameters already bear that name: libraries that
+    /// fuse an activation into its normalisation give the activation's value under the normalisation's path.
+    pub fn name_module(&mut self, name: &str, value: Value) {
+        let path = self.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        self.raw.modules.insert(path, value.0);
+    }
+
     /// The picture, of `channels` channels; it comes first.
     pub fn input(&mut self, channels: usize) -> Value {
         self.push("input", Op::Input { channels }, &[])

@@ -56,7 +56,9 @@ impl Weights {
             return Err(WeightsError::Count { found: tensors.len(), expected: params.len() });
         }
         match params.iter().zip(tensors).find(|(p, t)| p.len() != t.len()) {
-            Some((p, t)) => Err(WeightsError::Shape { name: p.name.clone(), found: t.len(), expected: p.shape.clone() }),
+            Some((p, t)) => {
+                Err(WeightsError::Shape { name: p.name.clone(), found: t.len(), expected: p.shape.clone() })
+            }
             None => Ok(()),
         }
     }

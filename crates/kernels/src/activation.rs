@@ -69,13 +69,34 @@ impl Activation {
 macro_rules! with_activation {
     ($activation:expr, $f:ident => $body:expr) => {
         match $activation {
-            $crate::Activation::Identity => { let $f = $crate::Activation::Identity; $body }
-            $crate::Activation::Relu => { let $f = $crate::Activation::Relu; $body }
-            $crate::Activation::Relu6 => { let $f = $crate::Activation::Relu6; $body }
-            $crate::Activation::LeakyRelu(slope) => { let $f = $crate::Activation::LeakyRelu(slope); $body }
-            $crate::Activation::Sigmoid => { let $f = $crate::Activation::Sigmoid; $body }
-            $crate::Activation::Silu => { let $f = $crate::Activation::Silu; $body }
-            $crate::Activation::Mish => { let $f = $crate::Activation::Mish; $body }
+            $crate::Activation::Identity => {
+                let $f = $crate::Activation::Identity;
+                $body
+            }
+            $crate::Activation::Relu => {
+                let $f = $crate::Activation::Relu;
+                $body
+            }
+            $crate::Activation::Relu6 => {
+                let $f = $crate::Activation::Relu6;
+                $body
+            }
+            $crate::Activation::LeakyRelu(slope) => {
+                let $f = $crate::Activation::LeakyRelu(slope);
+                $body
+            }
+            $crate::Activation::Sigmoid => {
+                let $f = $crate::Activation::Sigmoid;
+                $body
+            }
+            $crate::Activation::Silu => {
+                let $f = $crate::Activation::Silu;
+                $body
+            }
+            $crate::Activation::Mish => {
+                let $f = $crate::Activation::Mish;
+                $body
+            }
         }
     };
 }
@@ -149,7 +170,13 @@ mod tests {
             Activation::Identity => x,
             Activation::Relu => x.max(0.0),
             Activation::Relu6 => x.clamp(0.0, 6.0),
-            Activation::LeakyRelu(slope) => if x > 0.0 { x } else { f64::from(slope) * x },
+            Activation::LeakyRelu(slope) => {
+                if x > 0.0 {
+                    x
+                } else {
+                    f64::from(slope) * x
+                }
+            }
             Activation::Sigmoid => sigmoid(x),
             Activation::Silu => x * sigmoid(x),
             Activation::Mish => x * x.exp().ln_1p().tanh(),
@@ -171,7 +198,10 @@ mod tests {
                         let e = exact(f, f64::from(x));
                         // Below 1e-30 the exponential is cut off: the value is as good as zero.
                         let near = (f64::from(y) - e).abs() <= 1e-6 * e.abs() + 1e-30;
-                        assert!(near || f64::from(y) == e || (x.is_nan() && y.is_nan()) || x == f32::NEG_INFINITY, "{f:?}({x}) = {y}, not {e}");
+                        assert!(
+                            near || f64::from(y) == e || (x.is_nan() && y.is_nan()) || x == f32::NEG_INFINITY,
+                            "{f:?}({x}) = {y}, not {e}"
+                        );
                     }
                 }
             }
@@ -184,7 +214,11 @@ mod tests {
             for f in ALL {
                 let (y, _) = isa.run(Both(f, [f32::NAN, f32::INFINITY, -1e30, 0.0, -0.0, 1e30, -90.0, 90.0]));
                 assert!(y[0].is_nan(), "{f:?}");
-                assert_eq!(f64::from(y[1]), if f == Activation::Relu6 { 6.0 } else { exact(f, f64::INFINITY) }, "{f:?}");
+                assert_eq!(
+                    f64::from(y[1]),
+                    if f == Activation::Relu6 { 6.0 } else { exact(f, f64::INFINITY) },
+                    "{f:?}"
+                );
                 assert!(f64::from(y[2]) <= 0.0 || f == Activation::Sigmoid, "{f:?}");
             }
         }
@@ -203,7 +237,10 @@ mod tests {
                 }
             }
             let at = |f, x| isa.run(Both(f, [x; 8])).1[0];
-            assert_eq!([at(Activation::Relu, 0.0), at(Activation::Relu6, 6.0), at(Activation::LeakyRelu(0.1), 0.0)], [0.0, 0.0, 0.1]);
+            assert_eq!(
+                [at(Activation::Relu, 0.0), at(Activation::Relu6, 6.0), at(Activation::LeakyRelu(0.1), 0.0)],
+                [0.0, 0.0, 0.1]
+            );
         }
     }
 }

@@ -242,7 +242,10 @@ impl Affine {
     /// If there are not as many scales and shifts as channels.
     pub fn run(&self, scale: &[f32], shift: &[f32], memory: &mut Memory, team: &mut Team) {
         let channels = self.values.planes[0].channels();
-        assert!(scale.len() == channels && shift.len() == channels, "a scale and a shift for each of {channels} channels");
+        assert!(
+            scale.len() == channels && shift.len() == channels,
+            "a scale and a shift for each of {channels} channels"
+        );
         let lanes = |block, of: &[f32]| self.values.planes[0].lanes(block, of);
         self.values.each_block(self.isa, memory, team, |block, at, pixels| AffineBody {
             activation: self.activation,

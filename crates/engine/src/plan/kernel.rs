@@ -60,9 +60,15 @@ impl Build<'_> {
                 Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node))
             }
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
-            Task::Combine { function, activation: act } => {
-                Kernel::Combine(Combine::new(self.isa, operation(*function), activation(*act), &input(0), &input(1), &output, false))
-            }
+            Task::Combine { function, activation: act } => Kernel::Combine(Combine::new(
+                self.isa,
+                operation(*function),
+                activation(*act),
+                &input(0),
+                &input(1),
+                &output,
+                false,
+            )),
             Task::Pool { kind, window: w } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))

@@ -2,8 +2,8 @@
 
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, Conv, ConvGrad, ConvWeights, Fusion, Isa, Map, MapGrad, Memory,
-    Planes, Pool, PoolGrad, Residual, SoftmaxCrossEntropy, Team, Transfer,
+    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, Conv, ConvGrad, ConvWeights, Fusion, Isa, Map, MapGrad,
+    Memory, Planes, Pool, PoolGrad, Residual, SoftmaxCrossEntropy, Team, Transfer,
 };
 
 use super::backward::Back;
@@ -194,7 +194,7 @@ impl Kernel {
             Self::Pool(pool) => pool.run(memory, team),
             Self::Transfer(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
             Self::Loss(loss) => state.loss = loss.run(batch.targets, memory),
-            Self::Clear(clear) => clear.run(memory, team),
+            Self::Clear(clear) => clear.run(memory),
             Self::ConvWeight { grad, weight } => grad.run(&mut state.gradients[*weight], memory, team),
             Self::Bias { sum, bias } => sum.run(&mut state.gradients[*bias], memory, team),
             Self::NormGrad { grad, stats, scale, shift } => {

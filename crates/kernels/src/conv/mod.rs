@@ -6,8 +6,9 @@
 //! `s * s` grids, each of which sees taps of its own ([`taps`]). [`Conv`] holds what depends on the geometry alone;
 //! weights are packed apart ([`weights`]), so that training can pack them again in every step.
 //!
-//! Not here: the gradient of the weight.
+//! The gradient of the weight is another computation ([`ConvGrad`]).
 
+mod grad;
 mod run;
 mod strip;
 mod taps;
@@ -20,6 +21,7 @@ use crate::{Activation, Isa, LANES, Planes};
 use strip::Strip;
 use taps::Grid;
 
+pub use grad::ConvGrad;
 pub use weights::ConvWeights;
 
 /// A sliding window; every pair is `[vertical, horizontal]`.

@@ -51,7 +51,11 @@ impl Conv {
         let [kh, kw] = self.taps_in_kernel;
         let channels = self.target.channels().max(self.source.channels());
         let expected = [self.target.channels() * self.group[0], self.source.channels() * self.group[1]];
-        assert!(weight.len() == expected[usize::from(self.transposed)] * kh * kw, "{channels}: {} weights", weight.len());
+        assert!(
+            weight.len() == expected[usize::from(self.transposed)] * kh * kw,
+            "{channels}: {} weights",
+            weight.len()
+        );
         assert!(weights.packed.len() == self.packed_len, "weights of another convolution");
         assert!(prologue.is_some() == self.fusion.prologue.is_some(), "scale and shift belong to a prologue");
         for panel in &self.panels {

@@ -1,0 +1,125 @@
+//! Every backward against finite differences of the forward, and a few values by hand.
+
+use cspnet_graph::rewrite::with_loss;
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Weights, Window};
+
+use super::*;
+
+const PICTURE: [usize; 4] = [2, 3, 6, 5];
+
+/// A network around one operation: trained layers on both sides of it, so that its gradients are seen.
+fn around(body: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("before", x, Conv::new(6, 3).bias());
+    let x = body(&mut b, x);
+    let x = b.global_avg_pool("pool", x);
+    let x = b.linear("after", x, 4);
+    with_loss(&b.finish(x).unwrap()).unwrap()
+}
+
+/// Compares all gradients of `graph` with central differences of its loss.
+fn check(name: &str, graph: &Graph) {
+    let input = Tensor::<f64>::from_f32(PICTURE, &cspnet_graph::init::reference_input(PICTURE.iter().product()));
+    let targets = [0.7, 0.1, 0.1, 0.1, 0.0, 0.0, 1.0, 0.0];
+    let weights = Weights::reference(graph);
+    let step = train(graph, &weights, &input, &targets).unwrap();
+    let loss = |params: &[Vec<f64>]| {
+        let mut pass = Pass::new(graph, &weights, &input, Some(&targets)).unwrap();
+        pass.params = params.to_vec();
+        pass.forward(&input);
+        pass.loss
+    };
+    let mut params: Vec<Vec<f64>> =
+        weights.tensors().iter().map(|t| t.iter().map(|&v| f64::from(v)).collect()).collect();
+    for (id, gradient) in step.gradients.iter().enumerate() {
+        let Some(gradient) = gradient else { continue };
+        for i in (0..gradient.len()).step_by(gradient.len() / 7 + 1) {
+            let (h, old) = (1e-6, params[id][i]);
+            let mut at = |v: f64| {
+                params[id][i] = v;
+                loss(&params)
+            };
+            let slope = (at(old + h) - at(old - h)) / (2.0 * h);
+            at(old);
+            let name = format!("{name}: {}[{i}]", graph.params()[id].name);
+            assert!((slope - gradient[i]).abs() < 1e-7 + 1e-5 * slope.abs(), "{name}: {} for {slope}", gradient[i]);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let functions =
+        [Unary::Relu, Unary::Relu6, Unary::LeakyRelu { slope: 0.1 }, Unary::Sigmoid, Unary::Silu, Unary::Mish];
+    for f in functions {
+        check(&format!("{f:?}"), &around(|b, x| b.unary("f", x, f)));
+    }
+    check("strided", &around(|b, x| b.conv("c", x, Conv::new(5, 3).stride(2).padding(2))));
+    check("grouped", &around(|b, x| b.conv("c", x, Conv::new(9, 3).groups(3).bias())));
+    check("depthwise", &around(|b, x| b.conv("c", x, Conv::new(6, 3).groups(6).padding(0))));
+    check(
+        "norm",
+        &around(|b, x| {
+            let x = b.batch_norm("n", x);
+            b.conv("c", x, Conv::new(4, 1))
+        }),
+    );
+    check("max", &around(|b, x| b.max_pool("p", x, Window::square(3, 2, 1))));
+    check("average", &around(|b, x| b.avg_pool("p", x, Window::square(3, 2, 1))));
+    check(
+        "concat, slice",
+        &around(|b, x| {
+            let y = b.slice("s", x, 1, 4);
+            let z = b.concat("c", &[y, x, y]);
+            b.slice("t", z, 2, 9)
+        }),
+    );
+    check(
+        "sum, product",
+        &around(|b, x| {
+            let y = b.conv("c", x, Conv::new(6, 1));
+            let p = b.multiply("p", x, y);
+            b.add("s", p, x)
+        }),
+    );
+}
+
+#[test]
+fn a_window_with_dilation_and_two_strides() {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("before", x, Conv::new(4, 3));
+    let x = b.global_avg_pool("pool", x);
+    let x = b.linear("after", x, 4);
+    let g = with_loss(&b.finish(x).unwrap()).unwrap();
+    // The builder makes square windows only; a file may have any.
+    let mut json: serde_json::Value = serde_json::to_value(&g).unwrap();
+    json["nodes"][1]["window"] =
+        serde_json::json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 0], "dilation": [2, 3]});
+    json["params"][0]["shape"] = serde_json::json!([4, 3, 3, 2]);
+    check("window", &serde_json::from_value(json).unwrap());
+}
+
+#[test]
+fn values_by_hand() {
+    let mut b = Builder::new();
+    let x = b.input(1);
+    let max = b.max_pool("max", x, Window::square(2, 2, 0));
+    let average = b.avg_pool("average", x, Window::square(3, 2, 1));
+    let y = b.concat("both", &[max, average]);
+    let g = b.finish(y).unwrap();
+    let x = Tensor::<f64>::from_f32([1, 1, 4, 4], &(1..=16).map(|v| v as f32).collect::<Vec<_>>());
+    let values = infer(&g, &Weights::reference(&g), &x).unwrap();
+    assert_eq!(values[1].data, [6.0, 8.0, 14.0, 16.0]);
+    assert_eq!(values[2].data, [14.0 / 9.0, 30.0 / 9.0, 57.0 / 9.0, 99.0 / 9.0]);
+    assert_eq!(values[3].shape, [1, 2, 2, 2]);
+}
+
+#[test]
+fn wrong_targets_are_told() {
+    let g = around(|_, x| x);
+    let x = Tensor::<f32>::zeros(PICTURE);
+    assert!(train(&g, &Weights::reference(&g), &x, &[0.0; 3]).is_err());
+    assert!(infer(&g, &Weights::reference(&g), &x).is_err());
+}

@@ -1,0 +1,54 @@
+//! The loss of classification and its gradient.
+
+use crate::{LANES, Memory, Planes};
+
+/// Mean over the images of the cross entropy between softmax and a target distribution.
+#[derive(Debug)]
+pub struct SoftmaxCrossEntropy {
+    logits: Planes,
+    d_logits: Planes,
+}
+
+impl SoftmaxCrossEntropy {
+    /// Of logits `[classes, 1, 1]`, with the place of their gradient.
+    ///
+    /// # Panics
+    /// If the values are not vectors of the same blocks.
+    pub fn new(logits: &Planes, d_logits: &Planes) -> Self {
+        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
+        assert!(logits.pixels() == 1 && d_logits.pixels() == 1, "logits are [classes, 1, 1]");
+        assert!(partition(logits) == partition(d_logits), "values with different blocks");
+        Self { logits: logits.clone(), d_logits: d_logits.clone() }
+    }
+
+    /// The loss for targets `[n, classes]`; the gradient `(softmax - target) / n` is written to its place. In double
+    /// precision inside.
+    ///
+    /// # Panics
+    /// If there are not as many targets as logits, or the memory has no room for the values.
+    pub fn run(&self, targets: &[f32], memory: &mut Memory) -> f64 {
+        let (images, classes) = (memory.images(), self.logits.channels());
+        assert!(targets.len() == images * classes, "{} targets for {images} x {classes} logits", targets.len());
+        let losses = (0..images).map(|n| self.image(&targets[n * classes..][..classes], memory.image_mut(n), images));
+        losses.sum::<f64>() / images as f64
+    }
+
+    fn image(&self, targets: &[f32], arena: &mut [f32], images: usize) -> f64 {
+        let logits: Vec<f64> = lanes(&self.logits).map(|at| f64::from(arena[at])).collect();
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln() + max;
+        let total: f64 = targets.iter().map(|&t| f64::from(t)).sum();
+        for block in 0..self.d_logits.blocks().len() {
+            arena[self.d_logits.range(block)][..LANES].fill(0.0);
+        }
+        for ((at, &logit), &target) in lanes(&self.d_logits).zip(&logits).zip(targets) {
+            arena[at] = ((total * (logit - log_sum).exp() - f64::from(target)) / images as f64) as f32;
+        }
+        logits.iter().zip(targets).map(|(l, &t)| f64::from(t) * (log_sum - l)).sum()
+    }
+}
+
+/// Places of a vector's channels.
+fn lanes(planes: &Planes) -> impl Iterator<Item = usize> + '_ {
+    planes.blocks().iter().flat_map(|b| b.offset..b.offset + b.count)
+}

@@ -1,0 +1,263 @@
+//! Batch normalisation in training (Ioffe and Szegedy, arXiv:1502.03167), with the activation behind it: forward by the
+//! batch's own statistics, and backward.
+//!
+//! At inference it is folded away or an [`crate::Affine`].
+
+use crate::activation::with_activation;
+use crate::memory::Shared;
+use crate::simd::{Body, Simd};
+use crate::sums::{PerChannel, sums};
+use crate::{Activation, Isa, LANES, Memory, Planes, Team};
+
+/// Statistics of a batch for every channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchStats {
+    /// Mean.
+    pub mean: Vec<f32>,
+    /// Mean square deviation from it (the biased variance).
+    pub variance: Vec<f32>,
+    /// `1 / sqrt(variance + eps)`
+    pub inv_std: Vec<f32>,
+    /// How many numbers of each channel they were taken from.
+    pub count: usize,
+}
+
+impl BatchStats {
+    /// Statistics of `channels` channels, of nothing yet.
+    pub fn new(channels: usize) -> Self {
+        let zeros = || vec![0.0; channels];
+        Self { mean: zeros(), variance: zeros(), inv_std: zeros(), count: 0 }
+    }
+
+    /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
+    /// PyTorch.
+    pub fn update_running(&self, momentum: f32, mean: &mut [f32], variance: &mut [f32]) {
+        let unbiased = self.count as f64 / self.count.saturating_sub(1).max(1) as f64;
+        let share = f64::from(momentum);
+        let mix = |running: &mut f32, new: f64| *running = ((1.0 - share) * f64::from(*running) + share * new) as f32;
+        mean.iter_mut().zip(&self.mean).for_each(|(r, &m)| mix(r, f64::from(m)));
+        variance.iter_mut().zip(&self.variance).for_each(|(r, &v)| mix(r, f64::from(v) * unbiased));
+    }
+}
+
+/// `output = act(gamma * (input - mean) / sqrt(variance + eps) + beta)` by the batch's statistics.
+#[derive(Debug)]
+pub struct BatchNorm {
+    isa: Isa,
+    input: Planes,
+    output: Planes,
+    activation: Activation,
+    eps: f32,
+}
+
+/// Blocks that lie alike.
+fn check(of: &Planes, like: &Planes) {
+    let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
+    assert!(partition(of) == partition(like), "values with different blocks");
+    assert!((of.height(), of.width()) == (like.height(), like.width()), "values of different size");
+}
+
+impl BatchNorm {
+    /// # Panics
+    /// If the values have different shapes or blocks, or overlap.
+    pub fn new(isa: Isa, input: &Planes, output: &Planes, activation: Activation, eps: f32) -> Self {
+        check(input, output);
+        assert!(output.is_apart_from(input) && output.is_disjoint(), "the backward pass needs the input");
+        Self { isa, input: input.clone(), output: output.clone(), activation, eps }
+    }
+
+    /// Computes all images and their statistics, with `gamma` and `beta` `[c]`.
+    ///
+    /// # Panics
+    /// If the memory has no room for the values, or a list has not one number for every channel.
+    pub fn run(&self, gamma: &[f32], beta: &[f32], stats: &mut BatchStats, memory: &mut Memory, team: &mut Team) {
+        let channels = self.input.channels();
+        assert!(memory.image_len() >= self.input.end().max(self.output.end()), "values beyond the arena");
+        assert!(
+            gamma.len() == channels && beta.len() == channels,
+            "a scale and a shift for each of {channels} channels"
+        );
+        stats.count = memory.images() * self.input.pixels();
+        let outs = [&mut stats.mean, &mut stats.variance, &mut stats.inv_std].map(|o| PerChannel::new(o, &self.input));
+        let (images, shared) = (memory.images(), memory.share());
+        team.run(self.input.blocks().len(), &|block, _| {
+            let [gamma, beta] = [gamma, beta].map(|of| self.input.lanes(block, of));
+            let found = self.isa.run(NormBody { of: self, block, gamma, beta, images, shared });
+            for (out, lanes) in outs.iter().zip(found) {
+                // SAFETY: the statistics outlive the run, and each block is one part's.
+                unsafe { out.set(&self.input, block, lanes) };
+            }
+        });
+    }
+}
+
+/// One block of all images. Whoever makes it has checked that memory holds the values, and gives each block to one thread.
+struct NormBody<'a> {
+    of: &'a BatchNorm,
+    block: usize,
+    gamma: [f32; LANES],
+    beta: [f32; LANES],
+    images: usize,
+    shared: Shared,
+}
+
+impl NormBody<'_> {
+    fn plane(&self, planes: &Planes, image: usize) -> *mut f32 {
+        self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset)
+    }
+}
+
+/// Eight numbers in single precision.
+fn single(of: [f64; LANES]) -> [f32; LANES] {
+    of.map(|v| v as f32)
+}
+
+impl Body for NormBody<'_> {
+    /// Mean, variance, inverse deviation.
+    type Output = [[f64; LANES]; 3];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let (input, output) = (&self.of.input, &self.of.output);
+        let (images, pixels) = (self.images, input.pixels());
+        let count = (images * pixels) as f64;
+        // SAFETY (all loads and stores below): `plane` is the block's plane of `pixels` vectors, `at` one of them; arrays
+        // have eight floats.
+        let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
+        let x = |image: usize, at: usize| unsafe { s.load(self.plane(input, image).add(at)) };
+        let [sum] = sums(s, images, pixels, |image, at| [x(image, at)]);
+        let mean = sum.map(|v| v / count);
+        let centre = vector(single(mean));
+        let [squares, rest] = sums(s, images, pixels, |image, at| {
+            let d = s.sub(x(image, at), centre);
+            [s.mul(d, d), d]
+        });
+        // The mean was rounded; `rest` says by how much the deviations are off (Chan, Golub, LeVeque 1983).
+        let variance: [f64; LANES] = std::array::from_fn(|l| (squares[l] - rest[l] * rest[l] / count) / count);
+        let inv_std = variance.map(|v| 1.0 / (v.max(0.0) + f64::from(self.of.eps)).sqrt());
+        let scale = s.mul(vector(self.gamma), vector(single(inv_std)));
+        let shift = vector(self.beta);
+        with_activation!(self.of.activation, f => for image in 0..images {
+            let to = self.plane(output, image);
+            for at in (0..pixels * LANES).step_by(LANES) {
+                let z = s.fma(s.sub(x(image, at), centre), scale, shift);
+                unsafe { s.store(f.apply(s, z), to.add(at)) };
+            }
+        });
+        [mean, variance, inv_std]
+    }
+}
+
+/// The gradients of [`BatchNorm`]: of its input, of gamma and of beta. The activation's slope is found again from the input.
+#[derive(Debug)]
+pub struct BatchNormGrad {
+    isa: Isa,
+    input: Planes,
+    d_output: Planes,
+    d_input: Planes,
+    activation: Activation,
+    accumulate: bool,
+}
+
+impl BatchNormGrad {
+    /// # Panics
+    /// If the values have different shapes or blocks, or the gradient written overlaps what is read.
+    pub fn new(
+        isa: Isa,
+        input: &Planes,
+        d_output: &Planes,
+        d_input: &Planes,
+        activation: Activation,
+        accumulate: bool,
+    ) -> Self {
+        check(input, d_output);
+        check(input, d_input);
+        let apart = d_input.is_apart_from(input) && d_input.is_apart_from(d_output);
+        assert!(apart && d_input.is_disjoint(), "a gradient over what it comes from");
+        let [input, d_output, d_input] = [input, d_output, d_input].map(Planes::clone);
+        Self { isa, input, d_output, d_input, activation, accumulate }
+    }
+
+    /// Computes all images, with `gamma` and `beta` `[c]` and the statistics of the forward pass.
+    ///
+    /// # Panics
+    /// As [`BatchNorm::run`].
+    #[expect(clippy::too_many_arguments, reason = "what normalisation has: two parameters, two gradients, statistics")]
+    pub fn run(
+        &self,
+        gamma: &[f32],
+        beta: &[f32],
+        stats: &BatchStats,
+        d_gamma: &mut [f32],
+        d_beta: &mut [f32],
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
+        let channels = self.input.channels();
+        let end = [&self.input, &self.d_output, &self.d_input].map(Planes::end).into_iter().max();
+        assert!(end <= Some(memory.image_len()), "values beyond the arena");
+        let lists = [gamma, beta, &stats.mean, &stats.inv_std];
+        assert!(lists.iter().all(|l| l.len() == channels), "a number for each of {channels} channels");
+        let outs = [d_gamma, d_beta].map(|o| PerChannel::new(o, &self.input));
+        let (images, shared) = (memory.images(), memory.share());
+        team.run(self.input.blocks().len(), &|block, _| {
+            let lanes = lists.map(|l| self.input.lanes(block, l));
+            let found = self.isa.run(NormGradBody { of: self, block, lanes, images, shared });
+            for (out, lanes) in outs.iter().zip(found) {
+                // SAFETY: the lists outlive the run, and each block is one part's.
+                unsafe { out.set(&self.input, block, lanes) };
+            }
+        });
+    }
+}
+
+/// One block of all images; as [`NormBody`].
+struct NormGradBody<'a> {
+    of: &'a BatchNormGrad,
+    block: usize,
+    /// Gamma, beta, mean, inverse deviation.
+    lanes: [[f32; LANES]; 4],
+    images: usize,
+    shared: Shared,
+}
+
+impl Body for NormGradBody<'_> {
+    /// The gradients of gamma and beta.
+    type Output = [[f64; LANES]; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let of = self.of;
+        let (images, pixels) = (self.images, of.input.pixels());
+        let count = (images * pixels) as f64;
+        let plane = |p: &Planes, image: usize| self.shared.image(image).wrapping_add(p.blocks()[self.block].offset);
+        // SAFETY (all loads and stores below): as in `NormBody`.
+        let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
+        let load = |p: &Planes, image: usize, at: usize| unsafe { s.load(plane(p, image).add(at)) };
+        let [gamma, beta, mean, inv_std] = self.lanes.map(vector);
+        let scale = s.mul(gamma, inv_std);
+        with_activation!(of.activation, f => {
+            // The gradient before the activation, and the normalised input.
+            let dz = |image: usize, at: usize| {
+                let centred = s.sub(load(&of.input, image, at), mean);
+                let z = s.fma(centred, scale, beta);
+                (s.mul(load(&of.d_output, image, at), f.slope(s, z)), s.mul(centred, inv_std))
+            };
+            let [d_beta, d_gamma] = sums(s, images, pixels, |image, at| {
+                let (dz, xhat) = dz(image, at);
+                [dz, s.mul(dz, xhat)]
+            });
+            let [mean_dz, mean_dz_xhat] = [d_beta, d_gamma].map(|sum| vector(single(sum.map(|v| v / count))));
+            for image in 0..images {
+                let to = plane(&of.d_input, image);
+                for at in (0..pixels * LANES).step_by(LANES) {
+                    let (dz, xhat) = dz(image, at);
+                    let dx = s.mul(scale, s.sub(s.sub(dz, mean_dz), s.mul(xhat, mean_dz_xhat)));
+                    let dx = if of.accumulate { s.add(load(&of.d_input, image, at), dx) } else { dx };
+                    unsafe { s.store(dx, to.add(at)) };
+                }
+            }
+            [d_gamma, d_beta]
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! The list of networks, and how to find one in it.
+
+use std::sync::LazyLock;
+
+use cspnet_graph::{Graph, GraphError};
+
+use crate::error::ZooError;
+use crate::knobs::Knobs;
+use crate::spec::{Spec, name_of};
+use crate::{cspnet, densenet, peleenet, resnet};
+
+/// A network that can be built.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// The family it belongs to.
+    pub family: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// What can be chosen.
+    pub knobs: &'static [Knob],
+    /// The pictures it was published for.
+    pub input: InputSpec,
+    pub(crate) plan: Plan,
+}
+
+/// Makes the network of a specification.
+pub(crate) type Plan = fn(&Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError>;
+
+/// Something about a network that can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knob {
+    /// Its name in a specification.
+    pub name: &'static str,
+    /// Its value where a specification does not set it.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// How a photo becomes a network's picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InputSpec {
+    /// Rows and columns.
+    pub size: usize,
+    /// The picture's share of the photo's shorter side, in `0.0..=1.0`.
+    pub crop_pct: f64,
+    /// Whether the photo is scaled bicubically, or bilinearly.
+    pub bicubic: bool,
+    /// Mean of red, green, blue, in units of the full range.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green, blue, in units of the full range.
+    pub std: [f32; 3],
+}
+
+impl InputSpec {
+    /// With the mean and deviation of ImageNet.
+    pub(crate) const fn imagenet(size: usize, crop_pct: f64, bicubic: bool) -> Self {
+        Self { size, crop_pct, bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    }
+}
+
+static MODELS: LazyLock<Vec<Entry>> =
+    LazyLock::new(|| [densenet::ENTRIES, peleenet::ENTRIES, cspnet::ENTRIES, resnet::ENTRIES].concat());
+
+/// Every network, family by family.
+pub fn models() -> &'static [Entry] {
+    &MODELS
+}
+
+/// The network a specification names, whatever its knobs.
+///
+/// # Errors
+/// Where no network has the name; the error says which are near.
+pub fn entry(spec: &str) -> Result<&'static Entry, ZooError> {
+    find(name_of(spec)?.0)
+}
+
+/// The network a specification stands for.
+///
+/// # Errors
+/// Where the name, a knob or its value is not one that exists; the error says what does.
+pub fn build(spec: &str) -> Result<Graph, ZooError> {
+    let spec: Spec = spec.parse()?;
+    (spec.entry.plan)(&Knobs(&spec))?.map_err(|why| ZooError::Graph { network: spec.name(), why })
+}
+
+/// The network of exactly this name.
+pub(crate) fn find(name: &str) -> Result<&'static Entry, ZooError> {
+    models().iter().find(|e| e.name == name).ok_or_else(|| {
+        let mut nearest: Vec<&'static str> = models().iter().map(|e| e.name).collect();
+        nearest.sort_by_key(|known| edits(name, known));
+        nearest.truncate(3);
+        ZooError::UnknownName { name: name.to_owned(), nearest }
+    })
+}
+
+/// Letters to insert, delete or replace to turn one word into another (Levenshtein 1966).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!([edits("kitten", "sitting"), edits("", "abc"), edits("same", "same")], [3, 3, 0]);
+    }
+}
