@@ -1,0 +1,85 @@
+//! Files of reference values: figures of every tensor of one run of a network in PyTorch, in double precision.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// One file.
+#[derive(Debug, Deserialize)]
+pub struct Golden {
+    /// The network's name and knobs.
+    pub network: String,
+    /// Images, channels, rows, columns.
+    pub input: [usize; 4],
+    /// Every parameter's name and shape, in the published order.
+    pub params: Vec<(String, Vec<usize>)>,
+    /// Trained numbers.
+    pub param_count: usize,
+    /// Outputs of modules, at inference.
+    #[serde(default)]
+    pub stages: BTreeMap<String, Figures>,
+    /// The classifier's output.
+    pub logits: Logits,
+    /// The loss, in training.
+    pub loss: Option<f64>,
+    /// How far single precision departs from it.
+    #[serde(default)]
+    pub loss_f32: f64,
+    /// Gradients of the parameters, in training.
+    #[serde(default)]
+    pub grads: BTreeMap<String, Figures>,
+    /// Running statistics after one step of training.
+    #[serde(default)]
+    pub running: BTreeMap<String, Figures>,
+}
+
+/// What is told of a tensor.
+#[derive(Debug, Deserialize)]
+pub struct Figures {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Root of the sum of squares.
+    pub norm: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Sample `k` is the element at `k * (len - 1) / 7`.
+    pub samples: [f64; 8],
+    /// How far the same network in single precision departs, relatively.
+    #[serde(rename = "f32")]
+    pub single: f64,
+}
+
+/// What is told of the logits.
+#[derive(Debug, Deserialize)]
+pub struct Logits {
+    /// As of any tensor.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// The first sixteen.
+    pub first: Vec<f64>,
+    /// Every image's likeliest class.
+    pub argmax: Vec<usize>,
+}
+
+impl Golden {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
+        let golden: Self = serde_json::from_str(&text)
+            .map_err(|e| format!("{}: is no file of reference values: {e}", path.display()))?;
+        let floats = golden.input.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        match floats {
+            Some(1..=0x1000_0000) => Ok(golden),
+            _ => Err(format!("{}: an input of shape {:?} is no batch of pictures", path.display(), golden.input)),
+        }
+    }
+
+    /// Whether it tells of a step of training.
+    pub fn trains(&self) -> bool {
+        self.loss.is_some()
+    }
+}
