@@ -1,1 +1,18 @@
-//! formats
+//! Files to networks, weights and manifests, and back.
+//!
+//! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
+//! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
+//! other libraries, which hold tensors only. Not here: running a network.
+#![forbid(unsafe_code)]
+
+pub mod atomic;
+mod error;
+mod manifest;
+mod model_file;
+mod published;
+mod tensors;
+
+pub use error::FormatError;
+pub use manifest::{Dtype, Manifest};
+pub use model_file::ModelFile;
+pub use published::{Matching, read_published};

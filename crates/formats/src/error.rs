@@ -1,0 +1,56 @@
+//! Why a file cannot be used.
+
+use std::path::PathBuf;
+
+use cspnet_graph::WeightsError;
+use cspnet_vision::VisionError;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The operating system refused.
+    #[error("{}: cannot be {what}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A folder, a pipe, or a file of an unbelievable length.
+    #[error("{}: {why}", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// The bytes are no sound safetensors file.
+    #[error("not a sound safetensors file: {0}; copy or download it again")]
+    Damaged(String),
+    /// The bytes are not those that were written.
+    #[error("the file has been changed since it was written ({0}); copy or download it again")]
+    Changed(&'static str),
+    /// A safetensors file of something else.
+    #[error(
+        "the file does not say which network it holds; if it comes from timm or torchvision, say what it is: \
+         `cspnet import FILE --network NAME --assume timm -o MODEL`"
+    )]
+    NoManifest,
+    /// The manifest cannot be understood.
+    #[error("the file's manifest cannot be used: {0}")]
+    Manifest(String),
+    /// The preprocessing in the manifest makes no sense.
+    #[error("the file's preprocessing cannot be used: {0}")]
+    Preprocess(#[from] VisionError),
+    /// Tensors that do not fit the network.
+    #[error("{0}")]
+    Tensors(String),
+    /// Weights that do not fit the graph they are written with.
+    #[error("the weights do not fit the network: {0}")]
+    Weights(#[from] WeightsError),
+    /// A number that half precision cannot hold.
+    #[error("{0} holds a number that half precision cannot; store the model as f32")]
+    Precision(String),
+}
