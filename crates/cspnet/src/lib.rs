@@ -29,5 +29,5 @@ pub use cspnet_zoo as zoo;
 pub use cspnet_vision::Photo;
 pub use error::Error;
 pub use model::{Class, Model};
-pub use published::published_preprocess;
+pub use published::{Assume, published_preprocess};
 pub use session::Session;

@@ -10,7 +10,7 @@ pub(crate) fn activation(function: Option<Unary>) -> Activation {
         None => Activation::Identity,
         Some(Unary::Relu) => Activation::Relu,
         Some(Unary::Relu6) => Activation::Relu6,
-        Some(Unary::LeakyRelu { slope }) => Activation::LeakyRelu(slope),
+        Some(Unary::LeakyRelu { slope }) => Activation::LeakyRelu(slope as f32),
         Some(Unary::Sigmoid) => Activation::Sigmoid,
         Some(Unary::Silu) => Activation::Silu,
         Some(Unary::Mish) => Activation::Mish,

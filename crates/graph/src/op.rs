@@ -52,7 +52,7 @@ pub enum Unary {
     /// `x > 0 ? x : slope * x`
     LeakyRelu {
         /// Slope below zero, in `0..=1`; Darknet has 0.1, PyTorch and timm 0.01.
-        slope: f32,
+        slope: f64,
     },
     /// `1 / (1 + exp(-x))`
     Sigmoid,
@@ -115,9 +115,9 @@ pub enum Op {
     /// Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167) with scale, shift, running mean and running variance `[c]`.
     BatchNorm {
         /// Added to the variance.
-        eps: f32,
+        eps: f64,
         /// Share of the batch in the running statistics, as PyTorch counts it.
-        momentum: f32,
+        momentum: f64,
     },
     /// A function of every element.
     Unary {

@@ -116,7 +116,7 @@ impl<'a> Copying<'a> {
         let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.weights.get(norm_node.params[i]));
         let weight = self.weights.get(conv_node.params[0]);
         let bias = conv_node.params.get(1).map(|&p| self.weights.get(p));
-        let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + f64::from(eps)).sqrt();
+        let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
         let per_channel = weight.len() / out;
         let folded: Vec<f32> =
             weight.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor(i / per_channel)) as f32).collect();

@@ -31,10 +31,9 @@ impl BatchStats {
 
     /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
     /// PyTorch.
-    pub fn update_running(&self, momentum: f32, mean: &mut [f32], variance: &mut [f32]) {
+    pub fn update_running(&self, momentum: f64, mean: &mut [f32], variance: &mut [f32]) {
         let unbiased = self.count as f64 / self.count.saturating_sub(1).max(1) as f64;
-        let share = f64::from(momentum);
-        let mix = |running: &mut f32, new: f64| *running = ((1.0 - share) * f64::from(*running) + share * new) as f32;
+        let mix = |running: &mut f32, new: f64| *running = ((1.0 - momentum) * f64::from(*running) + momentum * new) as f32;
         mean.iter_mut().zip(&self.mean).for_each(|(r, &m)| mix(r, f64::from(m)));
         variance.iter_mut().zip(&self.variance).for_each(|(r, &v)| mix(r, f64::from(v) * unbiased));
     }
@@ -47,7 +46,7 @@ pub struct BatchNorm {
     input: Planes,
     output: Planes,
     activation: Activation,
-    eps: f32,
+    eps: f64,
 }
 
 /// Blocks that lie alike.
@@ -60,7 +59,7 @@ fn check(of: &Planes, like: &Planes) {
 impl BatchNorm {
     /// # Panics
     /// If the values have different shapes or blocks, or overlap.
-    pub fn new(isa: Isa, input: &Planes, output: &Planes, activation: Activation, eps: f32) -> Self {
+    pub fn new(isa: Isa, input: &Planes, output: &Planes, activation: Activation, eps: f64) -> Self {
         check(input, output);
         assert!(output.is_apart_from(input) && output.is_disjoint(), "the backward pass needs the input");
         Self { isa, input: input.clone(), output: output.clone(), activation, eps }
@@ -134,9 +133,12 @@ impl Body for NormBody<'_> {
         });
         // The mean was rounded; `rest` says by how much the deviations are off (Chan, Golub, LeVeque 1983).
         let variance: [f64; LANES] = std::array::from_fn(|l| (squares[l] - rest[l] * rest[l] / count) / count);
-        let inv_std = variance.map(|v| 1.0 / (v.max(0.0) + f64::from(self.of.eps)).sqrt());
-        let scale = s.mul(vector(self.gamma), vector(single(inv_std)));
-        let shift = vector(self.beta);
+        let inv_std = variance.map(|v| 1.0 / (v.max(0.0) + self.of.eps).sqrt());
+        // What rounding took from the mean and the scale goes into the shift.
+        let factor: [f64; LANES] = std::array::from_fn(|l| f64::from(self.gamma[l]) * inv_std[l]);
+        let lost = |l: usize| mean[l] - f64::from(mean[l] as f32);
+        let shift = vector(std::array::from_fn(|l| (f64::from(self.beta[l]) - lost(l) * factor[l]) as f32));
+        let scale = vector(single(factor));
         with_activation!(self.of.activation, f => for image in 0..images {
             let to = self.plane(output, image);
             for at in (0..pixels * LANES).step_by(LANES) {

@@ -92,7 +92,7 @@ impl Build<'_> {
             Op::BatchNorm { eps, .. } => {
                 let [scale, shift, mean, variance] =
                     [0, 1, 2, 3].map(|i| self.weights.get(self.graph.node(node).params[i]));
-                let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + f64::from(*eps)).sqrt();
+                let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
                 let channel = |c: usize| (factor(c), f64::from(shift[c]) - f64::from(mean[c]) * factor(c));
                 (0..scale.len()).map(channel).collect()
             }

@@ -140,7 +140,7 @@ impl<'a, T: Real> Pass<'a, T> {
     fn norm<'b>(&'b self, node: &Node, mean: &'b [T], variance: &'b [T]) -> Norm<'b, T> {
         let Op::BatchNorm { eps, .. } = node.op else { unreachable!("{} normalises nothing", node.op.name()) };
         let (scale, shift) = (self.param(node, 0), self.param(node, 1));
-        Norm { scale, shift, mean, variance, eps: T::of(f64::from(eps)) }
+        Norm { scale, shift, mean, variance, eps: T::of(eps) }
     }
 
     fn forward(&mut self, input: &Tensor<T>) {

@@ -32,10 +32,9 @@ impl<T: Real> Statistics<T> {
     }
 
     /// Running mean and variance after this batch, the variance unbiased.
-    pub fn running(&self, mean: &[T], variance: &[T], momentum: f32) -> [Vec<f64>; 2] {
-        let share = f64::from(momentum);
+    pub fn running(&self, mean: &[T], variance: &[T], momentum: f64) -> [Vec<f64>; 2] {
         let unbiased = self.count as f64 / (self.count.max(2) - 1) as f64;
-        let mix = |old: T, new: f64| (1.0 - share) * old.get() + share * new;
+        let mix = |old: T, new: f64| (1.0 - momentum) * old.get() + momentum * new;
         let means = mean.iter().zip(&self.mean).map(|(&r, m)| mix(r, m.get()));
         let variances = variance.iter().zip(&self.variance).map(|(&r, v)| mix(r, v.get() * unbiased));
         [means.collect(), variances.collect()]

@@ -37,7 +37,7 @@ pub(super) fn value<T: Real>(f: Unary, x: T) -> T {
             if x > zero {
                 x
             } else {
-                T::of(f64::from(slope)) * x
+                T::of(slope) * x
             }
         }
         Unary::Sigmoid => sigmoid(x),
@@ -68,7 +68,7 @@ pub(super) fn slope<T: Real>(f: Unary, x: T) -> T {
             if x > zero {
                 one
             } else {
-                T::of(f64::from(slope))
+                T::of(slope)
             }
         }
         Unary::Sigmoid => sigmoid(x) * (one - sigmoid(x)),

@@ -42,7 +42,7 @@ struct Running {
     norm: ValueId,
     mean: ParamId,
     variance: ParamId,
-    momentum: f32,
+    momentum: f64,
 }
 
 /// What one caller needs to train with a plan: memory for its batch, gradients, statistics, and its threads.
