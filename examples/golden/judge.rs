@@ -50,7 +50,8 @@ pub fn judge(golden: &Golden, setting: &Setting, outcome: &Outcome, rule: Rule) 
         _ => &golden.running,
     };
     for (part, name) in [(Part::Stages, "stages"), (Part::Gradients, "gradients"), (Part::Running, "running")] {
-        let all = tensors(part).iter().map(|(tensor, figures)| compare(golden, outcome, rule, part, name, tensor, figures));
+        let all =
+            tensors(part).iter().map(|(tensor, figures)| compare(golden, outcome, rule, part, name, tensor, figures));
         verdicts.extend(worst(all.collect::<Result<Vec<_>, _>>()?));
     }
     verdicts.extend(worst(logits(golden, outcome, rule)?));

@@ -18,7 +18,9 @@ pub enum Assume {
 /// If the size is none.
 pub fn published_preprocess(input: &InputSpec, assume: Assume, size: Option<u32>) -> Result<Preprocess, VisionError> {
     let (own, crop, filter) = match assume {
-        Assume::Timm => (input.size as u32, input.crop_pct, if input.bicubic { Filter::Bicubic } else { Filter::Bilinear }),
+        Assume::Timm => {
+            (input.size as u32, input.crop_pct, if input.bicubic { Filter::Bicubic } else { Filter::Bilinear })
+        }
         Assume::Torchvision => (224, 0.875, Filter::Bilinear),
     };
     let preprocess = Preprocess::imagenet(size.unwrap_or(own), crop, filter)?;

@@ -66,12 +66,16 @@ impl Manifest {
     pub fn validate(&self) -> Result<(), FormatError> {
         if self.version != Self::VERSION {
             let (found, known) = (self.version, Self::VERSION);
-            return Err(FormatError::Manifest(format!("it has version {found}, this program knows {known}; update it")));
+            return Err(FormatError::Manifest(format!(
+                "it has version {found}, this program knows {known}; update it"
+            )));
         }
         let outputs = self.graph.channels(self.graph.output());
         if !self.labels.is_empty() && self.labels.len() != outputs {
             let labels = self.labels.len();
-            return Err(FormatError::Manifest(format!("{labels} labels for {outputs} outputs; give one name for each")));
+            return Err(FormatError::Manifest(format!(
+                "{labels} labels for {outputs} outputs; give one name for each"
+            )));
         }
         Ok(self.preprocess.as_ref().map_or(Ok(()), Preprocess::validate)?)
     }

@@ -46,7 +46,8 @@ impl ModelFile {
     /// As [`ModelFile::read`].
     pub fn read_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let file = tensors::parse(bytes)?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
+        let (_, header) =
+            safetensors::SafeTensors::read_metadata(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
         let texts = header.metadata().as_ref().ok_or(FormatError::NoManifest)?;
         let text = texts.get(MANIFEST).ok_or(FormatError::NoManifest)?;
         if text.len() > MAX_MANIFEST {
@@ -148,7 +149,8 @@ fn weights(graph: &Graph, file: &safetensors::SafeTensors<'_>) -> Result<Weights
     let mut left: HashMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
     let mut found = Vec::new();
     for param in graph.params() {
-        let tensor = left.remove(&param.name).ok_or_else(|| FormatError::Tensors(format!("{} is missing", param.name)))?;
+        let tensor =
+            left.remove(&param.name).ok_or_else(|| FormatError::Tensors(format!("{} is missing", param.name)))?;
         if tensor.shape() != param.shape {
             let (found, expected) = (tensor.shape(), &param.shape);
             return Err(FormatError::Tensors(format!("{} has shape {found:?} instead of {expected:?}", param.name)));

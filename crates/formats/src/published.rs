@@ -70,7 +70,9 @@ fn told(graph: &Graph, wrong: &[String], left_over: &[String]) -> String {
 
 /// A tensor's name as it is today: torchvision's first DenseNet files say `denselayer1.norm.1` for `denselayer1.norm1`.
 fn modern(name: &str) -> String {
-    let Some((layer, rest)) = name.split_once("denselayer").and_then(|(a, b)| b.split_once('.').map(|(i, c)| ((a, i), c))) else {
+    let Some((layer, rest)) =
+        name.split_once("denselayer").and_then(|(a, b)| b.split_once('.').map(|(i, c)| ((a, i), c)))
+    else {
         return name.to_owned();
     };
     for kind in ["norm", "relu", "conv"] {

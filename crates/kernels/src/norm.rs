@@ -18,6 +18,9 @@ pub struct BatchStats {
     pub variance: Vec<f32>,
     /// `1 / sqrt(variance + eps)`
     pub inv_std: Vec<f32>,
+    /// The forward pass computed `(x - mean) * scale + shift`; the backward pass finds the activation's slope there again.
+    scale: Vec<f32>,
+    shift: Vec<f32>,
     /// How many numbers of each channel they were taken from.
     pub count: usize,
 }
@@ -26,14 +29,15 @@ impl BatchStats {
     /// Statistics of `channels` channels, of nothing yet.
     pub fn new(channels: usize) -> Self {
         let zeros = || vec![0.0; channels];
-        Self { mean: zeros(), variance: zeros(), inv_std: zeros(), count: 0 }
+        Self { mean: zeros(), variance: zeros(), inv_std: zeros(), scale: zeros(), shift: zeros(), count: 0 }
     }
 
     /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
     /// PyTorch.
     pub fn update_running(&self, momentum: f64, mean: &mut [f32], variance: &mut [f32]) {
         let unbiased = self.count as f64 / self.count.saturating_sub(1).max(1) as f64;
-        let mix = |running: &mut f32, new: f64| *running = ((1.0 - momentum) * f64::from(*running) + momentum * new) as f32;
+        let mix =
+            |running: &mut f32, new: f64| *running = ((1.0 - momentum) * f64::from(*running) + momentum * new) as f32;
         mean.iter_mut().zip(&self.mean).for_each(|(r, &m)| mix(r, f64::from(m)));
         variance.iter_mut().zip(&self.variance).for_each(|(r, &v)| mix(r, f64::from(v) * unbiased));
     }
@@ -77,7 +81,8 @@ impl BatchNorm {
             "a scale and a shift for each of {channels} channels"
         );
         stats.count = memory.images() * self.input.pixels();
-        let outs = [&mut stats.mean, &mut stats.variance, &mut stats.inv_std].map(|o| PerChannel::new(o, &self.input));
+        let BatchStats { mean, variance, inv_std, scale, shift, .. } = stats;
+        let outs = [mean, variance, inv_std, scale, shift].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
         team.run(self.input.blocks().len(), &|block, _| {
             let [gamma, beta] = [gamma, beta].map(|of| self.input.lanes(block, of));
@@ -112,8 +117,8 @@ fn single(of: [f64; LANES]) -> [f32; LANES] {
 }
 
 impl Body for NormBody<'_> {
-    /// Mean, variance, inverse deviation.
-    type Output = [[f64; LANES]; 3];
+    /// The block's statistics, in the order of [`BatchStats`].
+    type Output = [[f64; LANES]; 5];
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
@@ -137,8 +142,8 @@ impl Body for NormBody<'_> {
         // What rounding took from the mean and the scale goes into the shift.
         let factor: [f64; LANES] = std::array::from_fn(|l| f64::from(self.gamma[l]) * inv_std[l]);
         let lost = |l: usize| mean[l] - f64::from(mean[l] as f32);
-        let shift = vector(std::array::from_fn(|l| (f64::from(self.beta[l]) - lost(l) * factor[l]) as f32));
-        let scale = vector(single(factor));
+        let offset: [f64; LANES] = std::array::from_fn(|l| f64::from(self.beta[l]) - lost(l) * factor[l]);
+        let [scale, shift] = [factor, offset].map(|v| vector(single(v)));
         with_activation!(self.of.activation, f => for image in 0..images {
             let to = self.plane(output, image);
             for at in (0..pixels * LANES).step_by(LANES) {
@@ -146,7 +151,7 @@ impl Body for NormBody<'_> {
                 unsafe { s.store(f.apply(s, z), to.add(at)) };
             }
         });
-        [mean, variance, inv_std]
+        [mean, variance, inv_std, factor, offset]
     }
 }
 
@@ -180,15 +185,12 @@ impl BatchNormGrad {
         Self { isa, input, d_output, d_input, activation, accumulate }
     }
 
-    /// Computes all images, with `gamma` and `beta` `[c]` and the statistics of the forward pass.
+    /// Computes all images, with the statistics that [`BatchNorm::run`] has left.
     ///
     /// # Panics
     /// As [`BatchNorm::run`].
-    #[expect(clippy::too_many_arguments, reason = "what normalisation has: two parameters, two gradients, statistics")]
     pub fn run(
         &self,
-        gamma: &[f32],
-        beta: &[f32],
         stats: &BatchStats,
         d_gamma: &mut [f32],
         d_beta: &mut [f32],
@@ -198,7 +200,7 @@ impl BatchNormGrad {
         let channels = self.input.channels();
         let end = [&self.input, &self.d_output, &self.d_input].map(Planes::end).into_iter().max();
         assert!(end <= Some(memory.image_len()), "values beyond the arena");
-        let lists = [gamma, beta, &stats.mean, &stats.inv_std];
+        let lists: [&[f32]; 4] = [&stats.mean, &stats.inv_std, &stats.scale, &stats.shift];
         assert!(lists.iter().all(|l| l.len() == channels), "a number for each of {channels} channels");
         let outs = [d_gamma, d_beta].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
@@ -217,7 +219,7 @@ impl BatchNormGrad {
 struct NormGradBody<'a> {
     of: &'a BatchNormGrad,
     block: usize,
-    /// Gamma, beta, mean, inverse deviation.
+    /// Mean, inverse deviation, scale and shift of the forward pass.
     lanes: [[f32; LANES]; 4],
     images: usize,
     shared: Shared,
@@ -236,13 +238,12 @@ impl Body for NormGradBody<'_> {
         // SAFETY (all loads and stores below): as in `NormBody`.
         let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
         let load = |p: &Planes, image: usize, at: usize| unsafe { s.load(plane(p, image).add(at)) };
-        let [gamma, beta, mean, inv_std] = self.lanes.map(vector);
-        let scale = s.mul(gamma, inv_std);
+        let [mean, inv_std, scale, shift] = self.lanes.map(vector);
         with_activation!(of.activation, f => {
             // The gradient before the activation, and the normalised input.
             let dz = |image: usize, at: usize| {
                 let centred = s.sub(load(&of.input, image, at), mean);
-                let z = s.fma(centred, scale, beta);
+                let z = s.fma(centred, scale, shift);
                 (s.mul(load(&of.d_output, image, at), f.slope(s, z)), s.mul(centred, inv_std))
             };
             let [d_beta, d_gamma] = sums(s, images, pixels, |image, at| {

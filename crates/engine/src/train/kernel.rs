@@ -201,7 +201,7 @@ impl Kernel {
                 let [d_scale, d_shift] =
                     state.gradients.get_disjoint_mut([*scale, *shift]).expect("a node's parameters are distinct");
                 let stats = &state.stats[*stats];
-                grad.run(weights(*scale), weights(*shift), stats, d_scale, d_shift, memory, team);
+                grad.run(stats, d_scale, d_shift, memory, team);
             }
             Self::MapGrad(grad) => grad.run(memory, team),
             Self::PoolGrad(grad) => grad.run(memory, team),

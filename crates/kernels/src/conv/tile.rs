@@ -9,13 +9,38 @@ use crate::simd::Simd;
 /// multiply-add pipes of five cycles' latency needs to be busy.
 pub(super) const PIXELS: usize = 6;
 
+/// K-blocks summed in one go. Their sum is then added to the total: two levels keep long sums exact enough.
+const CHAIN: usize = 16;
+
+/// Adds to `totals[v][p]` the k-blocks at `offsets` from the pixels `px`, chain after chain.
+///
+/// # Safety
+/// As [`chain`].
+#[inline(always)]
+pub(super) unsafe fn accumulate<S: Simd, const V: usize, const P: usize>(
+    s: S,
+    px: &[*const f32; P],
+    offsets: &[isize],
+    weights: *const f32,
+    totals: &mut [[S::V; P]; V],
+) {
+    for (i, offsets) in offsets.chunks(CHAIN).enumerate() {
+        let mut sums = [[s.splat(0.0); P]; V];
+        // SAFETY: these are k-blocks and weights of the caller's.
+        unsafe { chain(s, px, offsets, weights.wrapping_add(i * CHAIN * LANES * V * LANES), &mut sums) };
+        for (total, sum) in totals.iter_mut().flatten().zip(sums.into_iter().flatten()) {
+            *total = s.add(*total, sum);
+        }
+    }
+}
+
 /// Adds to `sums[v][p]` the k-blocks at `offsets` from the pixels `px`, eight source channels each.
 ///
 /// # Safety
 /// For every pixel and offset eight floats are readable at `px[p] + offset`, and `weights` holds
 /// `offsets.len() * LANES * V * LANES` floats.
 #[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd, const V: usize, const P: usize>(
+unsafe fn chain<S: Simd, const V: usize, const P: usize>(
     s: S,
     px: &[*const f32; P],
     offsets: &[isize],
