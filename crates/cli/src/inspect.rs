@@ -114,7 +114,13 @@ fn inspect(args: &Args) -> Result<Inspection, Failure> {
         macs: l.macs,
         flops: 2 * l.macs,
     };
-    Ok(Inspection { version: 1, network: network.name, input, totals, layers: count.layers.iter().map(layer).collect() })
+    Ok(Inspection {
+        version: 1,
+        network: network.name,
+        input,
+        totals,
+        layers: count.layers.iter().map(layer).collect(),
+    })
 }
 
 fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use cspnet::formats::{Dtype, Manifest, ModelFile};
+use cspnet::formats::{Manifest, ModelFile};
 use cspnet::graph::Weights;
-use cspnet::zoo;
+use cspnet::{Assume, published_preprocess, zoo};
 
 use crate::failure::Failure;
-use crate::import::Precision;
+use crate::import::{Precision, labels, say_written};
 
 /// Write a model file of an untrained network.
 #[derive(Debug, clap::Args)]
@@ -45,4 +45,23 @@ enum Init {
     Published,
     /// The rule of the project's reference values, which depends on the parameters' names alone
     Reference,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let graph = zoo::build(&args.network)?;
+    let weights = match args.init {
+        Init::Published => Weights::published(&graph, args.seed),
+        Init::Reference => Weights::reference(&graph),
+    };
+    let mut manifest = Manifest::new(&args.network, graph);
+    manifest.labels = labels(args.labels.as_deref())?;
+    manifest.dtype = args.dtype.into();
+    if manifest.graph.input_channels() == 3 {
+        let input = &zoo::entry(&args.network)?.input;
+        manifest.preprocess = Some(published_preprocess(input, Assume::Timm, None)?);
+    }
+    let model = ModelFile { manifest, weights };
+    model.write(&args.output)?;
+    say_written(&model, &args.output)
 }

@@ -43,7 +43,9 @@ fn inside(folder: &Path) -> impl Iterator<Item = Named> + use<> {
     WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(move |entry| match entry {
         Ok(entry) if entry.file_type().is_dir() || !is_photo(entry.path()) => None,
         Ok(entry) => Some(Ok(entry.into_path())),
-        Err(e) => Some(Err((e.path().map_or_else(|| whole.clone(), Path::to_owned), format!("cannot look inside: {e}")))),
+        Err(e) => {
+            Some(Err((e.path().map_or_else(|| whole.clone(), Path::to_owned), format!("cannot look inside: {e}"))))
+        }
     })
 }
 

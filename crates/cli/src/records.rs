@@ -106,10 +106,11 @@ impl<'a> Writer<'a> {
             Ok((classes, milliseconds)) => {
                 for (rank, c) in classes.iter().enumerate() {
                     let (rank, probability) = ((rank + 1).to_string(), c.probability.to_string());
-                    csv.write_record([&photo, rank.as_str(), &c.label, &probability, &format!("{milliseconds:.3}"), ""])?;
+                    let time = format!("{milliseconds:.3}");
+                    csv.write_record([photo.as_ref(), rank.as_str(), c.label.as_str(), &probability, &time, ""])?;
                 }
             }
-            Err(why) => csv.write_record([&photo, "", "", "", "", why.as_str()])?,
+            Err(why) => csv.write_record([photo.as_ref(), "", "", "", "", why.as_str()])?,
         }
         Ok(csv.flush()?)
     }

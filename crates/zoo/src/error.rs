@@ -49,7 +49,6 @@ pub enum ZooError {
         /// The network.
         network: &'static str,
         /// What does not fit.
-        #[source]
         why: GraphError,
     },
 }

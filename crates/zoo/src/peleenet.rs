@@ -124,7 +124,7 @@ fn unit(b: &mut Builder, name: &str, x: Value, conv: Conv) -> Value {
     })
 }
 
-const INPUT: InputSpec = InputSpec::imagenet(224, 0.875, false);
+const INPUT: InputSpec = InputSpec::imagenet(224, 0.875, true);
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
