@@ -24,8 +24,8 @@ pub fn fold_batch_norm(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
         (is_norm && is_conv && readers[before].len() == 1 && !seen_elsewhere).then_some(before)
     };
     let mut copy = Copying::new(graph, weights);
-    for id in 0..graph.nodes().len() {
-        let is_folded_later = readers[id].iter().any(|&r| folds(r) == Some(id));
+    for (id, readers) in readers.iter().enumerate() {
+        let is_folded_later = readers.iter().any(|&r| folds(r) == Some(id));
         match folds(id) {
             Some(conv) => copy.push_folded(conv, id),
             None if is_folded_later => {}

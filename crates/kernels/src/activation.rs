@@ -105,7 +105,8 @@ pub(crate) use with_activation;
 #[inline(always)]
 fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+    let y = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))));
+    s.select_gt(s.splat(LOWEST), x, s.splat(0.0), y)
 }
 
 /// `tanh(ln(1 + e))` for `e = exp(x)` is `n / (n + 2)` with `n = e (e + 2)`: one exponential, no logarithm.
@@ -115,14 +116,17 @@ fn tanh_softplus<S: Simd>(s: S, x: S::V) -> S::V {
     // Above 20 the quotient is 1 in single precision, and `n` must not overflow.
     let e = exp(s, s.min(s.splat(20.0), x));
     let n = s.mul(e, s.add(e, two));
-    s.div(n, s.add(n, two))
+    s.select_gt(s.splat(LOWEST), x, s.splat(0.0), s.div(n, s.add(n, two)))
 }
+
+/// Below it the exponential leaves the range of whole powers of two, and what is proportional to it is as good as zero.
+const LOWEST: f32 = -87.0;
 
 /// `exp(x)`: `x = n ln 2 + r`, `exp(x) = 2^n exp(r)`, with the Taylor polynomial of `exp(r)` on `|r| <= ln 2 / 2`.
 #[inline(always)]
 fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     // Outside these bounds the result would leave the range of whole powers of two.
-    let x = s.min(s.splat(88.0), s.max(s.splat(-87.0), x));
+    let x = s.min(s.splat(88.0), s.max(s.splat(LOWEST), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts, so that n ln 2 is subtracted without rounding (Cody and Waite).
     let r = s.fma(n, s.splat(-0.693_359_4), x);

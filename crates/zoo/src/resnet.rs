@@ -59,7 +59,7 @@ fn fifty(knobs: &Knobs<'_>, groups: usize, width: usize) -> Result<Result<Graph,
         x = b.module(&format!("layer{}", stage + 1), |b| {
             (0..units).fold(x, |x, i| {
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let unit = Bottleneck { middle: groups * width << stage, groups, stride, out: 256 << stage };
+                let unit = Bottleneck { middle: (groups * width) << stage, groups, stride, out: 256 << stage };
                 b.module(&i.to_string(), |b| unit.unit(b, x))
             })
         });
