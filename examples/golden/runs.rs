@@ -159,7 +159,7 @@ impl Outcome {
 }
 
 /// Relative L2 distances of all gradients to the exact ones.
-fn distances(gradients: &Vec<Option<Vec<f64>>>, exact: &[Option<Vec<f64>>]) -> Distances {
+fn distances(gradients: &[Option<Vec<f64>>], exact: &[Option<Vec<f64>>]) -> Distances {
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
     let distance = |(g, e): (&Option<Vec<f64>>, &Option<Vec<f64>>)| {
         let (g, e) = (g.as_ref()?, e.as_ref()?);

@@ -18,6 +18,8 @@
 //! layer's shape alone, each output element belongs to one part, and each sum has one order: the bits of the result depend
 //! neither on the number of threads nor on the batch.
 
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by channel and pixel")]
+
 mod activation;
 mod conv;
 mod loss;
@@ -26,6 +28,7 @@ mod norm;
 mod planes;
 mod pointwise;
 mod pool;
+pub mod probe;
 mod simd;
 mod sums;
 mod team;

@@ -204,7 +204,7 @@ mod tests {
             let buf = AlignedBuf::zeroed(len);
             assert_eq!(buf.len(), len);
             assert!(buf.iter().all(|&v| v == 0.0));
-            assert!(len == 0 || buf.as_ptr() as usize % ALIGNMENT == 0);
+            assert!(len == 0 || buf.as_ptr().addr().is_multiple_of(ALIGNMENT));
         }
     }
 

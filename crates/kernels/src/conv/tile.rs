@@ -24,12 +24,17 @@ pub(super) unsafe fn accumulate<S: Simd, const V: usize, const P: usize>(
     weights: *const f32,
     totals: &mut [[S::V; P]; V],
 ) {
-    for (i, offsets) in offsets.chunks(CHAIN).enumerate() {
+    let (first, rest) = offsets.split_at(offsets.len().min(CHAIN));
+    // SAFETY: these are k-blocks and weights of the caller's, here and below.
+    unsafe { chain(s, px, first, weights, totals) };
+    for (i, offsets) in rest.chunks(CHAIN).enumerate() {
+        let weights = weights.wrapping_add((i + 1) * CHAIN * LANES * V * LANES);
         let mut sums = [[s.splat(0.0); P]; V];
-        // SAFETY: these are k-blocks and weights of the caller's.
-        unsafe { chain(s, px, offsets, weights.wrapping_add(i * CHAIN * LANES * V * LANES), &mut sums) };
-        for (total, sum) in totals.iter_mut().flatten().zip(sums.into_iter().flatten()) {
-            *total = s.add(*total, sum);
+        unsafe { chain(s, px, offsets, weights, &mut sums) };
+        for v in 0..V {
+            for p in 0..P {
+                totals[v][p] = s.add(totals[v][p], sums[v][p]);
+            }
         }
     }
 }
