@@ -2,7 +2,7 @@
 //!
 //! A [`Graph`](cspnet_graph::Graph) and its weights become a [`Plan`] for pictures of one size: immutable, shared by any
 //! number of callers, each of whom brings a [`Workspace`]. A graph that ends in a loss becomes a [`TrainPlan`]. Both lay
-//! values out so that concatenating and splitting channels moves no float, and both are judged by [`reference`], a naive
+//! values out so that concatenating and splitting channels moves no float, and both are judged by [`mod@reference`], a naive
 //! interpreter of the same graph. Not here: kernels (`cspnet-kernels`), file formats, schedules of training.
 #![forbid(unsafe_code)]
 

@@ -126,7 +126,9 @@ fn counts_are_the_published_ones() {
 
 #[test]
 fn the_arrangements_of_cspdensenet_cost_what_was_counted_for_them() {
-    let counted: [(&str, &str, [(usize, &str); 3]); 6] = [
+    /// A network, an arrangement, and parameters and GMACs for the three gammas.
+    type Counted = (&'static str, &'static str, [(usize, &'static str); 3]);
+    let counted: [Counted; 6] = [
         ("121", "both", [(9_468_104, "3.287"), (8_570_408, "3.078"), (7_716_232, "2.876")]),
         ("121", "first", [(7_450_536, "2.706"), (6_922_216, "2.577"), (6_393_896, "2.449")]),
         ("121", "last", [(8_131_272, "2.690"), (7_276_584, "2.500"), (6_465_416, "2.317")]),
