@@ -136,7 +136,8 @@ impl Setting {
         }
         let exact = self.step::<f64>(golden)?.gradients;
         let single = self.step::<f32>(golden)?.gradients;
-        let single = single.into_iter().map(|g| g.map(|g| g.into_iter().map(f64::from).collect())).collect();
+        let single: Vec<Option<Vec<f64>>> =
+            single.into_iter().map(|g| g.map(|g| g.into_iter().map(f64::from).collect())).collect();
         outcome.distances = Some([distances(&gradients, &exact), distances(&single, &exact)]);
         Ok(outcome)
     }
