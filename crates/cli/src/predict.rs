@@ -81,7 +81,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn summarise(photos: usize, failed: usize, begin: Instant) {
     let seconds = begin.elapsed().as_secs_f64();
     let failures = if failed > 0 { format!(", {failed} of them could not be read") } else { String::new() };
-    eprintln!("{photos} photos{failures}, {seconds:.2} s");
+    let photos = if photos == 1 { "1 photo".to_owned() } else { format!("{photos} photos") };
+    eprintln!("{photos}{failures}, {seconds:.2} s");
 }
 
 /// Answers batch after batch.

@@ -34,7 +34,7 @@ pub fn model(file: Option<&Path>) -> Result<Model, Failure> {
 pub fn network(name: &str) -> Result<Network, Failure> {
     let path = Path::new(name);
     if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        let file = ModelFile::read(path).map_err(|e| Failure::Message(format!("{name}: {e}")))?;
+        let file = ModelFile::read(path)?;
         let size = file.manifest.preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
         return Ok(Network { name: name.into(), graph: file.manifest.graph.clone(), size, file: Some(file) });
     }

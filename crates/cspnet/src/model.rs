@@ -36,8 +36,8 @@ impl Model {
     /// If the file cannot be read, is damaged, or is no classifier of photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let open = || Self::new(ModelFile::read(path)?);
-        open().map_err(|source: Error| Error::File { path: path.into(), source: Box::new(source) })
+        let file = ModelFile::read(path)?;
+        Self::new(file).map_err(|source| Error::File { path: path.into(), source: Box::new(source) })
     }
 
     /// A model from the bytes of a model file.

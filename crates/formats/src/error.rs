@@ -1,6 +1,6 @@
 //! Why a file cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cspnet_graph::WeightsError;
 use cspnet_vision::VisionError;
@@ -25,6 +25,14 @@ pub enum FormatError {
         path: PathBuf,
         /// What it is.
         why: String,
+    },
+    /// What is wrong with a file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<FormatError>,
     },
     /// The bytes are no sound safetensors file.
     #[error("not a sound safetensors file: {0}; copy or download it again")]
@@ -53,4 +61,14 @@ pub enum FormatError {
     /// A number that half precision cannot hold.
     #[error("{0} holds a number that half precision cannot; store the model as f32")]
     Precision(String),
+}
+
+impl FormatError {
+    /// The error with the file it is about, unless it names it already.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Io { .. } | Self::NotAFile { .. } | Self::File { .. } => self,
+            other => Self::File { path: path.to_owned(), source: Box::new(other) },
+        }
+    }
 }

@@ -37,7 +37,8 @@ impl ModelFile {
     /// # Errors
     /// If it cannot be read, is damaged or changed, or is not a model file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, FormatError> {
-        Self::read_bytes(&tensors::read_file(path.as_ref())?)
+        let path = path.as_ref();
+        Self::read_bytes(&tensors::read_file(path)?).map_err(|e| e.at(path))
     }
 
     /// Reads a model file's bytes.

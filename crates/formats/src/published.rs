@@ -24,8 +24,12 @@ pub struct Matching {
 /// # Errors
 /// If the file is damaged, or a parameter is missing or has another shape.
 pub fn read_published(path: impl AsRef<Path>, graph: &Graph) -> Result<(Weights, Matching), FormatError> {
-    let bytes = tensors::read_file(path.as_ref())?;
-    let file = tensors::parse(&bytes)?;
+    let path = path.as_ref();
+    matching(&tensors::read_file(path)?, graph).map_err(|e| e.at(path))
+}
+
+fn matching(bytes: &[u8], graph: &Graph) -> Result<(Weights, Matching), FormatError> {
+    let file = tensors::parse(bytes)?;
     let mut left: HashMap<String, _> = file.tensors().into_iter().map(|(n, t)| (modern(&n), t)).collect();
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     for param in graph.params() {
