@@ -5,11 +5,12 @@
 
 use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual};
 use cspnet_graph::init::Family;
-use cspnet_graph::{Builder, Conv, Graph, GraphError, Unary, Value, Window};
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
 use crate::error::ZooError;
-use crate::knobs::{CHANNELS, CLASSES, Knobs};
+use crate::knobs::{CHANNELS, CLASSES};
 use crate::registry::{Entry, InputSpec, Plan};
+use crate::spec::Spec;
 
 /// PyTorch's slope; Darknet's is 0.1.
 const LEAKY: Unary = Unary::LeakyRelu { slope: 0.01 };
@@ -73,8 +74,8 @@ enum Form {
 }
 
 impl CspNet<'_> {
-    fn build(&self, knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
-        let (channels, classes) = (knobs.channels()?, knobs.classes()?);
+    fn build(&self, spec: &Spec) -> Result<Graph, ZooError> {
+        let (channels, classes) = (spec.channels(), spec.classes());
         let mut b = Builder::with_init(Family::CspNet);
         let x = b.input(channels);
         let mut x = b.module("stem", |b| self.stem(b, x));
@@ -85,7 +86,7 @@ impl CspNet<'_> {
             let x = b.global_avg_pool("global_pool", x);
             b.linear("fc", x, classes)
         });
-        Ok(b.finish(x))
+        Ok(b.finish(x)?)
     }
 
     fn stem(&self, b: &mut Builder, x: Value) -> Value {
@@ -185,7 +186,7 @@ fn conv_norm(b: &mut Builder, name: &str, x: Value, conv: Conv, norm: Norm) -> V
     })
 }
 
-fn darknet53(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
+fn darknet53(spec: &Spec) -> Result<Graph, ZooError> {
     let stage = |out, units| Stage {
         kind: Kind::Plain,
         out,
@@ -194,10 +195,10 @@ fn darknet53(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
         unit: Residual { width: out, middle: out / 2, form: Form::Dark },
     };
     let stages = [stage(64, 1), stage(128, 2), stage(256, 8), stage(512, 8), stage(1024, 4)];
-    CspNet { activation: LEAKY, stem: &[Conv::new(32, 3)], pooled_stem: false, stages: &stages }.build(knobs)
+    CspNet { activation: LEAKY, stem: &[Conv::new(32, 3)], pooled_stem: false, stages: &stages }.build(spec)
 }
 
-fn cspdarknet53(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
+fn cspdarknet53(spec: &Spec) -> Result<Graph, ZooError> {
     let stage = |out, units, expanded, middle| Stage {
         kind: Kind::CrossStage { expanded, is_linear: false, grows_early: true },
         out,
@@ -213,7 +214,7 @@ fn cspdarknet53(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError
         stage(512, 8, 512, 256),
         stage(1024, 4, 1024, 512),
     ];
-    CspNet { activation: LEAKY, stem: &[Conv::new(32, 3)], pooled_stem: false, stages: &stages }.build(knobs)
+    CspNet { activation: LEAKY, stem: &[Conv::new(32, 3)], pooled_stem: false, stages: &stages }.build(spec)
 }
 
 /// The CSPResNets: stages of 3, 3, 5, 2 bottlenecks, the first stage giving `out` channels.
@@ -228,7 +229,7 @@ struct CspResNet<'a> {
 }
 
 impl CspResNet<'_> {
-    fn build(self, knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
+    fn build(self, spec: &Spec) -> Result<Graph, ZooError> {
         // All variants halve an expanded value of 256 channels in the first stage, twice as many in the next, and so on.
         let stage = |(i, units): (usize, usize)| Stage {
             kind: Kind::CrossStage { expanded: 256 << i, is_linear: true, grows_early: false },
@@ -242,7 +243,7 @@ impl CspResNet<'_> {
             },
         };
         let stages: Vec<Stage> = [3, 3, 5, 2].into_iter().enumerate().map(stage).collect();
-        CspNet { activation: LEAKY, stem: self.stem, pooled_stem: true, stages: &stages }.build(knobs)
+        CspNet { activation: LEAKY, stem: self.stem, pooled_stem: true, stages: &stages }.build(spec)
     }
 }
 
@@ -268,7 +269,7 @@ const L: Scale = Scale { width: 1.0, depth: 1.0 };
 const X: Scale = Scale { width: 1.25, depth: 1.33 };
 
 /// With `is_focus`, one 6x6 convolution stands in the place of the two of the stem.
-fn cs3darknet(knobs: &Knobs<'_>, scale: Scale, is_focus: bool) -> Result<Result<Graph, GraphError>, ZooError> {
+fn cs3darknet(spec: &Spec, scale: Scale, is_focus: bool) -> Result<Graph, ZooError> {
     let wide = |channels: f64| (scale.width * channels) as usize;
     let stage = |(out, units): (f64, f64)| Stage {
         kind: Kind::CrossStage3,
@@ -282,26 +283,37 @@ fn cs3darknet(knobs: &Knobs<'_>, scale: Scale, is_focus: bool) -> Result<Result<
     let focus = [Conv::new(wide(64.0), 6).stride(2).padding(2)];
     let plain = [Conv::new(wide(32.0), 3).stride(2), Conv::new(wide(64.0), 3)];
     let stem: &[Conv] = if is_focus { &focus } else { &plain };
-    CspNet { activation: Unary::Silu, stem, pooled_stem: false, stages: &stages }.build(knobs)
+    CspNet { activation: Unary::Silu, stem, pooled_stem: false, stages: &stages }.build(spec)
 }
 
+const CSPNET: &str = "arXiv:1911.11929";
+const BILINEAR: InputSpec = InputSpec::imagenet(256, 0.887, false);
+const BICUBIC: InputSpec = InputSpec::imagenet(256, 0.887, true);
+
 const fn leaky(name: &'static str, family: &'static str, about: &'static str, plan: Plan) -> Entry {
-    let input = InputSpec::imagenet(256, 0.887, false);
-    Entry { name, family, about, knobs: &[CLASSES, CHANNELS], input, plan }
+    Entry { name, family, about, paper: CSPNET, knobs: &[CLASSES, CHANNELS], input: BILINEAR, plan }
 }
 
 const fn cs3(name: &'static str, about: &'static str, plan: Plan) -> Entry {
-    let input = InputSpec::imagenet(256, 0.887, true);
-    Entry { name, family: "cs3darknet", about, knobs: &[CLASSES, CHANNELS], input, plan }
+    let knobs = &[CLASSES, CHANNELS];
+    Entry { name, family: "cs3darknet", about, paper: CSPNET, knobs, input: BICUBIC, plan }
 }
 
-/// The one network of its family whose published weights want another preprocessing.
-const fn from_minus_one_to_one(entry: Entry) -> Entry {
-    Entry { input: InputSpec { mean: [0.5; 3], std: [0.5; 3], ..entry.input }, ..entry }
+/// An entry whose published weights want other pictures than its family's.
+const fn with_input(entry: Entry, input: InputSpec) -> Entry {
+    Entry { input, ..entry }
 }
 
 pub(crate) const ENTRIES: &[Entry] = &[
-    leaky("darknet53", "darknet", "Darknet-53", darknet53),
+    Entry {
+        name: "darknet53",
+        family: "darknet",
+        about: "Darknet-53",
+        paper: "arXiv:1804.02767",
+        knobs: &[CLASSES, CHANNELS],
+        input: BICUBIC,
+        plan: darknet53,
+    },
     leaky("cspdarknet53", "cspdarknet", "CSPDarknet-53", cspdarknet53),
     leaky("cspresnet50", "cspresnet", "CSPResNet-50", |k| {
         CspResNet { stem: &wide_stem(), out: 128, middle: 64, groups: 1 }.build(k)
@@ -318,8 +330,14 @@ pub(crate) const ENTRIES: &[Entry] = &[
     cs3("cs3darknet_s", "CS3Darknet, small", |k| cs3darknet(k, S, false)),
     cs3("cs3darknet_m", "CS3Darknet, medium", |k| cs3darknet(k, M, false)),
     cs3("cs3darknet_l", "CS3Darknet, large", |k| cs3darknet(k, L, false)),
-    cs3("cs3darknet_x", "CS3Darknet, extra large", |k| cs3darknet(k, X, false)),
-    from_minus_one_to_one(cs3("cs3darknet_focus_s", "CS3Darknet, small, 6x6 stem", |k| cs3darknet(k, S, true))),
+    with_input(
+        cs3("cs3darknet_x", "CS3Darknet, extra large", |k| cs3darknet(k, X, false)),
+        InputSpec::imagenet(256, 0.95, true),
+    ),
+    with_input(
+        cs3("cs3darknet_focus_s", "CS3Darknet, small, 6x6 stem", |k| cs3darknet(k, S, true)),
+        InputSpec { mean: [0.5; 3], std: [0.5; 3], ..BICUBIC },
+    ),
     cs3("cs3darknet_focus_m", "CS3Darknet, medium, 6x6 stem", |k| cs3darknet(k, M, true)),
     cs3("cs3darknet_focus_l", "CS3Darknet, large, 6x6 stem", |k| cs3darknet(k, L, true)),
     cs3("cs3darknet_focus_x", "CS3Darknet, extra large, 6x6 stem", |k| cs3darknet(k, X, true)),

@@ -8,8 +8,9 @@ use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, GraphError, Unary, Value, Window};
 
 use crate::error::ZooError;
-use crate::knobs::{CHANNELS, CIFAR_CLASSES, CLASSES, Knobs};
-use crate::registry::{Entry, InputSpec, Knob, Plan};
+use crate::knobs::{CHANNELS, CIFAR_CLASSES, CLASSES, GAMMA, Knob, Values};
+use crate::registry::{Entry, InputSpec, Plan};
+use crate::spec::Spec;
 
 /// What distinguishes one DenseNet from another.
 struct DenseNet<'a> {
@@ -55,8 +56,6 @@ enum Fusion {
     /// has no transition, T keeps its width.
     Last,
 }
-
-const FUSIONS: [(&str, Fusion); 3] = [("both", Fusion::Both), ("first", Fusion::First), ("last", Fusion::Last)];
 
 impl DenseNet<'_> {
     fn build(&self) -> Result<Graph, GraphError> {
@@ -156,11 +155,11 @@ const SIZE_201: Size = ([6, 12, 48, 32], 32, 64);
 const SIZE_161: Size = ([6, 12, 36, 24], 48, 96);
 const SIZE_264: Size = ([6, 12, 64, 48], 32, 64);
 
-fn imagenet(knobs: &Knobs<'_>, size: &Size, csp: Option<Csp>) -> Result<Result<Graph, GraphError>, ZooError> {
+fn imagenet(spec: &Spec, size: &Size, csp: Option<Csp>) -> Result<Graph, ZooError> {
     let (blocks, growth, width) = size;
     let net = DenseNet {
-        channels: knobs.channels()?,
-        classes: knobs.classes()?,
+        channels: spec.channels(),
+        classes: spec.classes(),
         stem: Stem::ImageNet,
         width: *width,
         growth: *growth,
@@ -169,26 +168,31 @@ fn imagenet(knobs: &Knobs<'_>, size: &Size, csp: Option<Csp>) -> Result<Result<G
         compression: 0.5,
         csp,
     };
-    Ok(net.build())
+    Ok(net.build()?)
 }
 
-fn csp(knobs: &Knobs<'_>, size: &Size) -> Result<Result<Graph, GraphError>, ZooError> {
-    let csp = Csp { gamma: knobs.gamma(size.2, 0)?, fusion: knobs.one_of("fusion", &FUSIONS)? };
-    imagenet(knobs, size, Some(csp))
+fn csp(spec: &Spec, size: &Size) -> Result<Graph, ZooError> {
+    let fusion = match spec.word("fusion") {
+        "first" => Fusion::First,
+        "last" => Fusion::Last,
+        _ => Fusion::Both,
+    };
+    let narrowest = size.2;
+    imagenet(spec, size, Some(Csp { gamma: spec.gamma(narrowest, true)?, fusion }))
 }
 
-fn cifar(knobs: &Knobs<'_>, is_bc: bool) -> Result<Result<Graph, GraphError>, ZooError> {
-    let depth = knobs.whole("depth", 1..=1000)?;
-    let growth = knobs.whole("growth", 1..=512)?;
+fn cifar(spec: &Spec, is_bc: bool) -> Result<Graph, ZooError> {
+    let (depth, growth) = (spec.whole("depth"), spec.whole("growth"));
     // Three blocks of layers with one convolution (two with a bottleneck); stem, two transitions and classifier are the rest.
     let step = if is_bc { 6 } else { 3 };
-    let layers = depth.saturating_sub(4) / step;
-    if layers == 0 || depth != 4 + step * layers {
-        return Err(knobs.bad("depth", format!("4 + {step} n for a whole n, and at most 1000")));
+    let layers = (depth - 4) / step;
+    if depth != 4 + step * layers {
+        let (below, above) = (4 + step * layers, 4 + step * (layers + 1));
+        return Err(spec.bad("depth", format!("4 + {step} n for a whole n, such as {below} or {above}")));
     }
     let net = DenseNet {
-        channels: knobs.channels()?,
-        classes: knobs.classes()?,
+        channels: spec.channels(),
+        classes: spec.classes(),
         stem: Stem::Cifar,
         width: if is_bc { 2 * growth } else { 16 },
         growth,
@@ -197,26 +201,55 @@ fn cifar(knobs: &Knobs<'_>, is_bc: bool) -> Result<Result<Graph, GraphError>, Zo
         compression: if is_bc { 0.5 } else { 1.0 },
         csp: None,
     };
-    Ok(net.build())
+    Ok(net.build()?)
 }
 
-const GAMMA: Knob =
-    Knob { name: "gamma", default: "0.5", about: "share of a block's channels that goes straight across" };
-const FUSION: Knob = Knob { name: "fusion", default: "both", about: "where the transitions are: both, first, last" };
-const GROWTH: Knob = Knob { name: "growth", default: "12", about: "channels that every layer adds" };
+const FUSION: Knob = Knob {
+    name: "fusion",
+    values: Values::Word(&["both", "first", "last"]),
+    default: "both",
+    example: "last",
+    about: "where the transitions are: both, first, last",
+};
+const GROWTH: Knob = Knob {
+    name: "growth",
+    values: Values::Whole { from: 1, to: 512 },
+    default: "12",
+    example: "24",
+    about: "channels that every layer adds",
+};
+const BC_DEPTH: Knob = Knob {
+    name: "depth",
+    values: Values::Whole { from: 10, to: 1000 },
+    default: "100",
+    example: "40",
+    about: "layers, 4 + 6 n",
+};
+const BASIC_DEPTH: Knob = Knob {
+    values: Values::Whole { from: 7, to: 1000 },
+    default: "40",
+    example: "100",
+    about: "layers, 4 + 3 n",
+    ..BC_DEPTH
+};
+
+const DENSENET: &str = "arXiv:1608.06993";
+const IMAGENET: InputSpec = InputSpec::imagenet(224, 0.875, true);
+/// Pictures of CIFAR-10 as they are, with their own mean and deviation.
+const CIFAR: InputSpec =
+    InputSpec { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616], ..InputSpec::imagenet(32, 1.0, true) };
 
 const fn on_imagenet(name: &'static str, about: &'static str, plan: Plan) -> Entry {
-    let input = InputSpec::imagenet(224, 0.875, true);
-    Entry { name, family: "densenet", about, knobs: &[CLASSES, CHANNELS], input, plan }
+    Entry { name, family: "densenet", about, paper: DENSENET, knobs: &[CLASSES, CHANNELS], input: IMAGENET, plan }
 }
 
 const fn partial(name: &'static str, about: &'static str, plan: Plan) -> Entry {
-    let input = InputSpec::imagenet(224, 0.875, true);
-    Entry { name, family: "cspdensenet", about, knobs: &[CLASSES, CHANNELS, GAMMA, FUSION], input, plan }
+    let knobs = &[CLASSES, CHANNELS, GAMMA, FUSION];
+    Entry { name, family: "cspdensenet", about, paper: "arXiv:1911.11929", knobs, input: IMAGENET, plan }
 }
 
 const fn on_cifar(name: &'static str, about: &'static str, knobs: &'static [Knob], plan: Plan) -> Entry {
-    Entry { name, family: "densenet-cifar", about, knobs, input: InputSpec::imagenet(32, 1.0, true), plan }
+    Entry { name, family: "densenet-cifar", about, paper: DENSENET, knobs, input: CIFAR, plan }
 }
 
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -230,16 +263,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
     partial("cspdensenet201", "CSPDenseNet-201", |k| csp(k, &SIZE_201)),
     partial("cspdensenet161", "CSPDenseNet-161", |k| csp(k, &SIZE_161)),
     partial("cspdensenet264", "CSPDenseNet-264", |k| csp(k, &SIZE_264)),
-    on_cifar(
-        "densenet_bc",
-        "DenseNet-BC for CIFAR",
-        &[CIFAR_CLASSES, CHANNELS, Knob { name: "depth", default: "100", about: "layers, 4 + 6 n" }, GROWTH],
-        |k| cifar(k, true),
-    ),
+    on_cifar("densenet_bc", "DenseNet-BC for CIFAR", &[CIFAR_CLASSES, CHANNELS, BC_DEPTH, GROWTH], |k| cifar(k, true)),
     on_cifar(
         "densenet_basic",
         "DenseNet for CIFAR without bottleneck and compression",
-        &[CIFAR_CLASSES, CHANNELS, Knob { name: "depth", default: "40", about: "layers, 4 + 3 n" }, GROWTH],
+        &[CIFAR_CLASSES, CHANNELS, BASIC_DEPTH, GROWTH],
         |k| cifar(k, false),
     ),
 ];

@@ -44,11 +44,12 @@ pub enum ZooError {
         allowed: String,
     },
     /// Every knob is in its range, but together they exceed what a graph can hold.
-    #[error("`{network}` with these knobs is not possible; choose smaller ones: {why}")]
-    Graph {
-        /// The network.
-        network: &'static str,
-        /// What does not fit.
-        why: GraphError,
-    },
+    #[error("the knobs' values are too large together, choose smaller ones: {0}")]
+    Graph(GraphError),
+}
+
+impl From<GraphError> for ZooError {
+    fn from(error: GraphError) -> Self {
+        Self::Graph(error)
+    }
 }

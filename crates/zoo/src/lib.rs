@@ -23,5 +23,6 @@ mod resnet;
 mod spec;
 
 pub use error::ZooError;
-pub use registry::{Entry, InputSpec, Knob, build, entry, models};
+pub use knobs::{Knob, Values};
+pub use registry::{Entry, InputSpec, build, entry, models};
 pub use spec::Spec;

@@ -4,11 +4,12 @@
 
 use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, dense_block};
 use cspnet_graph::init::Family;
-use cspnet_graph::{Builder, Conv, Graph, GraphError, Unary, Value, Window};
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
 use crate::error::ZooError;
-use crate::knobs::{CHANNELS, CLASSES, Knobs};
-use crate::registry::{Entry, InputSpec, Knob};
+use crate::knobs::{CHANNELS, CLASSES, GAMMA, Knob, Values};
+use crate::registry::{Entry, InputSpec};
+use crate::spec::Spec;
 
 /// Channels that each of the two ways of a dense layer adds.
 const HALF_GROWTH: usize = 16;
@@ -18,9 +19,9 @@ const BOTTLENECKS: [usize; 4] = [16, 32, 64, 64];
 
 const HALVE: Window = Window { kernel: [2; 2], stride: [2; 2], padding: [0; 2], dilation: [1; 2] };
 
-fn peleenet(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
-    let (channels, classes) = (knobs.channels()?, knobs.classes()?);
-    Ok(network(channels, classes, |b, x| {
+fn peleenet(spec: &Spec) -> Result<Graph, ZooError> {
+    let (channels, classes) = (spec.channels(), spec.classes());
+    network(channels, classes, |b, x| {
         let mut x = b.module("stemblock", |b| {
             let (pooled, convolved) = two_branch_stem(b, x);
             let x = b.concat("concat", &[pooled, convolved]);
@@ -32,16 +33,17 @@ fn peleenet(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
             x = if i < 4 { b.avg_pool(&format!("transition{i}_pool"), x, HALVE) } else { x };
         }
         x
-    }))
+    })
 }
 
 /// With `with_transitions` ("both"), a transition follows every stage's merge; without ("last") only the last stage's, and
 /// the stem lacks its convolution on the pooled branch.
-fn csppeleenet(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError> {
-    let (channels, classes) = (knobs.channels()?, knobs.classes()?);
-    let gamma = knobs.gamma(128, 1)?;
-    let with_transitions = knobs.one_of("fusion", &[("both", true), ("last", false)])?;
-    Ok(network(channels, classes, |b, x| {
+fn csppeleenet(spec: &Spec) -> Result<Graph, ZooError> {
+    let (channels, classes) = (spec.channels(), spec.classes());
+    // The first stage has 64 channels but its own gamma; the second has 128.
+    let gamma = spec.gamma(128, false)?;
+    let with_transitions = spec.word("fusion") == "both";
+    network(channels, classes, |b, x| {
         let mut x = b.module("stemblock", |b| {
             let (pooled, convolved) = two_branch_stem(b, x);
             let pooled = if with_transitions { unit(b, "stem3", pooled, Conv::new(32, 1)) } else { pooled };
@@ -54,7 +56,7 @@ fn csppeleenet(knobs: &Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError>
             x = if i == 4 || with_transitions { same_width(b, &format!("transition{i}"), x) } else { x };
         }
         x
-    }))
+    })
 }
 
 /// Number, layers and bottleneck width of the four stages.
@@ -66,13 +68,13 @@ fn network(
     channels: usize,
     classes: usize,
     features: impl FnOnce(&mut Builder, Value) -> Value,
-) -> Result<Graph, GraphError> {
+) -> Result<Graph, ZooError> {
     let mut b = Builder::with_init(Family::Xavier);
     let x = b.input(channels);
     let x = b.module("features", |b| features(b, x));
     let x = b.global_avg_pool("global_pool", x);
     let x = b.linear("classifier", x, classes);
-    b.finish(x)
+    Ok(b.finish(x)?)
 }
 
 /// Half the rows and columns by 3x3, then half again by pooling and by convolution: both branches, 32 channels each.
@@ -126,11 +128,20 @@ fn unit(b: &mut Builder, name: &str, x: Value, conv: Conv) -> Value {
 
 const INPUT: InputSpec = InputSpec::imagenet(224, 0.875, true);
 
+const FUSION: Knob = Knob {
+    name: "fusion",
+    values: Values::Word(&["both", "last"]),
+    default: "both",
+    example: "last",
+    about: "where the transitions are: both, last",
+};
+
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         name: "peleenet",
         family: "peleenet",
         about: "PeleeNet",
+        paper: "arXiv:1804.06882",
         knobs: &[CLASSES, CHANNELS],
         input: INPUT,
         plan: peleenet,
@@ -139,12 +150,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
         name: "csppeleenet",
         family: "csppeleenet",
         about: "CSPPeleeNet",
-        knobs: &[
-            CLASSES,
-            CHANNELS,
-            Knob { name: "gamma", default: "0.5", about: "share of a stage's channels that goes straight across" },
-            Knob { name: "fusion", default: "both", about: "where the transitions are: both, last" },
-        ],
+        paper: "arXiv:1911.11929",
+        knobs: &[CLASSES, CHANNELS, GAMMA, FUSION],
         input: INPUT,
         plan: csppeleenet,
     },

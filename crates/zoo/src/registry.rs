@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
-use cspnet_graph::{Graph, GraphError};
+use cspnet_graph::Graph;
 
 use crate::error::ZooError;
-use crate::knobs::Knobs;
-use crate::spec::{Spec, name_of};
+use crate::knobs::Knob;
+use crate::spec::Spec;
 use crate::{cspnet, densenet, peleenet, resnet};
 
 /// A network that can be built.
@@ -18,6 +18,8 @@ pub struct Entry {
     pub family: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
+    /// Where it was published, as `arXiv:number`.
+    pub paper: &'static str,
     /// What can be chosen.
     pub knobs: &'static [Knob],
     /// The pictures it was published for.
@@ -25,19 +27,16 @@ pub struct Entry {
     pub(crate) plan: Plan,
 }
 
-/// Makes the network of a specification.
-pub(crate) type Plan = fn(&Knobs<'_>) -> Result<Result<Graph, GraphError>, ZooError>;
-
-/// Something about a network that can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Knob {
-    /// Its name in a specification.
-    pub name: &'static str,
-    /// Its value where a specification does not set it.
-    pub default: &'static str,
-    /// What it does.
-    pub about: &'static str,
+impl Entry {
+    /// A specification that sets every knob.
+    pub fn example(&self) -> String {
+        let choices: Vec<String> = self.knobs.iter().map(|k| format!("{}={}", k.name, k.example)).collect();
+        format!("{}:{}", self.name, choices.join(","))
+    }
 }
+
+/// Makes the network of a specification.
+pub(crate) type Plan = fn(&Spec) -> Result<Graph, ZooError>;
 
 /// How a photo becomes a network's picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,12 +68,12 @@ pub fn models() -> &'static [Entry] {
     &MODELS
 }
 
-/// The network a specification names, whatever its knobs.
+/// What is known of the network that a specification names, whatever its knobs.
 ///
 /// # Errors
-/// Where no network has the name; the error says which are near.
+/// Where the specification is not sound; the error says why.
 pub fn entry(spec: &str) -> Result<&'static Entry, ZooError> {
-    find(name_of(spec)?.0)
+    Ok(spec.parse::<Spec>()?.entry())
 }
 
 /// The network a specification stands for.
@@ -82,8 +81,7 @@ pub fn entry(spec: &str) -> Result<&'static Entry, ZooError> {
 /// # Errors
 /// Where the name, a knob or its value is not one that exists; the error says what does.
 pub fn build(spec: &str) -> Result<Graph, ZooError> {
-    let spec: Spec = spec.parse()?;
-    (spec.entry.plan)(&Knobs(&spec))?.map_err(|why| ZooError::Graph { network: spec.name(), why })
+    spec.parse::<Spec>()?.build()
 }
 
 /// The network of exactly this name.

@@ -3,11 +3,12 @@
 
 use cspnet_graph::blocks::residual;
 use cspnet_graph::init::Family;
-use cspnet_graph::{Builder, Conv, Graph, GraphError, Unary, Value, Window};
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
 use crate::error::ZooError;
-use crate::knobs::{CHANNELS, CLASSES, Knobs};
+use crate::knobs::{CHANNELS, CLASSES, Knob};
 use crate::registry::{Entry, InputSpec};
+use crate::spec::Spec;
 
 /// A bottleneck unit: 1x1, 3x3 and 1x1 convolution around a shortcut.
 #[derive(Clone, Copy)]
@@ -47,8 +48,8 @@ impl Bottleneck {
 }
 
 /// Fifty layers; the first stage's 3x3 convolutions have `groups` groups of `width` channels.
-fn fifty(knobs: &Knobs<'_>, groups: usize, width: usize) -> Result<Result<Graph, GraphError>, ZooError> {
-    let (channels, classes) = (knobs.channels()?, knobs.classes()?);
+fn fifty(spec: &Spec, groups: usize, width: usize) -> Result<Graph, ZooError> {
+    let (channels, classes) = (spec.channels(), spec.classes());
     let mut b = Builder::with_init(Family::ResNet);
     let x = b.input(channels);
     let x = b.conv("conv1", x, Conv::new(64, 7).stride(2));
@@ -66,17 +67,18 @@ fn fifty(knobs: &Knobs<'_>, groups: usize, width: usize) -> Result<Result<Graph,
     }
     let x = b.global_avg_pool("global_pool", x);
     let x = b.linear("fc", x, classes);
-    Ok(b.finish(x))
+    Ok(b.finish(x)?)
 }
 
-const KNOBS: &[crate::registry::Knob] = &[CLASSES, CHANNELS];
-const INPUT: InputSpec = InputSpec::imagenet(224, 0.875, true);
+const KNOBS: &[Knob] = &[CLASSES, CHANNELS];
+const INPUT: InputSpec = InputSpec::imagenet(224, 0.95, true);
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         name: "resnet50",
         family: "resnet",
         about: "ResNet-50",
+        paper: "arXiv:1512.03385",
         knobs: KNOBS,
         input: INPUT,
         plan: |k| fifty(k, 1, 64),
@@ -85,6 +87,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         name: "resnext50_32x4d",
         family: "resnet",
         about: "ResNeXt-50, 32 groups of 4 channels",
+        paper: "arXiv:1611.05431",
         knobs: KNOBS,
         input: INPUT,
         plan: |k| fifty(k, 32, 4),

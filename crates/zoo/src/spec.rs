@@ -1,45 +1,107 @@
-//! Specifications: a network's name and the knobs that depart from their defaults.
+//! Specifications: a network's name and what was chosen of it.
 //!
-//! Not here: what values a knob takes; the network says so when it is built.
+//! Not here: what a network makes of its knobs.
 
 use std::fmt;
 use std::str::FromStr;
 
+use cspnet_graph::Graph;
+
 use crate::error::ZooError;
+use crate::knobs::{Knob, Setting};
 use crate::registry::{Entry, find};
 
 /// `name` or `name:knob=value,knob=value`: a network that exists, with knobs that it has, each at most once.
 ///
+/// Displayed, it is in its canonical form: knobs that have their default are left out, the others stand in the entry's order
+/// and every value is written in one way. Two specifications of the same choices are equal.
+///
 /// ```
-/// let spec: cspnet_zoo::Spec = "csppeleenet:gamma=0.25".parse()?;
-/// assert_eq!(spec.name(), "csppeleenet");
-/// assert_eq!(spec.to_string(), "csppeleenet:gamma=0.25");
+/// let spec: cspnet_zoo::Spec = "csppeleenet:fusion=both,gamma=.250,classes=10".parse()?;
+/// assert_eq!(spec.entry().name, "csppeleenet");
+/// assert_eq!(spec.to_string(), "csppeleenet:classes=10,gamma=0.25");
 /// # Ok::<(), cspnet_zoo::ZooError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spec {
-    pub(crate) entry: &'static Entry,
-    pub(crate) knobs: Vec<(&'static str, String)>,
+    entry: &'static Entry,
+    /// Of every knob of the entry, in its order.
+    settings: Vec<Setting>,
 }
 
 impl Spec {
     /// Longest specification, in bytes.
     pub const MAX_LEN: usize = 256;
 
-    /// The network's name.
-    pub fn name(&self) -> &'static str {
-        self.entry.name
+    /// What is known of the network, whatever its knobs.
+    pub fn entry(&self) -> &'static Entry {
+        self.entry
     }
 
-    /// The knobs that were set, in the order in which they stood, with their values.
-    pub fn knobs(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.knobs.iter().map(|(name, value)| (*name, value.as_str()))
+    /// The network.
+    ///
+    /// # Errors
+    /// Where the values of knobs do not fit one another or the network.
+    pub fn build(&self) -> Result<Graph, ZooError> {
+        (self.entry.plan)(self)
+    }
+
+    /// Number of classes.
+    pub(crate) fn classes(&self) -> usize {
+        self.whole("classes")
+    }
+
+    /// Channels of the picture.
+    pub(crate) fn channels(&self) -> usize {
+        self.whole("channels")
+    }
+
+    /// The whole number of a knob of whole numbers.
+    pub(crate) fn whole(&self, knob: &'static str) -> usize {
+        match self.setting(knob) {
+            Setting::Whole(n) => n,
+            other => panic!("`{knob}` of `{}` is {other}, not a whole number", self.entry.name),
+        }
+    }
+
+    /// The word of a knob of words.
+    pub(crate) fn word(&self, knob: &'static str) -> &'static str {
+        match self.setting(knob) {
+            Setting::Word(word) => word,
+            other => panic!("`{knob}` of `{}` is {other}, not a word", self.entry.name),
+        }
+    }
+
+    /// The share `gamma` of a stage's channels that goes straight across: of `narrowest` channels at least one, or none at all
+    /// where `or_none`. (The other part keeps at least one because gamma is below 1.)
+    pub(crate) fn gamma(&self, narrowest: usize, or_none: bool) -> Result<f64, ZooError> {
+        let gamma = match self.setting("gamma") {
+            Setting::Share(gamma) => gamma,
+            other => panic!("`gamma` of `{}` is {other}, not a share", self.entry.name),
+        };
+        if gamma * narrowest as f64 >= 1.0 || (or_none && gamma == 0.0) {
+            return Ok(gamma);
+        }
+        let zero = if or_none { "0, or " } else { "" };
+        let least = 1.0 / narrowest as f64;
+        Err(self.bad("gamma", format!("{zero}at least {least:.4} and below 1, so that either part has a channel")))
+    }
+
+    /// The error that a knob's value is not `allowed`.
+    pub(crate) fn bad(&self, knob: &'static str, allowed: String) -> ZooError {
+        ZooError::BadValue { network: self.entry.name, knob, value: self.setting(knob).to_string(), allowed }
+    }
+
+    /// The value of a knob that the network has: which it asks for is written beside its entry.
+    fn setting(&self, knob: &str) -> Setting {
+        let place = self.entry.knobs.iter().position(|k| k.name == knob);
+        self.settings[place.unwrap_or_else(|| panic!("`{}` asks for a knob `{knob}` it has not", self.entry.name))]
     }
 }
 
 impl PartialEq for Spec {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name() && self.knobs == other.knobs
+        self.entry.name == other.entry.name && self.settings == other.settings
     }
 }
 
@@ -49,42 +111,53 @@ impl FromStr for Spec {
     type Err = ZooError;
 
     fn from_str(spec: &str) -> Result<Self, ZooError> {
-        let (name, rest) = name_of(spec)?;
+        if spec.len() > Self::MAX_LEN {
+            return Err(syntax(spec, "it is longer than 256 bytes"));
+        }
+        let (name, choices) = match spec.split_once(':') {
+            Some((name, choices)) => (name, Some(choices)),
+            None => (spec, None),
+        };
         let entry = find(name)?;
-        let mut knobs: Vec<(&'static str, String)> = Vec::new();
-        for setting in rest.into_iter().flat_map(|r| r.split(',')) {
-            let (knob, value) = setting.split_once('=').ok_or_else(|| syntax(spec, "a knob has no value"))?;
-            let known = entry.knobs.iter().map(|k| k.name);
-            let Some(knob) = known.clone().find(|k| *k == knob) else {
-                return Err(ZooError::UnknownKnob { network: entry.name, knob: knob.into(), known: known.collect() });
-            };
-            if knobs.iter().any(|(k, _)| *k == knob) {
+        let mut chosen = vec![None; entry.knobs.len()];
+        for choice in choices.into_iter().flat_map(|c| c.split(',')) {
+            let (knob, value) = choice.split_once('=').ok_or_else(|| syntax(spec, "a knob has no value"))?;
+            let place = entry.knobs.iter().position(|k| k.name == knob).ok_or_else(|| ZooError::UnknownKnob {
+                network: entry.name,
+                knob: knob.to_owned(),
+                known: entry.knobs.iter().map(|k| k.name).collect(),
+            })?;
+            if chosen[place].replace(read(entry, &entry.knobs[place], value)?).is_some() {
                 return Err(syntax(spec, "a knob is set twice"));
             }
-            knobs.push((knob, value.to_owned()));
         }
-        Ok(Self { entry, knobs })
+        let or_default = |(knob, chosen): (&Knob, Option<Setting>)| match chosen {
+            Some(setting) => Ok(setting),
+            None => read(entry, knob, knob.default),
+        };
+        let settings = entry.knobs.iter().zip(chosen).map(or_default).collect::<Result<_, _>>()?;
+        Ok(Self { entry, settings })
     }
 }
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        for (i, (knob, value)) in self.knobs().enumerate() {
-            write!(f, "{}{knob}={value}", if i == 0 { ':' } else { ',' })?;
+        f.write_str(self.entry.name)?;
+        let knobs = self.entry.knobs.iter().zip(&self.settings);
+        let chosen = knobs.filter(|(knob, setting)| knob.values.read(knob.default) != Some(**setting));
+        for (i, (knob, setting)) in chosen.enumerate() {
+            write!(f, "{}{}={setting}", if i == 0 { ':' } else { ',' }, knob.name)?;
         }
         Ok(())
     }
 }
 
-/// The name in a specification, and what stands behind its colon.
-pub(crate) fn name_of(spec: &str) -> Result<(&str, Option<&str>), ZooError> {
-    if spec.len() > Spec::MAX_LEN {
-        return Err(syntax(spec, "it is longer than 256 bytes"));
-    }
-    Ok(match spec.split_once(':') {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (spec, None),
+fn read(entry: &Entry, knob: &Knob, value: &str) -> Result<Setting, ZooError> {
+    knob.values.read(value).ok_or_else(|| ZooError::BadValue {
+        network: entry.name,
+        knob: knob.name,
+        value: value.to_owned(),
+        allowed: knob.values.to_string(),
     })
 }
 
