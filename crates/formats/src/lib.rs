@@ -15,4 +15,4 @@ mod tensors;
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};
 pub use model_file::ModelFile;
-pub use published::{Matching, read_published};
+pub use published::{Matching, read_published, read_published_bytes};

@@ -59,17 +59,36 @@ impl Manifest {
         }
     }
 
+    /// Longest manifest that is read or written, in bytes.
+    const MAX_LEN: usize = 64 << 20;
+
+    /// The manifest from its JSON.
+    pub(crate) fn from_json(text: &str) -> Result<Self, FormatError> {
+        check_length(text)?;
+        let refuse = |e: serde_json::Error| FormatError::Manifest(e.to_string());
+        // First, because a later form may have fields that this one does not know.
+        check_version(serde_json::from_str::<Versioned>(text).map_err(refuse)?.version)?;
+        let manifest: Self = serde_json::from_str(text).map_err(refuse)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// The manifest as JSON from which it comes back the same; JSON has no infinities, for example.
+    pub(crate) fn to_json(&self) -> Result<String, FormatError> {
+        self.validate()?;
+        let text = serde_json::to_string(self).map_err(|e| FormatError::Manifest(e.to_string()))?;
+        if Self::from_json(&text)? != *self {
+            return Err(FormatError::Manifest("it holds something that JSON cannot say".into()));
+        }
+        Ok(text)
+    }
+
     /// Whether its parts fit each other.
     ///
     /// # Errors
     /// What does not.
     pub fn validate(&self) -> Result<(), FormatError> {
-        if self.version != Self::VERSION {
-            let (found, known) = (self.version, Self::VERSION);
-            return Err(FormatError::Manifest(format!(
-                "it has version {found}, this program knows {known}; update it"
-            )));
-        }
+        check_version(self.version)?;
         let outputs = self.graph.channels(self.graph.output());
         if !self.labels.is_empty() && self.labels.len() != outputs {
             let labels = self.labels.len();
@@ -78,5 +97,25 @@ impl Manifest {
             )));
         }
         Ok(self.preprocess.as_ref().map_or(Ok(()), Preprocess::validate)?)
+    }
+}
+
+/// What the manifests of all versions have.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn check_version(found: u32) -> Result<(), FormatError> {
+    match Manifest::VERSION {
+        known if known == found => Ok(()),
+        known => Err(FormatError::Manifest(format!("it has version {found}, this program knows {known}; update it"))),
+    }
+}
+
+fn check_length(text: &str) -> Result<(), FormatError> {
+    match text.len() {
+        0..=Manifest::MAX_LEN => Ok(()),
+        len => Err(FormatError::Manifest(format!("it has {len} bytes; at most {} are taken", Manifest::MAX_LEN))),
     }
 }

@@ -19,8 +19,8 @@ use crate::tensors;
 const MANIFEST: &str = "cspnet";
 const HASH: &str = "cspnet.sha256";
 
-/// Longest manifest that is read.
-const MAX_MANIFEST: usize = 64 << 20;
+/// Longest header that readers of safetensors take, in bytes.
+const MAX_HEADER: usize = 100_000_000;
 
 /// A model as it stands in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +51,7 @@ impl ModelFile {
             safetensors::SafeTensors::read_metadata(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
         let texts = header.metadata().as_ref().ok_or(FormatError::NoManifest)?;
         let text = texts.get(MANIFEST).ok_or(FormatError::NoManifest)?;
-        if text.len() > MAX_MANIFEST {
-            return Err(FormatError::Manifest(format!("it has {} bytes; at most {MAX_MANIFEST} are read", text.len())));
-        }
-        let manifest: Manifest = serde_json::from_str(text).map_err(|e| FormatError::Manifest(e.to_string()))?;
-        manifest.validate()?;
+        let manifest = Manifest::from_json(text)?;
         let weights = weights(&manifest.graph, &file)?;
         let model = Self { manifest, weights };
         // What is read must be what would be written: then every bit of the file has a meaning, and the hash covers it.
@@ -93,9 +89,8 @@ impl ModelFile {
     }
 
     fn serialise(&self, hash: &str) -> Result<Vec<u8>, FormatError> {
-        self.manifest.validate()?;
+        let text = self.manifest.to_json()?;
         self.weights.check(self.manifest.graph.params())?;
-        let text = serde_json::to_string(&self.manifest).map_err(|e| FormatError::Manifest(e.to_string()))?;
         let stored = self.stored()?;
         let views = stored.iter().map(|(name, t)| {
             let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
@@ -110,16 +105,22 @@ impl ModelFile {
     /// Every tensor of the file by name.
     fn stored(&self) -> Result<BTreeMap<String, Stored>, FormatError> {
         let mut stored = BTreeMap::new();
+        let mut store = |name: String, tensor: Stored| match stored.insert(name.clone(), tensor) {
+            None => Ok(()),
+            Some(_) => {
+                Err(FormatError::Tensors(format!("{name} would name two tensors; give each layer its own path")))
+            }
+        };
         for (param, numbers) in self.manifest.graph.params().iter().zip(self.weights.tensors()) {
             let dtype = stored_as(param, self.manifest.dtype);
             if numbers.iter().any(|v| !v.is_finite()) {
                 return Err(FormatError::Tensors(format!("{} holds a number that is not finite", param.name)));
             }
             let bytes = tensors::bytes(numbers, dtype).ok_or_else(|| FormatError::Precision(param.name.clone()))?;
-            stored.insert(param.name.clone(), Stored { dtype, shape: param.shape.clone(), bytes });
+            store(param.name.clone(), Stored { dtype, shape: param.shape.clone(), bytes })?;
         }
         for name in counters(&self.manifest.graph) {
-            stored.insert(name, Stored { dtype: safetensors::Dtype::I64, shape: Vec::new(), bytes: vec![0; 8] });
+            store(name, Stored { dtype: safetensors::Dtype::I64, shape: Vec::new(), bytes: vec![0; 8] })?;
         }
         Ok(stored)
     }
@@ -175,6 +176,12 @@ fn insert_metadata(bytes: &mut Vec<u8>, manifest: &str, hash: &str) -> Result<()
     let mut header = [head.as_bytes(), tensors].concat();
     // Data begins on a multiple of eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() > MAX_HEADER {
+        return Err(FormatError::Manifest(format!(
+            "the header has {} bytes; at most {MAX_HEADER} are taken",
+            header.len()
+        )));
+    }
     let length = (header.len() as u64).to_le_bytes();
     bytes.splice(..8 + old, length.into_iter().chain(header));
     Ok(())

@@ -25,13 +25,23 @@ pub struct Matching {
 /// If the file is damaged, or a parameter is missing or has another shape.
 pub fn read_published(path: impl AsRef<Path>, graph: &Graph) -> Result<(Weights, Matching), FormatError> {
     let path = path.as_ref();
-    matching(&tensors::read_file(path)?, graph).map_err(|e| e.at(path))
+    read_published_bytes(&tensors::read_file(path)?, graph).map_err(|e| e.at(path))
 }
 
-fn matching(bytes: &[u8], graph: &Graph) -> Result<(Weights, Matching), FormatError> {
+/// As [`read_published`], from the bytes of the file.
+///
+/// # Errors
+/// As [`read_published`].
+pub fn read_published_bytes(bytes: &[u8], graph: &Graph) -> Result<(Weights, Matching), FormatError> {
     let file = tensors::parse(bytes)?;
-    let mut left: HashMap<String, _> = file.tensors().into_iter().map(|(n, t)| (modern(&n), t)).collect();
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    let mut left = HashMap::new();
+    for (name, tensor) in file.tensors() {
+        let name = modern(&name);
+        if left.insert(name.clone(), tensor).is_some() {
+            wrong.push(format!("{name} is there under its old name and under today's"));
+        }
+    }
     for param in graph.params() {
         match left.remove(&param.name) {
             None => wrong.push(format!("{} is missing", param.name)),
