@@ -8,10 +8,13 @@
 //!
 //! The gradient of the weight is another computation ([`ConvGrad`]).
 
+mod epilogue;
 mod grad;
 mod run;
 mod strip;
 mod taps;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod weights;
 
@@ -72,13 +75,20 @@ pub struct Fusion {
 /// Blocks of output channels that one tile computes.
 const PANEL: usize = 2;
 
+/// Pixels that share the weights in the first-level cache.
+const RUN: usize = 192;
+
+/// Parts that an image is cut into at least, where its shape allows and the work is worth it: late layers have few
+/// pixels and many channels.
+const PARTS: usize = 4;
+
+/// Multiply-adds of a part below which waking another thread for it costs more than it saves: some five microseconds.
+const PART_WORK: usize = 1 << 18;
+
 /// Floats of a strip of source rows that fit into the second-level cache beside a panel of weights.
 const STRIP: usize = 48 * 1024;
 
-/// Pixels of a band that reads the arena directly.
-const DIRECT_PIXELS: usize = 192;
-
-/// Panels that share a packed strip.
+/// Panels that share a packed strip, at most.
 const PANELS_A_PART: usize = 8;
 
 /// A convolution between values at fixed places; see the module.
@@ -92,13 +102,24 @@ pub struct Conv {
     /// Channels of a group on the source's side and on the target's.
     group: [usize; 2],
     transposed: bool,
+    /// Every channel sees one channel, in the same lane of the same block (a depthwise convolution).
+    lanewise: bool,
     taps_in_kernel: [usize; 2],
     grids: Vec<Grid>,
+    /// For each grid, the pixels of its highest band.
+    pixels: Vec<Vec<Pixel>>,
     panels: Vec<Panel>,
     parts: Vec<Part>,
     packed_len: usize,
     strip_len: usize,
     end: usize,
+}
+
+/// Where an output pixel reads and where it lies, in floats from the first pixel of its band.
+#[derive(Clone, Copy, Debug)]
+struct Pixel {
+    from: usize,
+    to: usize,
 }
 
 /// Up to [`PANEL`] neighbouring blocks of the target, and the source blocks that share a group with them.
@@ -159,14 +180,17 @@ impl Conv {
         assert!(source.is_apart_from(target) && target.is_disjoint(), "a convolution cannot overwrite its input");
         let channels = [source.channels(), target.channels()];
         assert!(channels.iter().all(|c| c.is_multiple_of(shape.groups)), "{} groups of {channels:?}", shape.groups);
+        let group = channels.map(|c| c / shape.groups);
         let mut conv = Self {
             isa,
-            group: channels.map(|c| c / shape.groups),
+            group,
+            lanewise: group == [1, 1] && partition(source) == partition(target),
             source: source.clone(),
             target: target.clone(),
             accumulate,
             transposed,
             taps_in_kernel: shape.window.kernel,
+            pixels: vec![Vec::new(); grids.len()],
             grids,
             panels: Vec::new(),
             parts: Vec::new(),
@@ -183,7 +207,6 @@ impl Conv {
 
     fn check_residual(&mut self) {
         let (Residual::BeforeActivation(r) | Residual::AfterActivation(r)) = &self.fusion.residual else { return };
-        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
         assert!(partition(r) == partition(&self.target), "a residual is laid out as the output");
         assert!((r.height(), r.width()) == (self.target.height(), self.target.width()), "a residual of another size");
         assert!(*r == self.target || r.is_apart_from(&self.target), "a residual is the output's own or apart from it");
@@ -192,8 +215,11 @@ impl Conv {
 
     fn make_panels(&mut self) {
         let groups = |first: usize, count: usize, size: usize| first / size..(first + count).div_ceil(size);
-        for first in (0..self.target.blocks().len()).step_by(PANEL) {
-            let blocks = first..(first + PANEL).min(self.target.blocks().len());
+        // Narrow groups would leave most of a wide panel without a partner.
+        let narrow = self.group[1] <= LANES && self.group[1] < self.target.channels();
+        let width = if narrow { 1 } else { PANEL };
+        for first in (0..self.target.blocks().len()).step_by(width) {
+            let blocks = first..(first + width).min(self.target.blocks().len());
             let (from, to) = (&self.target.blocks()[blocks.start], &self.target.blocks()[blocks.end - 1]);
             let wanted = groups(from.first, to.first + to.count - from.first, self.group[1]);
             let shares = |&b: &usize| {
@@ -205,36 +231,74 @@ impl Conv {
             let mut weights = Vec::new();
             for grid in &self.grids {
                 weights.push(self.packed_len);
-                self.packed_len += grid.taps.len() * sources.len() * LANES * blocks.len() * LANES;
+                self.packed_len += grid.taps.len() * sources.len() * self.floats_of_a_k_block(blocks.len());
             }
             self.panels.push(Panel { blocks, sources, weights, offsets: Vec::new() });
         }
     }
 
+    /// Floats of weights for one k-block and some target blocks.
+    fn floats_of_a_k_block(&self, blocks: usize) -> usize {
+        if self.lanewise { LANES } else { LANES * blocks * LANES }
+    }
+
     /// Cuts the work of one image; only the shape decides.
     fn make_parts(&mut self) {
         for grid in 0..self.grids.len() {
-            for first in (0..self.panels.len()).step_by(PANELS_A_PART) {
-                let panels = first..(first + PANELS_A_PART).min(self.panels.len());
-                let needed = || self.panels[panels.clone()].iter().flat_map(|p| &p.sources);
-                let sources = needed().min().map_or(0..0, |&low| low..needed().max().unwrap_or(&low) + 1);
-                let rows = self.grids[grid].size[0];
-                let band = self.rows_at_once(grid, sources.len()).min(rows);
-                let strip = |rows| Strip::of(&self.grids[grid], rows, sources.len());
-                let whole = (!self.reads_directly(grid)).then(|| strip(0..band));
-                self.strip_len = self.strip_len.max(whole.map_or(0, |s| s.len()));
-                for start in (0..rows).step_by(band) {
-                    let rows = start..(start + band).min(rows);
-                    // The last band may be lower, but its blocks lie as far apart as those of the others.
-                    let strip = whole.map(|w| Strip { plane_len: w.plane_len, ..strip(rows.clone()) });
-                    self.parts.push(Part { grid, rows, panels: panels.clone(), sources: sources.clone(), strip });
-                }
-                for panel in panels {
-                    let offsets = self.offsets(grid, &self.panels[panel].sources, sources.start, whole);
-                    self.panels[panel].offsets.push(offsets);
-                }
+            let together = self.panels_at_once(grid);
+            for first in (0..self.panels.len()).step_by(together) {
+                self.cut(grid, first..(first + together).min(self.panels.len()));
             }
         }
+    }
+
+    /// Panels of a part: fewer where the bands alone would make too few parts.
+    fn panels_at_once(&self, grid: usize) -> usize {
+        let all = self.panels.len();
+        let band = self.rows_at_once(grid, self.sources(0..all.min(PANELS_A_PART)).len());
+        let bands = self.grids[grid].size[0].div_ceil(band);
+        let work = self.packed_len / self.grids.len() * self.grids[grid].size.iter().product::<usize>();
+        let parts = (work / PART_WORK).clamp(1, PARTS);
+        (all * bands / parts).clamp(1, PANELS_A_PART)
+    }
+
+    /// The source blocks that some panels need.
+    fn sources(&self, panels: Range<usize>) -> Range<usize> {
+        let needed = || self.panels[panels.clone()].iter().flat_map(|p| &p.sources);
+        needed().min().map_or(0..0, |&low| low..needed().max().unwrap_or(&low) + 1)
+    }
+
+    /// Cuts a grid, for some panels, into bands of about equal height.
+    fn cut(&mut self, grid: usize, panels: Range<usize>) {
+        let sources = self.sources(panels.clone());
+        let rows = self.grids[grid].size[0];
+        let band = rows.div_ceil(rows.div_ceil(self.rows_at_once(grid, sources.len())));
+        let strip = |rows| Strip::of(&self.grids[grid], rows, sources.len());
+        let whole = (!self.reads_directly(grid)).then(|| strip(0..band));
+        for start in (0..rows).step_by(band) {
+            let rows = start..(start + band).min(rows);
+            // The last band may be lower, but its blocks lie as far apart as those of the others.
+            let strip = whole.map(|w| Strip { plane_len: w.plane_len, ..strip(rows.clone()) });
+            self.parts.push(Part { grid, rows, panels: panels.clone(), sources: sources.clone(), strip });
+        }
+        self.strip_len = self.strip_len.max(whole.map_or(0, |s| s.len()));
+        for panel in panels {
+            let offsets = self.offsets(grid, &self.panels[panel].sources, sources.start, whole);
+            self.panels[panel].offsets.push(offsets);
+        }
+        if self.pixels[grid].len() < band * self.grids[grid].size[1] {
+            self.pixels[grid] = self.pixels_of(grid, band, whole.map_or(self.source.width(), |s| s.columns));
+        }
+    }
+
+    /// The pixels of a band, reading rows of so many columns.
+    fn pixels_of(&self, grid: usize, rows: usize, columns: usize) -> Vec<Pixel> {
+        let Grid { origin, step, size, source_step, .. } = &self.grids[grid];
+        let pixel = |row: usize, column: usize| Pixel {
+            from: (row * source_step[0] * columns + column * source_step[1]) * LANES,
+            to: ((origin[0] + row * step[0]) * self.target.width() + origin[1] + column * step[1]) * LANES,
+        };
+        (0..rows).flat_map(|row| (0..size[1]).map(move |column| pixel(row, column))).collect()
     }
 
     /// From an output pixel's first source float to its k-blocks.
@@ -254,7 +318,7 @@ impl Conv {
     fn rows_at_once(&self, grid: usize, sources: usize) -> usize {
         let [rows, columns] = self.grids[grid].size;
         if self.reads_directly(grid) {
-            return DIRECT_PIXELS.div_ceil(columns);
+            return RUN.div_ceil(columns).min(rows);
         }
         let floats = |n: usize| Strip::of(&self.grids[grid], 0..n, sources).len();
         (1..=rows).rev().find(|&n| floats(n) <= STRIP).unwrap_or(1)
@@ -269,16 +333,24 @@ impl Conv {
         self.fusion.prologue.is_none() && inside && last[0] < h && last[1] < w
     }
 
-    /// Floats of scratch each thread needs.
-    pub fn scratch_len(&self) -> usize {
-        self.strip_len
-    }
-
     /// What runs, for tables.
     pub fn name(&self) -> String {
         let [h, w] = self.taps_in_kernel;
         let way = if self.transposed { "backward data" } else { "conv" };
         let read = if (0..self.grids.len()).all(|g| self.reads_directly(g)) { "direct" } else { "strips" };
-        format!("{way} {h}x{w}, {read}, tiles 16x6, {}", self.isa)
+        let panel = self.panels.first().map_or(0, |p| p.blocks.len().max(1));
+        let tile = if self.lanewise {
+            "depthwise"
+        } else if panel == 1 {
+            "tiles 8x12"
+        } else {
+            "tiles 16x6"
+        };
+        format!("{way} {h}x{w}, {read}, {tile}, {}", self.isa)
     }
+}
+
+/// How many channels each block has.
+fn partition(planes: &Planes) -> Vec<usize> {
+    planes.blocks().iter().map(|b| b.count).collect()
 }

@@ -1,7 +1,8 @@
-//! Running a convolution: parts, bands, panels, tiles.
+//! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
-use super::tile::{PIXELS, accumulate};
-use super::{Conv, ConvWeights, Panel, Part, Residual};
+use super::epilogue::TOTALS;
+use super::tile::{CHAIN, Chain, SUMS};
+use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
@@ -13,9 +14,9 @@ impl Conv {
     /// If the memory has no room for the values, or no scratch for every thread.
     pub fn run(&self, weights: &ConvWeights, memory: &mut Memory, team: &mut Team) {
         assert!(memory.image_len() >= self.end, "values beyond the arena");
-        assert!(self.strip_len == 0 || memory.scratch_len() >= self.strip_len, "too little scratch");
+        assert!(memory.scratch_len() >= self.scratch_len(), "too little scratch");
         assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
-        assert!(weights.packed.len() == self.packed_len, "weights of another convolution");
+        assert!(weights.fit(self), "weights of another convolution");
         let images = memory.images();
         let shared = memory.share();
         team.run(images * self.parts.len(), &|part, worker| {
@@ -24,46 +25,9 @@ impl Conv {
         });
     }
 
-    /// Computes one part of one image.
-    ///
-    /// # Safety
-    /// The memory holds all values and the scratch, and nobody else touches the part's outputs or the worker's scratch.
-    #[inline(always)]
-    unsafe fn part<S: Simd>(
-        &self,
-        s: S,
-        part: &Part,
-        weights: &ConvWeights,
-        shared: Shared,
-        image: usize,
-        worker: usize,
-    ) {
-        let grid = &self.grids[part.grid];
-        let (image, scratch) = (shared.image(image), shared.scratch(worker));
-        if let Some(strip) = &part.strip {
-            // SAFETY: the source lies inside the image's share and the strip fits the scratch.
-            unsafe { self.fill(s, part, strip, &weights.prologue, image, scratch) };
-        }
-        let columns = grid.size[1];
-        let pixels = part.rows.len() * columns;
-        for panel in &self.panels[part.panels.clone()] {
-            let tile = Tile { conv: self, part, panel, weights, image, scratch };
-            let mut at = 0;
-            while at < pixels {
-                // SAFETY: pixels `at..` lie in the band.
-                unsafe {
-                    match pixels - at {
-                        1 => tile.run::<S, 1>(s, at),
-                        2 => tile.run::<S, 2>(s, at),
-                        3 => tile.run::<S, 3>(s, at),
-                        4 => tile.run::<S, 4>(s, at),
-                        5 => tile.run::<S, 5>(s, at),
-                        _ => tile.run::<S, PIXELS>(s, at),
-                    }
-                }
-                at += PIXELS;
-            }
-        }
+    /// Floats of scratch each thread needs: the totals of a run of pixels, then a strip.
+    pub fn scratch_len(&self) -> usize {
+        TOTALS + self.strip_len
     }
 }
 
@@ -83,96 +47,95 @@ impl Body for PartOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or different
-        // blocks of the target, which is apart from the source.
-        unsafe { self.conv.part(s, self.part, self.weights, self.shared, self.image, self.worker) }
-    }
-}
-
-/// All that the tiles of one panel and band share.
-struct Tile<'a> {
-    conv: &'a Conv,
-    part: &'a Part,
-    panel: &'a Panel,
-    weights: &'a ConvWeights,
-    image: *mut f32,
-    scratch: *const f32,
-}
-
-impl Tile<'_> {
-    /// Computes `P` pixels of the band from its pixel `at` on.
-    ///
-    /// # Safety
-    /// As [`Conv::part`]; the pixels lie in the band.
-    #[inline(always)]
-    unsafe fn run<S: Simd, const P: usize>(&self, s: S, at: usize) {
-        // SAFETY: the function's own promise; a panel has one or two blocks.
-        unsafe {
-            match self.panel.blocks.len() {
-                1 => self.sums::<S, 1, P>(s, at),
-                _ => self.sums::<S, 2, P>(s, at),
+        let (conv, part) = (self.conv, self.part);
+        let (image, totals) = (self.shared.image(self.image), self.shared.scratch(self.worker));
+        let grid = &conv.grids[part.grid];
+        let source = match &part.strip {
+            Some(strip) => {
+                let scratch = totals.wrapping_add(TOTALS);
+                // SAFETY: the source lies inside the image's share and the strip fits the scratch, which is the worker's.
+                unsafe { conv.fill(s, part, strip, &self.weights.prologue, image, scratch) };
+                scratch.cast_const()
             }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn sums<S: Simd, const V: usize, const P: usize>(&self, s: S, at: usize) {
-        let grid = &self.conv.grids[self.part.grid];
-        let place = |p: usize| {
-            let (row, column) = ((at + p) / grid.size[1], (at + p) % grid.size[1]);
-            [row, column]
+            None => image.wrapping_add(part.rows.start * grid.source_step[0] * conv.source.width() * LANES),
         };
-        let px: [*const f32; P] = std::array::from_fn(|p| {
-            let [row, column] = place(p);
-            let [y, x] = [row * grid.source_step[0], column * grid.source_step[1]];
-            match &self.part.strip {
-                Some(strip) => self.scratch.wrapping_add((y * strip.columns + x) * LANES),
-                None => {
-                    let y = y + self.part.rows.start * grid.source_step[0];
-                    self.image.cast_const().wrapping_add((y * self.conv.source.width() + x) * LANES)
+        let target = part.rows.start * grid.step[0] * conv.target.width() * LANES;
+        let pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
+        for panel in &conv.panels[part.panels.clone()] {
+            let run = Run { conv, panel, grid: part.grid, weights: self.weights, source, image, target, totals };
+            for pixels in pixels.chunks(RUN) {
+                // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
+                // different blocks of the target, which is apart from the source. A panel has one or two blocks.
+                unsafe {
+                    match panel.blocks.len() {
+                        1 => run.pixels::<S, 1>(s, pixels),
+                        _ => run.pixels::<S, 2>(s, pixels),
+                    }
                 }
             }
-        });
-        let first = self.panel.blocks.start;
-        let offsets = &self.panel.offsets[self.part.grid];
-        let packed = &self.weights.packed[self.panel.weights[self.part.grid]..];
-        // SAFETY: k-blocks lie in the strip or in the source, the packed weights of this panel and grid lie in `packed`,
-        // and the bias has eight numbers for every block.
-        let sums = unsafe {
-            let bias: [S::V; V] = std::array::from_fn(|v| s.load(self.weights.bias.as_ptr().add((first + v) * LANES)));
-            let mut sums: [[S::V; P]; V] = std::array::from_fn(|v| [bias[v]; P]);
-            accumulate(s, &px, offsets, packed.as_ptr(), &mut sums);
-            sums
-        };
-        for (v, sums) in sums.into_iter().enumerate() {
-            for (p, sum) in sums.into_iter().enumerate() {
-                let [row, column] = place(p);
-                let y = grid.origin[0] + (self.part.rows.start + row) * grid.step[0];
-                let x = grid.origin[1] + column * grid.step[1];
-                let pixel = (y * self.conv.target.width() + x) * LANES;
-                // SAFETY: pixel `(y, x)` lies in the target's planes.
-                unsafe { self.finish(s, sum, first + v, pixel) };
-            }
         }
     }
+}
 
-    /// The epilogue: residual, activation, and the way to memory.
+/// A panel and the pixels of a part.
+struct Run<'a> {
+    conv: &'a Conv,
+    panel: &'a Panel,
+    grid: usize,
+    weights: &'a ConvWeights,
+    source: *const f32,
+    image: *mut f32,
+    /// The target float, in a block, that pixels count from.
+    target: usize,
+    totals: *mut f32,
+}
+
+impl Run<'_> {
+    /// Computes up to [`RUN`] pixels. A chain goes over all of them before the next begins, so that its weights come from
+    /// the first-level cache.
+    ///
+    /// # Safety
+    /// The strip is filled, the memory holds source and target, nobody else touches these pixels of the panel or the
+    /// totals; `V` is the number of the panel's blocks.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S, sum: S::V, block: usize, pixel: usize) {
+    unsafe fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: &[Pixel]) {
         let conv = self.conv;
-        let at = self.image.wrapping_add(conv.target.blocks()[block].offset + pixel);
-        // SAFETY: the residual has the target's blocks and size.
-        let residual = |r: &crate::Planes| unsafe { s.load(self.image.wrapping_add(r.blocks()[block].offset + pixel)) };
-        let act = conv.fusion.activation;
-        let value = match &conv.fusion.residual {
-            Residual::None => act.apply(s, sum),
-            Residual::BeforeActivation(r) => act.apply(s, s.add(sum, residual(r))),
-            Residual::AfterActivation(r) => s.add(act.apply(s, sum), residual(r)),
-        };
-        // SAFETY: the caller promises the pixel, and that this part alone touches it.
-        unsafe {
-            let value = if conv.accumulate { s.add(s.load(at), value) } else { value };
-            s.store(value, at);
+        let offsets = &self.panel.offsets[self.grid];
+        let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
+        let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
+        let step = conv.floats_of_a_k_block(V);
+        for first in (0..offsets.len().max(1)).step_by(CHAIN) {
+            let chain = Chain {
+                offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
+                weights: packed.wrapping_add(first * step),
+                bias: (first == 0).then_some(bias),
+                lanewise: conv.lanewise,
+            };
+            let next = chain.weights.wrapping_add(chain.offsets.len() * step);
+            let tiles = pixels.len().div_ceil(SUMS / V);
+            // The lines of the next weights, spread over the tiles; a single tile streams its weights anyway.
+            let ahead = if tiles > 1 { CHAIN * step / 16 } else { 0 };
+            let bound = |tile: usize, of: usize| tile * of / tiles;
+            for tile in 0..tiles {
+                let (at, end) = match V {
+                    // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
+                    1 => (tile * SUMS, pixels.len().min((tile + 1) * SUMS)),
+                    _ => (bound(tile, pixels.len()), bound(tile + 1, pixels.len())),
+                };
+                for line in bound(tile, ahead)..bound(tile + 1, ahead) {
+                    s.prefetch(next.wrapping_add(line * 16));
+                }
+                let from = |p: usize| self.source.wrapping_add(pixels[at + p].from);
+                // SAFETY: k-blocks lie in the strip or the source, `packed` holds the panel's weights for this grid, the
+                // bias eight numbers for every block, and the totals have room for a run of pixels.
+                unsafe { chain.tile::<S, V>(s, from, end - at, self.totals.wrapping_add(at * V * LANES)) };
+            }
+        }
+        for v in 0..V {
+            let (block, totals) = (self.panel.blocks.start + v, self.totals.wrapping_add(v * LANES));
+            let finish = conv.finish(block, self.target, self.image, pixels, (totals, V * LANES));
+            // SAFETY: the function's own promise.
+            unsafe { finish.store(s, conv.fusion.activation) };
         }
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::taps::Grid;
 use super::{Conv, Part};
-use crate::LANES;
+use crate::activation::with_activation;
 use crate::simd::Simd;
+use crate::{Activation, LANES};
 
 /// The source rows and columns that a band of output rows sees, for a run of source blocks, block after block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ impl Conv {
     /// Fills a strip from one image.
     ///
     /// # Safety
-    /// `image` points at an image's share that holds the source, `scratch` at as many floats as the strip has.
+    /// `image` points at an image's share that holds the source, `scratch` at as many floats as the strip has, and
+    /// `prologue` has two vectors for every block of the source where there is a prologue.
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd>(
         &self,
@@ -49,35 +51,70 @@ impl Conv {
         image: *const f32,
         scratch: *mut f32,
     ) {
-        let zero = s.splat(0.0);
         let [h, w] = [self.source.height() as isize, self.source.width() as isize];
-        let (left, right) = ((-strip.first[1]).max(0), (w - strip.first[1]).clamp(0, strip.columns as isize));
+        let right = (w - strip.first[1]).clamp(0, strip.columns as isize) as usize;
+        let left = ((-strip.first[1]).max(0) as usize).min(right);
         for (at, block) in part.sources.clone().enumerate() {
             let plane = image.wrapping_add(self.source.blocks()[block].offset);
-            let [scale, shift] = [0, 1].map(|i| prologue.as_ptr().wrapping_add((2 * block + i) * LANES));
             for row in 0..strip.rows {
                 let to = scratch.wrapping_add(at * strip.plane_len + row * strip.columns * LANES);
                 let y = strip.first[0] + row as isize;
-                let inside = if (0..h).contains(&y) { left.min(right)..right } else { 0..0 };
-                for x in 0..strip.columns as isize {
-                    let v = if inside.contains(&x) {
-                        let from = plane.wrapping_offset((y * w + strip.first[1] + x) * LANES as isize);
-                        // SAFETY: row `y` and column `first + x` lie inside the source's plane; the prologue has two
-                        // vectors for every block of the source where there is one.
-                        unsafe {
-                            let v = s.load(from);
-                            match self.fusion.prologue {
-                                Some(act) => act.apply(s, s.fma(s.load(scale), v, s.load(shift))),
-                                None => v,
-                            }
+                // SAFETY: columns `left..right` of row `y`, where it is one of the source's, lie inside the plane, and row
+                // `row` inside the strip's block `at`.
+                unsafe {
+                    if !(0..h).contains(&y) {
+                        zeros(s, to, strip.columns);
+                        continue;
+                    }
+                    zeros(s, to, left);
+                    let from = plane.wrapping_offset((y * w + strip.first[1] + left as isize) * LANES as isize);
+                    let inner = to.wrapping_add(left * LANES);
+                    match self.fusion.prologue {
+                        None => copy(s, from, inner, right - left),
+                        Some(activation) => {
+                            let of = prologue.as_ptr().add(2 * block * LANES);
+                            with_activation!(activation, f => apply(s, f, of, from, inner, right - left));
                         }
-                    } else {
-                        zero
-                    };
-                    // SAFETY: pixel `(row, x)` lies inside the strip's block `at`.
-                    unsafe { s.store(v, to.wrapping_offset(x * LANES as isize)) };
+                    }
+                    zeros(s, to.wrapping_add(right * LANES), strip.columns - right);
                 }
             }
+        }
+    }
+}
+
+/// # Safety
+/// `to` points at so many writable pixels.
+#[inline(always)]
+unsafe fn zeros<S: Simd>(s: S, to: *mut f32, pixels: usize) {
+    for i in 0..pixels {
+        // SAFETY: the function's own promise.
+        unsafe { s.store(s.splat(0.0), to.add(i * LANES)) };
+    }
+}
+
+/// # Safety
+/// `from` points at so many readable pixels, `to` at as many writable ones elsewhere.
+#[inline(always)]
+unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, pixels: usize) {
+    for i in 0..pixels {
+        // SAFETY: the function's own promise.
+        unsafe { s.store(s.load(from.add(i * LANES)), to.add(i * LANES)) };
+    }
+}
+
+/// `act(scale * x + shift)`; scale and shift are the two vectors at `of`.
+///
+/// # Safety
+/// As [`copy`]; `of` points at two readable vectors.
+#[inline(always)]
+unsafe fn apply<S: Simd>(s: S, f: Activation, of: *const f32, from: *const f32, to: *mut f32, pixels: usize) {
+    // SAFETY: the function's own promise.
+    unsafe {
+        let (scale, shift) = (s.load(of), s.load(of.add(LANES)));
+        for i in 0..pixels {
+            let x = s.load(from.add(i * LANES));
+            s.store(f.apply(s, s.fma(scale, x, shift)), to.add(i * LANES));
         }
     }
 }

@@ -15,6 +15,13 @@ pub struct ConvWeights {
 }
 
 impl ConvWeights {
+    /// Whether they have the lengths that a convolution reads.
+    pub(super) fn fit(&self, conv: &Conv) -> bool {
+        let prologue = if conv.fusion.prologue.is_some() { 2 * conv.source.blocks().len() * LANES } else { 0 };
+        let expected = [conv.packed_len, conv.target.blocks().len() * LANES, prologue];
+        [self.packed.len(), self.bias.len(), self.prologue.len()] == expected
+    }
+
     /// Bytes they take.
     pub fn bytes(&self) -> usize {
         (self.packed.len() + self.bias.len() + self.prologue.len()) * size_of::<f32>()
@@ -56,24 +63,26 @@ impl Conv {
             "{channels}: {} weights",
             weight.len()
         );
-        assert!(weights.packed.len() == self.packed_len, "weights of another convolution");
+        assert!(weights.fit(self), "weights of another convolution");
         assert!(prologue.is_some() == self.fusion.prologue.is_some(), "scale and shift belong to a prologue");
         for panel in &self.panels {
             for (grid, &at) in self.grids.iter().zip(&panel.weights) {
-                let lanes = panel.blocks.len() * LANES;
-                let mut rows = weights.packed[at..].chunks_exact_mut(lanes);
-                for &source in &panel.sources {
-                    for tap in &grid.taps {
-                        for lane in 0..LANES {
-                            let row = rows.next().expect("room for every k-step");
-                            self.pack_row(row, weight, panel.blocks.start, source, lane, tap.kernel);
-                        }
+                let mut k_blocks = weights.packed[at..].chunks_exact_mut(self.floats_of_a_k_block(panel.blocks.len()));
+                for (&source, tap) in panel.sources.iter().flat_map(|s| grid.taps.iter().map(move |t| (s, t))) {
+                    let k_block = k_blocks.next().expect("room for every k-block");
+                    if self.lanewise {
+                        self.pack_lanes(k_block, weight, source, tap.kernel);
+                        continue;
+                    }
+                    for (lane, row) in k_block.chunks_exact_mut(panel.blocks.len() * LANES).enumerate() {
+                        self.pack_row(row, weight, panel.blocks.start, source, lane, tap.kernel);
                     }
                 }
             }
         }
-        if let Some(bias) = bias {
-            self.scatter(&mut weights.bias, bias);
+        match bias {
+            Some(bias) => self.scatter(&mut weights.bias, bias),
+            None => weights.bias.fill(0.0),
         }
         if let Some((scale, shift)) = prologue {
             for (b, block) in self.source.blocks().iter().enumerate() {
@@ -81,6 +90,15 @@ impl Conv {
                 weights.prologue[2 * b * LANES..][..block.count].copy_from_slice(&scale[channels.clone()]);
                 weights.prologue[(2 * b + 1) * LANES..][..block.count].copy_from_slice(&shift[channels]);
             }
+        }
+    }
+
+    /// A depthwise convolution's weights of one block and tap.
+    fn pack_lanes(&self, lanes: &mut [f32], weight: &[f32], source: usize, tap: [usize; 2]) {
+        let [kh, kw] = self.taps_in_kernel;
+        let block = &self.source.blocks()[source];
+        for (lane, slot) in lanes[..block.count].iter_mut().enumerate() {
+            *slot = weight[((block.first + lane) * kh + tap[0]) * kw + tap[1]];
         }
     }
 

@@ -109,6 +109,8 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `at` points at eight writable floats.
     unsafe fn store(self, v: Self::V, at: *mut f32);
+    /// Asks for the cache line at an address, which need not be one to read from, for the second-level cache.
+    fn prefetch(self, at: *const f32);
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.

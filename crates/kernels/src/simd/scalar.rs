@@ -38,6 +38,9 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         each(a, b, |a, b| a + b)
     }

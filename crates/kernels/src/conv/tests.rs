@@ -1,0 +1,203 @@
+//! Shapes that random small ones seldom meet: depthwise, rows longer than a run, sums of many chains, narrow groups.
+//! Random shapes are in the crate's `tests/`.
+
+use super::*;
+use crate::{Block, Memory, Team};
+
+/// A convolution of `input` = `[c, h, w]` with blocks of so many channels, again and again.
+struct Case {
+    window: Window,
+    groups: usize,
+    input: [usize; 3],
+    out: usize,
+    counts: [&'static [usize]; 2],
+}
+
+const WHOLE: &[usize] = &[8];
+const RAGGED: &[usize] = &[8, 3, 8, 1, 5];
+
+fn window(kernel: usize, stride: usize, padding: usize, dilation: usize) -> Window {
+    Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2] }
+}
+
+fn cases() -> Vec<Case> {
+    let case = |window, groups, input, out, counts| Case { window, groups, input, out, counts };
+    vec![
+        case(window(3, 1, 1, 1), 21, [21, 9, 13], 21, [RAGGED, RAGGED]),
+        case(window(3, 2, 1, 1), 40, [40, 17, 30], 40, [WHOLE, WHOLE]),
+        case(window(5, 3, 2, 2), 12, [12, 19, 16], 12, [RAGGED, RAGGED]),
+        case(window(1, 1, 0, 1), 16, [16, 5, 50], 16, [WHOLE, WHOLE]),
+        case(window(3, 1, 1, 1), 12, [12, 8, 8], 12, [WHOLE, RAGGED]),
+        case(window(3, 1, 1, 1), 8, [8, 7, 9], 24, [WHOLE, WHOLE]),
+        case(window(3, 1, 1, 1), 9, [36, 12, 21], 36, [WHOLE, RAGGED]),
+        case(window(3, 2, 1, 1), 5, [40, 30, 11], 40, [WHOLE, WHOLE]),
+        case(window(1, 1, 0, 1), 1, [30, 3, 300], 17, [RAGGED, WHOLE]),
+        case(window(3, 1, 1, 1), 1, [3, 4, 270], 33, [WHOLE, RAGGED]),
+        case(window(3, 1, 1, 1), 1, [150, 21, 19], 18, [WHOLE, WHOLE]),
+        case(window(7, 2, 3, 1), 1, [3, 61, 47], 16, [WHOLE, WHOLE]),
+        case(window(1, 1, 0, 1), 1, [520, 1, 1], 90, [WHOLE, WHOLE]),
+        case(window(1, 2, 0, 1), 1, [24, 9, 9], 40, [RAGGED, RAGGED]),
+    ]
+}
+
+/// Values lie one after another with a gap between blocks.
+fn place(channels: usize, size: [usize; 2], counts: &[usize], end: &mut usize) -> Planes {
+    let (mut blocks, mut first) = (Vec::new(), 0);
+    for &count in counts.iter().cycle() {
+        if first == channels {
+            break;
+        }
+        let count = count.min(channels - first);
+        blocks.push(Block { offset: *end, first, count });
+        first += count;
+        *end += size[0] * size[1] * LANES + LANES;
+    }
+    Planes::new(blocks, size[0], size[1])
+}
+
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// Where a channel's pixel lies.
+fn at(planes: &Planes, c: usize, y: usize, x: usize) -> usize {
+    let b = planes.blocks().iter().find(|b| (b.first..b.first + b.count).contains(&c)).unwrap();
+    b.offset + (y * planes.width() + x) * LANES + c - b.first
+}
+
+/// Calls `each(input's float, output's float, weight)` for every product.
+fn products(case: &Case, input: &Planes, output: &Planes, mut each: impl FnMut(usize, usize, usize)) {
+    let w = &case.window;
+    let (ci, co) = (case.input[0] / case.groups, case.out / case.groups);
+    let [kh, kw] = w.kernel;
+    for (o, i) in (0..case.out).flat_map(|o| (0..ci).map(move |i| (o, i))) {
+        for (ky, kx) in (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x))) {
+            for (y, x) in (0..output.height()).flat_map(|y| (0..output.width()).map(move |x| (y, x))) {
+                let row = (y * w.stride[0] + ky * w.dilation[0]).wrapping_sub(w.padding[0]);
+                let column = (x * w.stride[1] + kx * w.dilation[1]).wrapping_sub(w.padding[1]);
+                if row < input.height() && column < input.width() {
+                    let from = at(input, o / co * ci + i, row, column);
+                    each(from, at(output, o, y, x), ((o * ci + i) * kh + ky) * kw + kx);
+                }
+            }
+        }
+    }
+}
+
+/// Runs with several teams and checks every float of both images: results within an error that grows with the root of
+/// the sum's length, all else untouched.
+fn check(conv: &Conv, weights: &ConvWeights, target: &Planes, before: &[f32], expected: &[f64], length: usize) {
+    let mut seen: Option<Vec<f32>> = None;
+    for threads in [1, 2, 3, 5] {
+        let mut memory = Memory::new(2, before.len(), threads, conv.scratch_len());
+        (0..2).for_each(|n| memory.image_mut(n)[..before.len()].copy_from_slice(before));
+        conv.run(weights, &mut memory, &mut Team::new(threads));
+        assert!(memory.image(0) == memory.image(1), "an image of a batch has other bits");
+        let image = memory.image(0).to_vec();
+        assert!(seen.as_ref().is_none_or(|s| *s == image), "{threads} threads give other bits");
+        seen = Some(image);
+    }
+    let image = seen.unwrap();
+    let mut written = vec![false; before.len()];
+    (0..target.blocks().len()).for_each(|b| written[target.range(b)].fill(true));
+    for (i, written) in written.into_iter().enumerate() {
+        assert!(written || image[i].to_bits() == before[i].to_bits(), "float {i} is not the output's");
+    }
+    let scale = 2e-7 * (length as f64 + 4.0).sqrt();
+    for (c, y, x) in (0..target.channels())
+        .flat_map(|c| (0..target.height()).flat_map(move |y| (0..target.width()).map(move |x| (c, y, x))))
+    {
+        let (got, e) = (f64::from(image[at(target, c, y, x)]), expected[at(target, c, y, x)]);
+        assert!((got - e).abs() <= scale * (4.0 + e.abs()), "channel {c}, pixel {y} {x}: {got} instead of {e}");
+    }
+}
+
+fn size(case: &Case) -> [usize; 2] {
+    let w = &case.window;
+    let along =
+        |a: usize| (case.input[a + 1] + 2 * w.padding[a] - w.dilation[a] * (w.kernel[a] - 1) - 1) / w.stride[a] + 1;
+    [along(0), along(1)]
+}
+
+fn on_every_isa(mut run: impl FnMut(Isa, &Case, &Planes, &Planes, &[f32], &[f32])) {
+    for case in cases() {
+        let mut end = LANES;
+        let input = place(case.input[0], [case.input[1], case.input[2]], case.counts[0], &mut end);
+        let output = place(case.out, size(&case), case.counts[1], &mut end);
+        let before = numbers(end + LANES, 1);
+        let weight = numbers(case.out * case.input[0] / case.groups * case.window.kernel[0] * case.window.kernel[1], 2);
+        for isa in Isa::available() {
+            run(isa, &case, &input, &output, &before, &weight);
+        }
+    }
+}
+
+#[test]
+fn forward_in_every_way_of_running() {
+    on_every_isa(|isa, case, input, output, before, weight| {
+        for prologue in [None, Some(Activation::Relu)] {
+            let fusion = Fusion { prologue, activation: Activation::Relu, residual: Residual::None };
+            let shape = ConvShape { window: case.window, groups: case.groups };
+            let conv = Conv::forward(isa, shape, input, output, fusion);
+            let (bias, scale, shift) = (numbers(case.out, 3), numbers(case.input[0], 4), numbers(case.input[0], 5));
+            let weights = conv.pack(weight, Some(&bias), prologue.is_some().then_some((&scale, &shift)));
+            let mut x: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
+            for c in (0..case.input[0]).filter(|_| prologue.is_some()) {
+                for i in (0..input.pixels()).map(|p| at(input, c, 0, 0) + p * LANES) {
+                    x[i] = (x[i] * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
+                }
+            }
+            let mut sums = vec![0.0; before.len()];
+            products(case, input, output, |from, to, w| sums[to] += x[from] * f64::from(weight[w]));
+            for (c, bias) in bias.iter().enumerate() {
+                for i in (0..output.pixels()).map(|p| at(output, c, 0, 0) + p * LANES) {
+                    sums[i] = (sums[i] + f64::from(*bias)).max(0.0);
+                }
+            }
+            check(&conv, &weights, output, before, &sums, weight.len() / case.out);
+        }
+    });
+}
+
+#[test]
+fn backward_in_every_way_of_running() {
+    on_every_isa(|isa, case, input, output, before, weight| {
+        for accumulate in [false, true] {
+            let shape = ConvShape { window: case.window, groups: case.groups };
+            let conv = Conv::backward_data(isa, shape, output, input, accumulate);
+            let weights = conv.pack(weight, None, None);
+            let mut sums: Vec<f64> = before.iter().map(|&v| if accumulate { f64::from(v) } else { 0.0 }).collect();
+            products(case, input, output, |to, from, w| sums[to] += f64::from(before[from]) * f64::from(weight[w]));
+            check(&conv, &weights, input, before, &sums, weight.len() / case.input[0]);
+        }
+    });
+}
+
+fn small(prologue: Option<Activation>) -> Conv {
+    let shape = ConvShape { window: window(1, 1, 0, 1), groups: 1 };
+    let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
+    Conv::forward(Isa::Scalar, shape, &Planes::dense(8, 1, 1, 0, 8), &Planes::dense(8, 1, 1, 8, 8), fusion)
+}
+
+#[test]
+fn packing_without_a_bias_forgets_the_last_one() {
+    let conv = small(None);
+    let mut weights = conv.pack(&[0.0; 64], Some(&[1.0; 8]), None);
+    conv.repack(&mut weights, &[0.0; 64], None, None);
+    let mut memory = Memory::new(1, 16, 1, conv.scratch_len());
+    conv.run(&weights, &mut memory, &mut Team::new(1));
+    assert_eq!(memory.image(0), [0.0; 16]);
+}
+
+#[test]
+#[should_panic(expected = "weights of another convolution")]
+fn weights_that_lack_a_prologue_are_refused() {
+    let (plain, with_prologue) = (small(None), small(Some(Activation::Relu)));
+    let mut memory = Memory::new(1, 16, 1, with_prologue.scratch_len());
+    with_prologue.run(&plain.pack(&[0.0; 64], None, None), &mut memory, &mut Team::new(1));
+}
