@@ -1,0 +1,99 @@
+//! The gradient of a depthwise convolution: each channel has only itself for a partner, so lanes are multiplied with lanes.
+
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use super::walk::{Geometry, Walk};
+use super::{Gradient, Images};
+use crate::LANES;
+use crate::simd::{Body, Simd};
+
+/// Pixels summed side by side: a single sum would wait for each multiply-add before the next.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Whether every channel lies in the same lane of the same block on both sides.
+pub(super) fn lanes_meet(geometry: &Geometry) -> bool {
+    geometry.input.is_cut_like(&geometry.d_output)
+}
+
+/// A block and a row of the kernel make a part.
+pub(super) fn parts(geometry: &Geometry) -> usize {
+    geometry.d_output.blocks().len() * geometry.window.kernel[0]
+}
+
+/// Floats of the totals of a part.
+pub(super) fn totals_len(geometry: &Geometry) -> usize {
+    geometry.window.kernel[1] * LANES
+}
+
+/// One part of all images. Whoever makes it has checked that the images hold the values, the totals' memory
+/// [`totals_len`] floats that nobody else touches, and the gradient a number for each weight.
+pub(super) struct PartOf<'a> {
+    pub geometry: &'a Geometry,
+    pub part: usize,
+    pub images: Images,
+    pub totals: *mut f32,
+    pub d_weight: Gradient,
+}
+
+impl Body for PartOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let g = self.geometry;
+        let [kh, kw] = g.window.kernel;
+        let (block, ky) = (self.part / kh, self.part % kh);
+        let (x, dy) = (&g.input.blocks()[block], &g.d_output.blocks()[block]);
+        // SAFETY: the totals have a vector for each tap of the row.
+        unsafe { self.totals.write_bytes(0, kw * LANES) };
+        for strip in g.strips(self.images.count) {
+            for kx in 0..kw {
+                let mut walk = g.walk(&strip, [ky, kx], &self.images);
+                walk.x = walk.x.wrapping_add(x.offset);
+                walk.dy = walk.dy.wrapping_add(dy.offset);
+                let total = self.totals.wrapping_add(kx * LANES);
+                // SAFETY: `walk` gives pixels of the blocks' planes.
+                unsafe { s.store(s.add(s.load(total), sum(s, &walk)), total) };
+            }
+        }
+        for (lane, kx) in (0..dy.count).flat_map(|lane| (0..kw).map(move |kx| (lane, kx))) {
+            let to = ((dy.first + lane) * kh + ky) * kw + kx;
+            // SAFETY: the totals hold the sums; a channel's row of the kernel belongs to this part alone.
+            unsafe { *self.d_weight.0.add(to) = *self.totals.add(kx * LANES + lane) };
+        }
+    }
+}
+
+/// The sum of the products over a walk.
+///
+/// # Safety
+/// At every place of the walk eight floats are readable on both sides.
+#[inline(always)]
+unsafe fn sum<S: Simd>(s: S, walk: &Walk) -> S::V {
+    let mut sums = [s.splat(0.0); SIDE_BY_SIDE];
+    let [far, mid, near] = walk.axes;
+    for (i, j) in (0..far.count).flat_map(|i| (0..mid.count).map(move |j| (i, j))) {
+        let mut x = walk.x.wrapping_add(i * far.x + j * mid.x);
+        let mut dy = walk.dy.wrapping_add(i * far.dy + j * mid.dy);
+        let mut add = |sum: &mut S::V| {
+            // SAFETY: the function's own promise; it is called once for every place of the innermost axis.
+            *sum = unsafe { s.fma(s.load(dy), s.load(x), *sum) };
+            x = x.wrapping_add(near.x);
+            dy = dy.wrapping_add(near.dy);
+        };
+        for _ in 0..near.count / SIDE_BY_SIDE {
+            sums.iter_mut().for_each(&mut add);
+            // As in the tiles: later loads hoisted would push sums out of the registers.
+            compiler_fence(Ordering::SeqCst);
+        }
+        sums.iter_mut().take(near.count % SIDE_BY_SIDE).for_each(&mut add);
+    }
+    let mut width = SIDE_BY_SIDE / 2;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] = s.add(sums[i], sums[i + width]);
+        }
+        width /= 2;
+    }
+    sums[0]
+}

@@ -1,0 +1,119 @@
+//! The gradient of a convolution's weight: for every pair of an output and an input channel and every tap, the sum over
+//! images and pixels of the output's gradient times the input pixel it came from.
+//!
+//! Two computations share the way through the pixels ([`walk`]): sums for tiles of output blocks times input channels
+//! ([`tiles`]), and, where each channel has only itself for a partner, lane by lane ([`depthwise`]). Both sum a strip of
+//! pixels in registers and then add it to a total: two levels, so that long sums stay exact enough. Images, and strips
+//! within them, follow in order, and a weight belongs to one part. Not here: the gradient of the input
+//! ([`super::Conv::backward_data`]).
+
+mod depthwise;
+mod tiles;
+mod walk;
+
+use super::ConvShape;
+use crate::{Isa, Memory, Planes, Team};
+use tiles::Tiles;
+use walk::Geometry;
+
+/// The gradient of a convolution's weight; see the module.
+#[derive(Debug)]
+pub struct ConvGrad {
+    isa: Isa,
+    geometry: Geometry,
+    way: Way,
+    /// Numbers of the weight.
+    weights: usize,
+    scratch_len: usize,
+    end: usize,
+}
+
+/// How the sums are computed.
+#[derive(Debug)]
+enum Way {
+    Tiles(Tiles),
+    Depthwise,
+}
+
+impl ConvGrad {
+    /// For an input and the gradient of the output.
+    ///
+    /// # Panics
+    /// If the machine does not have the instruction set, or the channels do not fit the groups.
+    pub fn new(isa: Isa, shape: ConvShape, input: &Planes, d_output: &Planes) -> Self {
+        assert!(isa.is_available(), "{isa} kernels on a machine without it");
+        let channels = [input.channels(), d_output.channels()];
+        assert!(channels.iter().all(|c| c.is_multiple_of(shape.groups)), "{} groups of {channels:?}", shape.groups);
+        let group = channels.map(|c| c / shape.groups);
+        let geometry = Geometry::new(shape.window, input, d_output);
+        let [kh, kw] = shape.window.kernel;
+        let weights = channels[1] * group[0] * kh * kw;
+        let (way, scratch_len) = if group == [1, 1] && depthwise::lanes_meet(&geometry) {
+            (Way::Depthwise, depthwise::totals_len(&geometry))
+        } else {
+            let tiles = Tiles::new(&geometry, group);
+            let totals = tiles.totals_len();
+            (Way::Tiles(tiles), totals)
+        };
+        Self { isa, geometry, way, weights, scratch_len, end: input.end().max(d_output.end()) }
+    }
+
+    /// Floats of scratch each thread needs.
+    pub fn scratch_len(&self) -> usize {
+        self.scratch_len
+    }
+
+    /// What runs, for tables.
+    pub fn name(&self) -> String {
+        let [h, w] = self.geometry.window.kernel;
+        let way = match &self.way {
+            Way::Tiles(tiles) => tiles.name(),
+            Way::Depthwise => "depthwise".to_owned(),
+        };
+        format!("backward weight {h}x{w}, {way}, {}", self.isa)
+    }
+
+    /// Writes the gradient to `d_weight`, `[out, in / groups, kh, kw]`.
+    ///
+    /// # Panics
+    /// If the length of `d_weight` is not the weight's, or the memory has no room for the values or no scratch for every
+    /// thread.
+    pub fn run(&self, d_weight: &mut [f32], memory: &mut Memory, team: &mut Team) {
+        assert!(d_weight.len() == self.weights, "{} numbers for {} weights", d_weight.len(), self.weights);
+        assert!(memory.image_len() >= self.end, "values beyond the arena");
+        assert!(memory.scratch_len() >= self.scratch_len, "too little scratch");
+        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        let (count, len) = (memory.images(), memory.image_len());
+        let (shared, d_weight) = (memory.share(), Gradient(d_weight.as_mut_ptr()));
+        let images = Images { count, len, arena: shared.image(0) };
+        match &self.way {
+            Way::Tiles(tiles) => team.run(tiles.parts(), &|part, worker| {
+                let totals = shared.scratch(worker);
+                self.isa.run(tiles::PartOf { geometry: &self.geometry, tiles, part, images, totals, d_weight });
+            }),
+            Way::Depthwise => team.run(depthwise::parts(&self.geometry), &|part, worker| {
+                let totals = shared.scratch(worker);
+                self.isa.run(depthwise::PartOf { geometry: &self.geometry, part, images, totals, d_weight });
+            }),
+        }
+    }
+}
+
+/// The images of a run, which nobody writes meanwhile.
+#[derive(Clone, Copy)]
+struct Images {
+    count: usize,
+    /// Floats from one to the next.
+    len: usize,
+    arena: *const f32,
+}
+
+// SAFETY: it is only an address; the run that made it holds the memory exclusively, and all its parts only read there.
+unsafe impl Sync for Images {}
+
+/// The gradient as the threads of one run see it: each writes the weights of its own parts.
+#[derive(Clone, Copy)]
+struct Gradient(*mut f32);
+
+// SAFETY: it is only an address, of the list that the run that made it holds exclusively; the parts write disjoint weights.
+unsafe impl Sync for Gradient {}
