@@ -71,10 +71,29 @@ impl Golden {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
         let golden: Self = serde_json::from_str(&text)
             .map_err(|e| format!("{}: is no file of reference values: {e}", path.display()))?;
-        let floats = golden.input.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-        match floats {
-            Some(1..=0x1000_0000) => Ok(golden),
-            _ => Err(format!("{}: an input of shape {:?} is no batch of pictures", path.display(), golden.input)),
+        golden.check().map_err(|why| format!("{}: {why}; make it again with make_golden.py", path.display()))?;
+        Ok(golden)
+    }
+
+    /// Whether its figures can be compared and none is left out: what a file does not tell, every run would agree with.
+    fn check(&self) -> Result<(), String> {
+        let floats = self.input.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        if !matches!(floats, Some(1..=0x1000_0000)) {
+            return Err(format!("an input of shape {:?} is no batch of pictures", self.input));
+        }
+        if self.logits.argmax.len() != self.input[0] {
+            return Err(format!("{} likeliest classes for {} images", self.logits.argmax.len(), self.input[0]));
+        }
+        let shape = &self.logits.figures.shape;
+        let numbers = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).unwrap_or_default();
+        if self.logits.first.len() != numbers.min(16) || numbers == 0 {
+            return Err(format!("{} first logits where their shape is {shape:?}", self.logits.first.len()));
+        }
+        let untold = |name: &&String| !self.grads.contains_key(*name) && !self.running.contains_key(*name);
+        match self.params.iter().map(|(name, _)| name).find(untold) {
+            Some(name) if self.trains() => Err(format!("neither a gradient nor a statistic of {name}")),
+            _ if !self.trains() && self.stages.is_empty() => Err("neither a loss nor stages".into()),
+            _ => Ok(()),
         }
     }
 

@@ -44,14 +44,21 @@ fn run(path: &Path, rule: Rule) -> Result<bool, String> {
     let at = |why: String| format!("{}: {why}", path.display());
     let setting = Setting::of(&golden).map_err(at)?;
     let outcome = if rule == Rule::Exact { setting.oracle(&golden) } else { setting.plan(&golden) }.map_err(at)?;
-    let verdicts = judge(&golden, &setting, &outcome, rule).map_err(at)?;
     let purpose = if golden.trains() { "training" } else { "inference" };
     println!("{}: {} {:?}, {purpose}", path.display(), golden.network, golden.input);
     for (kernel, times) in count(&outcome.kernels) {
         println!("    {times:>4} x {kernel}");
     }
-    verdicts.iter().for_each(print);
-    Ok(verdicts.iter().all(Verdict::holds))
+    match judge(&golden, &setting, &outcome, rule) {
+        Ok(verdicts) => {
+            verdicts.iter().for_each(print);
+            Ok(verdicts.iter().all(Verdict::holds))
+        }
+        Err(why) => {
+            println!("  MISS {why}");
+            Ok(false)
+        }
+    }
 }
 
 fn print(v: &Verdict) {

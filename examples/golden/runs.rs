@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cspnet::engine::reference::{Real, Step, Tensor, infer, train};
 use cspnet::engine::{Input, Isa, Plan, PlanOptions, TrainPlan};
 use cspnet::graph::rewrite::with_loss;
-use cspnet::graph::{Graph, Weights, init};
+use cspnet::graph::{Graph, Param, Weights, init};
 
 use crate::file::Golden;
 
@@ -18,10 +18,17 @@ pub enum Part {
     Running,
 }
 
-/// What a run has computed: tensors by part and name, each as in the file (batch included), and the loss.
+/// A tensor a run has computed: its shape, batch included, and its numbers in row-major order.
+#[derive(Debug)]
+pub struct Found {
+    pub shape: Vec<usize>,
+    pub numbers: Vec<f64>,
+}
+
+/// What a run has computed: tensors by part and name, and the loss.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub tensors: BTreeMap<(Part, String), Vec<f64>>,
+    pub tensors: BTreeMap<(Part, String), Found>,
     pub loss: Option<f64>,
     /// What ran, in order.
     pub kernels: Vec<String>,
@@ -72,19 +79,21 @@ impl Setting {
             let step = self.step::<f64>(golden)?;
             outcome.loss = Some(step.loss);
             let logits = &step.values[self.graph.output()];
-            outcome.put(Part::Logits, "", logits.data.clone());
+            outcome.put(Part::Logits, "", self.logits_shape(golden), logits.data.clone());
             for (param, gradient) in self.graph.params().iter().zip(step.gradients) {
-                gradient.into_iter().for_each(|g| outcome.put(Part::Gradients, &param.name, g));
+                gradient.into_iter().for_each(|g| outcome.put_param(Part::Gradients, param, g));
             }
             for (id, running) in step.running {
-                outcome.put(Part::Running, &self.graph.params()[id].name, running);
+                outcome.put_param(Part::Running, &self.graph.params()[id], running);
             }
         } else {
             let mut values = infer(&self.graph, &self.weights, &input).map_err(told)?;
             for name in golden.stages.keys() {
-                outcome.put(Part::Stages, name, values[self.module(name)?].data.clone());
+                let value = &values[self.module(name)?];
+                outcome.put(Part::Stages, name, value.shape.into(), value.data.clone());
             }
-            outcome.put(Part::Logits, "", std::mem::take(&mut values[self.graph.output()].data));
+            let logits = values.swap_remove(self.graph.output()).data;
+            outcome.put(Part::Logits, "", self.logits_shape(golden), logits);
         }
         Ok(outcome)
     }
@@ -103,12 +112,14 @@ impl Setting {
         plan.run(&mut workspace, Input::Real(&self.input)).map_err(told)?;
         let kernels = plan.report().steps.iter().map(|s| s.kernel.clone()).collect();
         let mut outcome = Outcome { kernels, ..Outcome::default() };
+        let shapes = self.graph.shapes([c, h, w]).map_err(told)?;
         for name in &taps {
+            let [c, h, w] = shapes[self.module(name)?];
             let images = (0..n).filter_map(|i| plan.tap(&workspace, name, i));
-            outcome.put(Part::Stages, name, images.flatten().map(f64::from).collect());
+            outcome.put(Part::Stages, name, vec![n, c, h, w], images.flatten().map(f64::from).collect());
         }
         let logits = (0..n).flat_map(|i| plan.output(&workspace, i));
-        outcome.put(Part::Logits, "", logits.map(f64::from).collect());
+        outcome.put(Part::Logits, "", self.logits_shape(golden), logits.map(f64::from).collect());
         Ok(outcome)
     }
 
@@ -123,14 +134,14 @@ impl Setting {
         plan.update_running(&workspace, &mut after);
         let mut outcome = Outcome { loss: Some(loss), kernels: plan.kernel_names(), ..Outcome::default() };
         let logits = (0..n).flat_map(|i| plan.logits(&workspace, i));
-        outcome.put(Part::Logits, "", logits.map(f64::from).collect());
+        outcome.put(Part::Logits, "", self.logits_shape(golden), logits.map(f64::from).collect());
         let mut gradients: Vec<Option<Vec<f64>>> = Vec::new();
         for (id, param) in graph.params().iter().enumerate() {
             let wide = |of: &[f32]| of.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
             let gradient = param.role.is_trained().then(|| wide(workspace.gradient(id)));
             match &gradient {
-                Some(g) => outcome.put(Part::Gradients, &param.name, g.clone()),
-                None => outcome.put(Part::Running, &param.name, wide(after.get(id))),
+                Some(g) => outcome.put_param(Part::Gradients, param, g.clone()),
+                None => outcome.put_param(Part::Running, param, wide(after.get(id))),
             }
             gradients.push(gradient);
         }
@@ -148,14 +159,22 @@ impl Setting {
         train(&graph, &self.weights, &input, &self.targets).map_err(told)
     }
 
+    fn logits_shape(&self, golden: &Golden) -> Vec<usize> {
+        vec![golden.input[0], self.graph.channels(self.graph.output())]
+    }
+
     fn module(&self, name: &str) -> Told<usize> {
         self.graph.value(name).ok_or_else(|| format!("the network has no module `{name}`"))
     }
 }
 
 impl Outcome {
-    fn put(&mut self, part: Part, name: &str, numbers: Vec<f64>) {
-        self.tensors.insert((part, name.to_owned()), numbers);
+    fn put(&mut self, part: Part, name: &str, shape: Vec<usize>, numbers: Vec<f64>) {
+        self.tensors.insert((part, name.to_owned()), Found { shape, numbers });
+    }
+
+    fn put_param(&mut self, part: Part, param: &Param, numbers: Vec<f64>) {
+        self.put(part, &param.name, param.shape.clone(), numbers);
     }
 }
 

@@ -64,7 +64,7 @@ pub fn infer<T: Real>(graph: &Graph, weights: &Weights, input: &Tensor<T>) -> Re
 /// One step of training on pictures `input` with targets `[n, classes]`: normalising by the batch's statistics.
 ///
 /// # Errors
-/// If the pictures, the weights or the targets do not fit the graph, or it does not end in a loss.
+/// If the pictures, the weights or the targets do not fit the graph, or it does not end in its only loss.
 pub fn train<T: Real>(
     graph: &Graph,
     weights: &Weights,
@@ -74,6 +74,9 @@ pub fn train<T: Real>(
     let loss = graph.node(graph.output());
     if loss.op != Op::SoftmaxCrossEntropy {
         return Err(ReferenceError::Targets("training needs a loss at the end".into()));
+    }
+    if graph.nodes().iter().filter(|n| n.op == Op::SoftmaxCrossEntropy).count() > 1 {
+        return Err(ReferenceError::Targets("training needs one loss; the network has another inside".into()));
     }
     let expected = input.shape[0] * graph.channels(loss.inputs[0]);
     if targets.len() != expected {

@@ -14,16 +14,9 @@ fn cells(w: &Window, [rows, columns]: [usize; 2], y: usize, x: usize) -> Vec<usi
 }
 
 /// What a window's sum is divided by.
-fn divisor(kind: PoolKind, w: &Window, size: [usize; 2], [y, x]: [usize; 2], cells: usize) -> f64 {
+fn divisor(kind: PoolKind, w: &Window, cells: usize) -> f64 {
     match kind {
-        PoolKind::Average { count_include_pad: true } => {
-            // A window may reach beyond the padding; what lies there does not count.
-            let along = |axis: usize, at: usize| {
-                let end = size[axis] + 2 * w.padding[axis];
-                (0..w.kernel[axis]).filter(|k| at * w.stride[axis] + k * w.dilation[axis] < end).count()
-            };
-            (along(0, y) * along(1, x)) as f64
-        }
+        PoolKind::Average { count_include_pad: true } => (w.kernel[0] * w.kernel[1]) as f64,
         _ => cells as f64,
     }
 }
@@ -38,7 +31,7 @@ fn each_window(
 ) {
     for (y, x) in (0..output[0]).flat_map(|y| (0..output[1]).map(move |x| (y, x))) {
         let cells = cells(w, input, y, x);
-        each(y * output[1] + x, &cells, divisor(kind, w, input, [y, x], cells.len()));
+        each(y * output[1] + x, &cells, divisor(kind, w, cells.len()));
     }
 }
 

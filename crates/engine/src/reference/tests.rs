@@ -2,6 +2,7 @@
 
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Weights, Window};
+use serde_json::json;
 
 use super::*;
 
@@ -85,6 +86,13 @@ fn gradients_are_those_of_finite_differences() {
     );
 }
 
+/// The graph with something changed that the builder does not offer, as a file might have it.
+fn edited(graph: &Graph, edit: impl FnOnce(&mut serde_json::Value)) -> Graph {
+    let mut json = serde_json::to_value(graph).unwrap();
+    edit(&mut json);
+    serde_json::from_value(json).unwrap()
+}
+
 #[test]
 fn a_window_with_dilation_and_two_strides() {
     let mut b = Builder::new();
@@ -93,12 +101,55 @@ fn a_window_with_dilation_and_two_strides() {
     let x = b.global_avg_pool("pool", x);
     let x = b.linear("after", x, 4);
     let g = with_loss(&b.finish(x).unwrap()).unwrap();
-    // The builder makes square windows only; a file may have any.
-    let mut json: serde_json::Value = serde_json::to_value(&g).unwrap();
-    json["nodes"][1]["window"] =
-        serde_json::json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 0], "dilation": [2, 3]});
-    json["params"][0]["shape"] = serde_json::json!([4, 3, 3, 2]);
-    check("window", &serde_json::from_value(json).unwrap());
+    let window = json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 0], "dilation": [2, 3]});
+    let g = edited(&g, |json| {
+        json["nodes"][1]["window"] = window;
+        json["params"][0]["shape"] = json!([4, 3, 3, 2]);
+    });
+    check("window", &g);
+}
+
+#[test]
+fn pooling_with_oblong_windows_and_without_counting_padding() {
+    let window = json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 1], "dilation": [1, 2]});
+    let average = |counts: bool| json!({"average": {"count_include_pad": counts}});
+    for kind in [json!("max"), average(true), average(false)] {
+        let g = around(|b, x| b.max_pool("p", x, Window::square(3, 2, 1)));
+        let g = edited(&g, |json| {
+            json["nodes"][2]["window"] = window.clone();
+            json["nodes"][2]["kind"] = kind.clone();
+        });
+        check(&kind.to_string(), &g);
+    }
+}
+
+#[test]
+fn normalised_pixels_have_a_gradient() {
+    let g = around(|b, x| b.slice("s", x, 0, 6));
+    let std = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06];
+    let normalise =
+        json!({"path": "n", "op": "normalise", "mean": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "std": std, "inputs": [1]});
+    check("normalise", &edited(&g, |json| json["nodes"][2] = normalise));
+}
+
+#[test]
+fn running_statistics_take_the_unbiased_variance() {
+    let mut b = Builder::new();
+    let x = b.input(1);
+    let x = b.batch_norm("norm", x);
+    let x = b.global_avg_pool("pool", x);
+    let x = b.linear("after", x, 2);
+    let g = with_loss(&b.finish(x).unwrap()).unwrap();
+    let x = Tensor::<f64>::from_f32([2, 1, 1, 2], &[1.0, 2.0, 3.0, 6.0]);
+    let weights =
+        Weights::new(&g, vec![vec![1.0], vec![0.0], vec![0.5], vec![2.0], vec![0.0; 2], vec![0.0; 2]]).unwrap();
+    let step = train(&g, &weights, &x, &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    // Mean 3, squares 4 + 1 + 0 + 9: biased variance 3.5, unbiased 14 / 3.
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} instead of {b}");
+    near(step.values[1].data[3], 3.0 / (3.5 + 1e-5_f64).sqrt());
+    near(step.running[&2][0], 0.9 * 0.5 + 0.1 * 3.0);
+    near(step.running[&3][0], 0.9 * 2.0 + 0.1 * 14.0 / 3.0);
+    near(step.loss, 2.0_f64.ln());
 }
 
 #[test]
@@ -122,4 +173,7 @@ fn wrong_targets_are_told() {
     let x = Tensor::<f32>::zeros(PICTURE);
     assert!(train(&g, &Weights::reference(&g), &x, &[0.0; 3]).is_err());
     assert!(infer(&g, &Weights::reference(&g), &x).is_err());
+    let two = with_loss(&g).unwrap();
+    let refused = train(&two, &Weights::reference(&two), &x, &[1.0; 2]).unwrap_err();
+    assert!(refused.to_string().contains("another inside"));
 }
