@@ -1,6 +1,6 @@
 //! The loss of classification and its gradient.
 
-use crate::{LANES, Memory, Planes};
+use crate::{Memory, Planes};
 
 /// Mean over the images of the cross entropy between softmax and a target distribution.
 #[derive(Debug)]
@@ -13,11 +13,12 @@ impl SoftmaxCrossEntropy {
     /// Of logits `[classes, 1, 1]`, with the place of their gradient.
     ///
     /// # Panics
-    /// If the values are not vectors of the same blocks.
+    /// If the values are not vectors of the same blocks, or overlap without being the same.
     pub fn new(logits: &Planes, d_logits: &Planes) -> Self {
-        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
         assert!(logits.pixels() == 1 && d_logits.pixels() == 1, "logits are [classes, 1, 1]");
-        assert!(partition(logits) == partition(d_logits), "values with different blocks");
+        assert!(logits.is_cut_like(d_logits), "values with different blocks");
+        let same = logits.blocks() == d_logits.blocks();
+        assert!(same || logits.is_apart_from(d_logits), "a gradient over what it comes from");
         Self { logits: logits.clone(), d_logits: d_logits.clone() }
     }
 
@@ -34,17 +35,20 @@ impl SoftmaxCrossEntropy {
     }
 
     fn image(&self, targets: &[f32], arena: &mut [f32], images: usize) -> f64 {
-        let logits: Vec<f64> = lanes(&self.logits).map(|at| f64::from(arena[at])).collect();
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let log_sum = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln() + max;
+        let logits = || lanes(&self.logits).map(|at| f64::from(arena[at]));
+        let max = logits().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = logits().map(|l| (l - max).exp()).sum::<f64>().ln() + max;
         let total: f64 = targets.iter().map(|&t| f64::from(t)).sum();
-        for block in 0..self.d_logits.blocks().len() {
-            arena[self.d_logits.range(block)][..LANES].fill(0.0);
+        let mut loss = 0.0;
+        for ((from, to), &target) in lanes(&self.logits).zip(lanes(&self.d_logits)).zip(targets) {
+            let (log_share, target) = (f64::from(arena[from]) - log_sum, f64::from(target));
+            loss -= target * log_share;
+            arena[to] = ((total * log_share.exp() - target) / images as f64) as f32;
         }
-        for ((at, &logit), &target) in lanes(&self.d_logits).zip(&logits).zip(targets) {
-            arena[at] = ((total * (logit - log_sum).exp() - f64::from(target)) / images as f64) as f32;
+        for (b, block) in self.d_logits.blocks().iter().enumerate() {
+            arena[self.d_logits.range(b)][block.count..].fill(0.0);
         }
-        logits.iter().zip(targets).map(|(l, &t)| f64::from(t) * (log_sum - l)).sum()
+        loss
     }
 }
 

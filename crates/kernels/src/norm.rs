@@ -55,8 +55,7 @@ pub struct BatchNorm {
 
 /// Blocks that lie alike.
 fn check(of: &Planes, like: &Planes) {
-    let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
-    assert!(partition(of) == partition(like), "values with different blocks");
+    assert!(of.is_cut_like(like), "values with different blocks");
     assert!((of.height(), of.width()) == (like.height(), like.width()), "values of different size");
 }
 
@@ -225,6 +224,32 @@ struct NormGradBody<'a> {
     shared: Shared,
 }
 
+impl NormGradBody<'_> {
+    fn plane(&self, planes: &Planes, image: usize) -> *mut f32 {
+        self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset)
+    }
+
+    /// The gradient before the activation `f`, and the normalised input, of the vector `at` of an image.
+    ///
+    /// A method, since a closure called from two loops is compiled apart from them and then without their instruction set.
+    ///
+    /// # Safety
+    /// `at` is the first float of one of the planes' pixels, and `image` one of the images.
+    #[inline(always)]
+    unsafe fn dz<S: Simd>(&self, s: S, f: Activation, image: usize, at: usize) -> [S::V; 2] {
+        let place = |planes| self.plane(planes, image).wrapping_add(at).cast_const();
+        let [of_x, of_dy] = [place(&self.of.input), place(&self.of.d_output)];
+        let [mean, inv_std, scale, shift] = &self.lanes;
+        // SAFETY: the caller's promise; the arrays have eight floats.
+        let (x, dy) = unsafe { (s.load(of_x), s.load(of_dy)) };
+        let (mean, inv_std) = unsafe { (s.load(mean.as_ptr()), s.load(inv_std.as_ptr())) };
+        let (scale, shift) = unsafe { (s.load(scale.as_ptr()), s.load(shift.as_ptr())) };
+        let centred = s.sub(x, mean);
+        let slope = f.slope(s, s.fma(centred, scale, shift));
+        [s.mul(dy, slope), s.mul(centred, inv_std)]
+    }
+}
+
 impl Body for NormGradBody<'_> {
     /// The gradients of gamma and beta.
     type Output = [[f64; LANES]; 2];
@@ -234,30 +259,23 @@ impl Body for NormGradBody<'_> {
         let of = self.of;
         let (images, pixels) = (self.images, of.input.pixels());
         let count = (images * pixels) as f64;
-        let plane = |p: &Planes, image: usize| self.shared.image(image).wrapping_add(p.blocks()[self.block].offset);
-        // SAFETY (all loads and stores below): as in `NormBody`.
+        // SAFETY (all below): the loops see the images and the first floats of their pixels; arrays have eight floats.
         let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
-        let load = |p: &Planes, image: usize, at: usize| unsafe { s.load(plane(p, image).add(at)) };
-        let [mean, inv_std, scale, shift] = self.lanes.map(vector);
         with_activation!(of.activation, f => {
-            // The gradient before the activation, and the normalised input.
-            let dz = |image: usize, at: usize| {
-                let centred = s.sub(load(&of.input, image, at), mean);
-                let z = s.fma(centred, scale, shift);
-                (s.mul(load(&of.d_output, image, at), f.slope(s, z)), s.mul(centred, inv_std))
-            };
             let [d_beta, d_gamma] = sums(s, images, pixels, |image, at| {
-                let (dz, xhat) = dz(image, at);
+                let [dz, xhat] = unsafe { self.dz(s, f, image, at) };
                 [dz, s.mul(dz, xhat)]
             });
             let [mean_dz, mean_dz_xhat] = [d_beta, d_gamma].map(|sum| vector(single(sum.map(|v| v / count))));
+            let scale = vector(self.lanes[2]);
             for image in 0..images {
-                let to = plane(&of.d_input, image);
+                let to = self.plane(&of.d_input, image);
                 for at in (0..pixels * LANES).step_by(LANES) {
-                    let (dz, xhat) = dz(image, at);
+                    let [dz, xhat] = unsafe { self.dz(s, f, image, at) };
                     let dx = s.mul(scale, s.sub(s.sub(dz, mean_dz), s.mul(xhat, mean_dz_xhat)));
-                    let dx = if of.accumulate { s.add(load(&of.d_input, image, at), dx) } else { dx };
-                    unsafe { s.store(dx, to.add(at)) };
+                    let place = to.wrapping_add(at);
+                    let dx = if of.accumulate { s.add(unsafe { s.load(place) }, dx) } else { dx };
+                    unsafe { s.store(dx, place) };
                 }
             }
             [d_gamma, d_beta]

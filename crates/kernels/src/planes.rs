@@ -94,6 +94,12 @@ impl Planes {
         (0..self.blocks.len()).map(|b| self.range(b).end).max().unwrap_or(0)
     }
 
+    /// Whether both values have the same channels in the same lanes of their blocks, whatever the size of their planes.
+    pub(crate) fn is_cut_like(&self, other: &Planes) -> bool {
+        let counts = |p: &Planes| p.blocks.iter().map(|b| b.count).collect::<Vec<_>>();
+        counts(self) == counts(other)
+    }
+
     /// The numbers of a block's channels out of a list with one for every channel; zero in pad lanes.
     pub(crate) fn lanes(&self, block: usize, of: &[f32]) -> [f32; LANES] {
         let Block { first, count, .. } = self.blocks[block];

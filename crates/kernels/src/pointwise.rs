@@ -28,10 +28,9 @@ impl<const N: usize> Alike<N> {
     /// If shapes or partitions differ, or a value that is read overlaps the written one without being it.
     fn new(planes: [&Planes; N]) -> Self {
         let written = planes[N - 1];
-        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
         assert!(written.is_disjoint(), "two blocks of a value overlap");
         for p in planes {
-            assert!(partition(p) == partition(written), "values with different blocks");
+            assert!(p.is_cut_like(written), "values with different blocks");
             assert!((p.height(), p.width()) == (written.height(), written.width()), "values of different size");
             let same = p.blocks() == written.blocks();
             assert!(same || p.is_apart_from(written), "a value that is read overlaps the one that is written");

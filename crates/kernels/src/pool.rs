@@ -1,7 +1,5 @@
 //! Pooling by a window, forward and backward. The mean over a whole plane is a window as large as the plane.
 
-use std::ops::Range;
-
 use crate::conv::Window;
 use crate::simd::{Body, Simd};
 use crate::{Isa, LANES, Memory, Planes, Team};
@@ -18,67 +16,60 @@ pub enum PoolKind {
     },
 }
 
-/// Where windows lie on a plane.
+/// The part of one output's window that lies on the picture, along one axis.
 #[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// The first row or column of the picture.
+    first: usize,
+    /// How many there are, a dilation apart; none where padding alone is seen.
+    count: usize,
+    /// How many a mean counts.
+    counted: usize,
+}
+
+/// Where windows lie on a plane.
+#[derive(Debug)]
 struct Windows {
     kind: PoolKind,
-    window: Window,
+    dilation: [usize; 2],
     input: [usize; 2],
-    output: [usize; 2],
+    /// For every row and every column of the output.
+    reaches: [Vec<Reach>; 2],
 }
 
 impl Windows {
     /// # Panics
-    /// If the values do not have the same blocks, or a window lies outside the padded picture.
+    /// If the values do not have the same blocks.
     fn new(kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
-        let partition = |p: &Planes| p.blocks().iter().map(|b| b.count).collect::<Vec<_>>();
-        assert!(partition(input) == partition(output), "values with different blocks");
-        let size = |p: &Planes| [p.height(), p.width()];
-        let windows = Self { kind, window, input: size(input), output: size(output) };
-        for axis in 0..2 {
-            let last = windows.cells(axis, windows.output[axis] - 1);
-            assert!(!last.is_empty() && !windows.cells(axis, 0).is_empty(), "a window outside the picture");
-        }
-        windows
-    }
-
-    /// Rows or columns of the picture that an output's window covers, without padding. With a dilation they are not all
-    /// of it: see [`Self::taps`].
-    fn cells(&self, axis: usize, at: usize) -> Range<usize> {
-        let w = &self.window;
-        let start = at * w.stride[axis];
-        let end = start + w.dilation[axis] * (w.kernel[axis] - 1) + 1;
-        start.saturating_sub(w.padding[axis])..end.saturating_sub(w.padding[axis]).min(self.input[axis])
-    }
-
-    /// The rows or columns themselves.
-    #[inline(always)]
-    fn taps(&self, axis: usize, at: usize) -> impl Iterator<Item = usize> + Clone + use<> {
-        let w = self.window;
-        let size = self.input[axis];
-        let first = at * w.stride[axis];
-        (0..w.kernel[axis])
-            .map(move |k| first + k * w.dilation[axis])
-            .filter(move |&r| r >= w.padding[axis] && r - w.padding[axis] < size)
-            .map(move |r| r - w.padding[axis])
-    }
-
-    /// What a sum over a window is divided by.
-    fn divisor(&self, y: usize, x: usize) -> f32 {
-        let along = |axis: usize, at: usize| match self.kind {
-            PoolKind::Average { count_include_pad: true } => {
-                // Cells beyond the padding, where the last window reaches further, do not count.
-                let room = self.input[axis] + 2 * self.window.padding[axis] - at * self.window.stride[axis];
-                let reached = room.div_ceil(self.window.dilation[axis]);
-                self.window.kernel[axis].min(reached)
-            }
-            _ => self.taps(axis, at).count(),
+        assert!(input.is_cut_like(output), "values with different blocks");
+        let input = [input.height(), input.width()];
+        let along = |axis: usize, outputs: usize| {
+            (0..outputs).map(|at| Reach::of(kind, &window, axis, input[axis], at)).collect()
         };
-        (along(0, y) * along(1, x)) as f32
+        let reaches = [along(0, output.height()), along(1, output.width())];
+        Self { kind, dilation: window.dilation, input, reaches }
     }
 }
 
-/// `output = pool(input)`
+impl Reach {
+    fn of(kind: PoolKind, window: &Window, axis: usize, size: usize, at: usize) -> Self {
+        let (padding, start) = (window.padding[axis], at * window.stride[axis]);
+        // Places count from the first cell of the padding.
+        let within = |from: usize, to: usize| {
+            let places = (0..window.kernel[axis]).map(move |k| start + k * window.dilation[axis]);
+            places.filter(move |place| (from..to).contains(place))
+        };
+        let first = within(padding, padding + size).next().map_or(0, |place| place - padding);
+        let count = within(padding, padding + size).count();
+        // Cells beyond the padding, where the last window may reach, never count.
+        let padded = within(0, size + 2 * padding).count();
+        let counted = if kind == (PoolKind::Average { count_include_pad: true }) { padded } else { count };
+        Self { first, count, counted }
+    }
+}
+
+/// `output = pool(input)`. Of a window that sees padding alone the largest is minus infinity and the mean 0; the largest of
+/// numbers with a NaN among them is NaN.
 #[derive(Debug)]
 pub struct Pool {
     isa: Isa,
@@ -89,7 +80,7 @@ pub struct Pool {
 
 impl Pool {
     /// # Panics
-    /// If the values have different blocks or overlap, or a window lies outside the padded picture.
+    /// If the values have different blocks or overlap.
     pub fn new(isa: Isa, kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
         assert!(input.is_apart_from(output) && output.is_disjoint(), "pooling cannot overwrite its input");
         let windows = Windows::new(kind, window, input, output);
@@ -109,56 +100,70 @@ impl Pool {
             let (image, block) = (shared.image(part / blocks), part % blocks);
             let input = image.wrapping_add(self.input.blocks()[block].offset);
             let output = image.wrapping_add(self.output.blocks()[block].offset);
-            self.isa.run(PoolBody { windows: self.windows, input, output });
+            self.isa.run(PoolBody { windows: &self.windows, input, output });
         });
     }
 }
 
 /// Pools one plane. Input and output are planes of the windows' sizes; the output is this body's alone.
-struct PoolBody {
-    windows: Windows,
+struct PoolBody<'a> {
+    windows: &'a Windows,
     input: *const f32,
     output: *mut f32,
 }
 
-impl Body for PoolBody {
+impl Body for PoolBody<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let w = &self.windows;
-        let [rows, columns] = w.output;
-        for y in 0..rows {
-            for x in 0..columns {
-                // SAFETY: taps lie inside the input, `(y, x)` inside the output.
-                unsafe {
-                    let value = match w.kind {
-                        PoolKind::Max => self.largest(s, y, x),
-                        PoolKind::Average { .. } => s.div(self.sum(s, y, x), s.splat(w.divisor(y, x))),
-                    };
-                    s.store(value, self.output.add((y * columns + x) * LANES));
-                }
+        let [rows, columns] = &self.windows.reaches;
+        let mut to = self.output;
+        for row in rows {
+            for column in columns {
+                let value = match self.windows.kind {
+                    PoolKind::Max => self.largest(s, row, column),
+                    PoolKind::Average { .. } => s.div(self.sum(s, row, column), divisor(s, row, column)),
+                };
+                // SAFETY: `to` is the next of the output's pixels, and the reaches are as many.
+                unsafe { s.store(value, to) };
+                to = to.wrapping_add(LANES);
             }
         }
     }
 }
 
-impl PoolBody {
-    /// # Safety
-    /// The input is a plane of the windows' size.
+/// What a window's sum is divided by.
+#[inline(always)]
+fn divisor<S: Simd>(s: S, row: &Reach, column: &Reach) -> S::V {
+    // A window without cells has the mean 0, as in PyTorch.
+    s.splat((row.counted * column.counted).max(1) as f32)
+}
+
+impl PoolBody<'_> {
+    /// The first float of the window's cell `(i, j)`, from the start of the plane.
     #[inline(always)]
-    unsafe fn at<S: Simd>(&self, s: S, row: usize, column: usize) -> S::V {
+    fn cell(&self, row: &Reach, column: &Reach, i: usize, j: usize) -> usize {
+        let [down, right] = self.windows.dilation;
+        ((row.first + i * down) * self.windows.input[1] + column.first + j * right) * LANES
+    }
+
+    /// # Safety
+    /// `cell` is [`Self::cell`] of reaches of these windows and of `i` and `j` below their counts: inside the plane.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, cell: usize) -> S::V {
         // SAFETY: the caller's promise.
-        unsafe { s.load(self.input.add((row * self.windows.input[1] + column) * LANES)) }
+        unsafe { s.load(self.input.wrapping_add(cell)) }
     }
 
     #[inline(always)]
-    unsafe fn largest<S: Simd>(&self, s: S, y: usize, x: usize) -> S::V {
+    fn largest<S: Simd>(&self, s: S, row: &Reach, column: &Reach) -> S::V {
         let mut largest = s.splat(f32::NEG_INFINITY);
-        for row in self.windows.taps(0, y) {
-            for column in self.windows.taps(1, x) {
-                // SAFETY: taps lie inside the input.
-                largest = s.max(largest, unsafe { self.at(s, row, column) });
+        for i in 0..row.count {
+            for j in 0..column.count {
+                // SAFETY: a cell of the window.
+                let v = unsafe { self.load(s, self.cell(row, column, i, j)) };
+                largest = s.max_or_nan(largest, v);
             }
         }
         largest
@@ -166,13 +171,14 @@ impl PoolBody {
 
     /// Row by row, so that the sum of a whole plane stays exact enough.
     #[inline(always)]
-    unsafe fn sum<S: Simd>(&self, s: S, y: usize, x: usize) -> S::V {
+    fn sum<S: Simd>(&self, s: S, row: &Reach, column: &Reach) -> S::V {
         let mut sum = s.splat(0.0);
-        for row in self.windows.taps(0, y) {
+        for i in 0..row.count {
             let mut of_row = s.splat(0.0);
-            for column in self.windows.taps(1, x) {
-                // SAFETY: taps lie inside the input.
-                of_row = s.add(of_row, unsafe { self.at(s, row, column) });
+            for j in 0..column.count {
+                // SAFETY: a cell of the window.
+                let v = unsafe { self.load(s, self.cell(row, column, i, j)) };
+                of_row = s.add(of_row, v);
             }
             sum = s.add(sum, of_row);
         }
@@ -226,78 +232,79 @@ impl PoolGrad {
         team.run(images * blocks, &|part, _| {
             let (image, block) = (shared.image(part / blocks), part % blocks);
             let at = |p: &Planes| image.wrapping_add(p.blocks()[block].offset);
-            let of = PoolBody { windows: self.windows, input: at(&self.input), output: at(&self.d_output) };
+            let of = PoolBody { windows: &self.windows, input: at(&self.input), output: at(&self.d_output) };
             self.isa.run(PoolGradBody { of, d_input: at(&self.d_input), accumulate: self.accumulate });
         });
     }
 }
 
 /// Spreads the gradient of one plane; `of.output` is only read here. `d_input` is this body's alone.
-struct PoolGradBody {
-    of: PoolBody,
+struct PoolGradBody<'a> {
+    of: PoolBody<'a>,
     d_input: *mut f32,
     accumulate: bool,
 }
 
-impl Body for PoolGradBody {
+impl Body for PoolGradBody<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let w = &self.of.windows;
-        let [rows, columns] = w.output;
-        // SAFETY: every cell and tap lies inside the planes.
-        unsafe {
-            for cell in 0..if self.accumulate { 0 } else { w.input[0] * w.input[1] } {
-                s.store(s.splat(0.0), self.d_input.add(cell * LANES));
-            }
-            for y in 0..rows {
-                for x in 0..columns {
-                    let dy = s.load(self.of.output.add((y * columns + x) * LANES));
-                    match w.kind {
-                        PoolKind::Max => self.to_largest(s, y, x, dy),
-                        PoolKind::Average { .. } => self.to_all(s, y, x, s.div(dy, s.splat(w.divisor(y, x)))),
-                    }
+        let windows = self.of.windows;
+        if !self.accumulate {
+            let floats = windows.input[0] * windows.input[1] * LANES;
+            // SAFETY: the plane has so many floats.
+            unsafe { self.d_input.write_bytes(0, floats) };
+        }
+        let [rows, columns] = &windows.reaches;
+        let mut from = self.of.output;
+        for row in rows {
+            for column in columns {
+                // SAFETY: `from` is the next of the output's pixels, and the reaches are as many.
+                let dy = unsafe { s.load(from) };
+                from = from.wrapping_add(LANES);
+                match windows.kind {
+                    PoolKind::Max => self.to_largest(s, row, column, dy),
+                    PoolKind::Average { .. } => self.to_all(s, row, column, s.div(dy, divisor(s, row, column))),
                 }
             }
         }
     }
 }
 
-impl PoolGradBody {
+impl PoolGradBody<'_> {
+    /// # Safety
+    /// As [`PoolBody::load`].
     #[inline(always)]
-    unsafe fn add<S: Simd>(&self, s: S, row: usize, column: usize, value: S::V) {
-        // SAFETY: the caller's taps lie inside the plane.
-        unsafe {
-            let cell = self.d_input.add((row * self.of.windows.input[1] + column) * LANES);
-            s.store(s.add(s.load(cell), value), cell);
-        }
+    unsafe fn add<S: Simd>(&self, s: S, cell: usize, value: S::V) {
+        let cell = self.d_input.wrapping_add(cell);
+        // SAFETY: the caller's promise; the plane is as large as the input's.
+        unsafe { s.store(s.add(s.load(cell), value), cell) };
     }
 
     #[inline(always)]
-    unsafe fn to_all<S: Simd>(&self, s: S, y: usize, x: usize, share: S::V) {
-        for row in self.of.windows.taps(0, y) {
-            for column in self.of.windows.taps(1, x) {
-                // SAFETY: taps lie inside the plane.
-                unsafe { self.add(s, row, column, share) };
+    fn to_all<S: Simd>(&self, s: S, row: &Reach, column: &Reach, share: S::V) {
+        for i in 0..row.count {
+            for j in 0..column.count {
+                // SAFETY: a cell of the window.
+                unsafe { self.add(s, self.of.cell(row, column, i, j), share) };
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn to_largest<S: Simd>(&self, s: S, y: usize, x: usize, dy: S::V) {
+    fn to_largest<S: Simd>(&self, s: S, row: &Reach, column: &Reach, dy: S::V) {
         let zero = s.splat(0.0);
-        // SAFETY: taps lie inside the plane.
-        unsafe {
-            let largest = self.of.largest(s, y, x);
-            let mut left = dy;
-            for row in self.of.windows.taps(0, y) {
-                for column in self.of.windows.taps(1, x) {
-                    // A lane that has the maximum takes what is left of its gradient, which then is nothing.
-                    let v = self.of.at(s, row, column);
-                    self.add(s, row, column, s.select_gt(largest, v, zero, left));
-                    left = s.select_gt(largest, v, left, zero);
-                }
+        let largest = self.of.largest(s, row, column);
+        let mut left = dy;
+        for i in 0..row.count {
+            for j in 0..column.count {
+                // A lane that has the maximum takes what is left of its gradient, which then is nothing.
+                let cell = self.of.cell(row, column, i, j);
+                // SAFETY: a cell of the window.
+                let v = unsafe { self.of.load(s, cell) };
+                unsafe { self.add(s, cell, s.select_gt(largest, v, zero, left)) };
+                left = s.select_gt(largest, v, left, zero);
             }
         }
     }

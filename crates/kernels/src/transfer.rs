@@ -81,11 +81,11 @@ impl Transfer {
     /// lanes behind a copied channel become zero.
     ///
     /// # Panics
-    /// If the values overlap or have different sizes, or the channels do not exist.
+    /// If the values overlap or have different sizes, two blocks of the target overlap, or the channels do not exist.
     pub fn new(source: &Planes, from: usize, target: &Planes, to: usize, len: usize, accumulate: bool) -> Self {
         assert!((source.height(), source.width()) == (target.height(), target.width()), "values of different size");
         assert!(from + len <= source.channels() && to + len <= target.channels(), "channels that do not exist");
-        assert!(source.is_apart_from(target), "a copy to itself");
+        assert!(source.is_apart_from(target) && target.is_disjoint(), "a copy to itself, or blocks that overlap");
         let place = |planes: &Planes, channel: usize| {
             let block = planes.blocks().partition_point(|b| b.first + b.count <= channel);
             (block, channel - planes.blocks()[block].first)
@@ -113,18 +113,17 @@ impl Transfer {
     /// If the memory has no room for the values.
     pub fn run(&self, memory: &mut Memory, team: &mut Team) {
         assert!(memory.image_len() >= self.source.end().max(self.target.end()), "values beyond the arena");
-        let images = memory.images();
+        let (images, runs) = (memory.images(), self.runs.len());
         let shared = memory.share();
-        team.run(images, &|image, _| {
-            for run in &self.runs {
-                // SAFETY: both values lie in the image's share, and one part works on each image.
-                unsafe { self.move_run(run, shared.image(image)) }
-            }
+        team.run(images * runs, &|part, _| {
+            // SAFETY: both values lie in the image's share, and no two runs write the same lanes of the target.
+            unsafe { self.move_run(&self.runs[part % runs], shared.image(part / runs)) }
         });
     }
 
     /// # Safety
-    /// `image` points at an image's share that holds both values, and nobody else touches the target.
+    /// `image` points at an image's share that holds both values, and nobody else touches the lanes the run
+    /// writes.
     unsafe fn move_run(&self, run: &Run, image: *mut f32) {
         let block = &self.target.blocks()[run.to.0];
         let from = image.wrapping_add(self.source.blocks()[run.from.0].offset + run.from.1);

@@ -184,7 +184,7 @@ impl Conv {
         let mut conv = Self {
             isa,
             group,
-            lanewise: group == [1, 1] && partition(source) == partition(target),
+            lanewise: group == [1, 1] && source.is_cut_like(target),
             source: source.clone(),
             target: target.clone(),
             accumulate,
@@ -207,7 +207,7 @@ impl Conv {
 
     fn check_residual(&mut self) {
         let (Residual::BeforeActivation(r) | Residual::AfterActivation(r)) = &self.fusion.residual else { return };
-        assert!(partition(r) == partition(&self.target), "a residual is laid out as the output");
+        assert!(r.is_cut_like(&self.target), "a residual is laid out as the output");
         assert!((r.height(), r.width()) == (self.target.height(), self.target.width()), "a residual of another size");
         assert!(*r == self.target || r.is_apart_from(&self.target), "a residual is the output's own or apart from it");
         self.end = self.end.max(r.end());
@@ -348,9 +348,4 @@ impl Conv {
         };
         format!("{way} {h}x{w}, {read}, {tile}, {}", self.isa)
     }
-}
-
-/// How many channels each block has.
-fn partition(planes: &Planes) -> Vec<usize> {
-    planes.blocks().iter().map(|b| b.count).collect()
 }

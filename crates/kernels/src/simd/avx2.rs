@@ -83,6 +83,12 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V {
+        // `max` gives its second operand where either is NaN, so `a` stays one; a mask of ones is a NaN of `b`'s.
+        unsafe { _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
+    }
+
+    #[inline(always)]
     fn select_gt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
     }

@@ -125,6 +125,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a < b ? a : b`: the second operand where either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger one, `a` where they are equal; NaN where either is.
+    fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a > b ? yes : no`, lane by lane; a NaN compares false.
     fn select_gt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// The nearest whole number, halves to even.

@@ -77,6 +77,11 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V {
+        each(a, b, |a, b| if b > a || b.is_nan() { b } else { a })
+    }
+
+    #[inline(always)]
     fn select_gt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
         std::array::from_fn(|i| if a[i] > b[i] { yes[i] } else { no[i] })
     }
