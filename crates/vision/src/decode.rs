@@ -125,12 +125,19 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Photo, VisionErro
 /// ```
 pub fn decode_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Photo, VisionError> {
     let path = path.as_ref();
-    read(path, options)
+    read_file(path, options)
         .and_then(|bytes| decode(&bytes, options))
         .map_err(|source| VisionError::File { path: path.to_path_buf(), source: Box::new(source) })
 }
 
-fn read(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, VisionError> {
+/// The bytes of the file at `path`, for [`decode`]. Only regular files are opened, and not beyond
+/// [`DecodeOptions::max_bytes`].
+///
+/// # Errors
+/// Those of the operating system, [`VisionError::NotAFile`], [`VisionError::Empty`] and [`VisionError::TooManyBytes`]. They do
+/// not name the path.
+pub fn read_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Vec<u8>, VisionError> {
+    let path = path.as_ref();
     // Looked at before opening, because opening a pipe waits for its writer.
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod colour;
+mod cut;
 mod decode;
 mod error;
 pub mod geometry;
@@ -33,7 +34,8 @@ mod preprocess;
 mod resize;
 mod webp;
 
-pub use decode::{DecodeOptions, decode, decode_file};
+pub use cut::Area;
+pub use decode::{DecodeOptions, decode, decode_file, read_file};
 pub use error::VisionError;
 pub use photo::Photo;
 pub use preprocess::{Preprocess, Resize};

@@ -49,6 +49,11 @@ impl Photo {
         &self.pixels
     }
 
+    /// RGB bytes, `[height, width, 3]`, to change.
+    pub fn pixels_mut(&mut self) -> &mut [u8] {
+        &mut self.pixels
+    }
+
     /// Gives up the RGB bytes, `[height, width, 3]`.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels

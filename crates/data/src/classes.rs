@@ -1,0 +1,37 @@
+//! Names of classes: which folders mean the same class, in what order they are numbered, and what one split has that another
+//! lacks.
+//!
+//! A class is its folder's name in Unicode's composed form (NFC): some systems store the decomposed form of the same name. Case
+//! matters, and the order is that of the characters' numbers, as in torchvision: `1`, `10`, `2`, `Cat`, `cat`. Numbers never
+//! travel without names, so no other tool's order can shift them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::error::DataError;
+use crate::folders::Split;
+
+/// The class that a folder's name stands for.
+pub(crate) fn class_of(folder: &Path) -> Result<String, DataError> {
+    let name = folder.file_name().and_then(|n| n.to_str());
+    name.map(composed).ok_or_else(|| DataError::NameNotUnicode { path: folder.into() })
+}
+
+/// A name in Unicode's composed form.
+pub(crate) fn composed(name: &str) -> String {
+    name.nfc().collect()
+}
+
+/// Checks that two splits have the same classes.
+pub(crate) fn same_classes(
+    (first, classes): (Split, &BTreeSet<String>),
+    (second, others): (Split, &BTreeSet<String>),
+) -> Result<(), DataError> {
+    let mismatch = |class: &String, has, lacks| DataError::ClassMismatch { class: class.clone(), has, lacks };
+    if let Some(class) = classes.difference(others).next() {
+        return Err(mismatch(class, first, second));
+    }
+    others.difference(classes).next().map_or(Ok(()), |class| Err(mismatch(class, second, first)))
+}
