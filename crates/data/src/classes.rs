@@ -16,11 +16,15 @@ use crate::folders::Split;
 /// The class that a folder's name stands for.
 pub(crate) fn class_of(folder: &Path) -> Result<String, DataError> {
     let name = folder.file_name().and_then(|n| n.to_str());
-    name.map(composed).ok_or_else(|| DataError::NameNotUnicode { path: folder.into() })
+    name.map(class_name).ok_or_else(|| DataError::NameNotUnicode { path: folder.into() })
 }
 
-/// A name in Unicode's composed form.
-pub(crate) fn composed(name: &str) -> String {
+/// The one form of a class's name: Unicode's composed form (NFC). Labels of a model match folders if these forms are equal.
+///
+/// ```
+/// assert_eq!(cspnet_data::class_name("cafe\u{301}"), "caf\u{e9}");
+/// ```
+pub fn class_name(name: &str) -> String {
     name.nfc().collect()
 }
 

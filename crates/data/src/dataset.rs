@@ -7,10 +7,10 @@ use cspnet_vision::DecodeOptions;
 use sha2::{Digest, Sha256};
 
 use crate::check::{ContentHash, check};
-use crate::classes::{composed, same_classes};
+use crate::classes::{class_name, same_classes};
 use crate::duplicates::{Duplicate, across_splits};
 use crate::error::DataError;
-use crate::folders::{Split, splits, tree};
+use crate::folders::{Split, one, splits, tree};
 use crate::split::set_aside;
 
 /// A photo and its class.
@@ -29,6 +29,9 @@ pub struct Skipped {
     pub path: PathBuf,
     /// Why it is not used.
     pub why: String,
+    /// Whether it lies in a class folder, in sight, and cannot be read as a photo: what somebody should look at. Otherwise it is
+    /// hidden or beside the class folders, and was probably never meant to be used.
+    pub unreadable: bool,
 }
 
 /// How a data set is read.
@@ -113,7 +116,7 @@ impl DataSet {
     }
 
     /// Reads one folder of class folders, or one split of a data set, for judging a model: all photos are in
-    /// [`DataSet::test`].
+    /// [`DataSet::test`]. Without a `split`, `test` is read, or else `validation`, if the folder has splits.
     ///
     /// # Errors
     /// If the folder has no such split, no classes, or a class without a readable photo.
@@ -123,12 +126,7 @@ impl DataSet {
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let splits = splits(root)?;
-        let found = |wanted| splits.iter().find(|(split, _)| *split == wanted).map(|(_, path)| path.clone());
-        let folder = match split {
-            Some(split) => found(split).ok_or_else(|| DataError::NoSplit { path: root.into(), split })?,
-            None => found(Split::Test).or_else(|| found(Split::Validation)).unwrap_or_else(|| root.to_owned()),
-        };
+        let (_, folder) = one(root, split)?;
         Ok(Read::of(&[(Split::Test, folder)], options, looked_at)?.finish())
     }
 
@@ -166,6 +164,7 @@ impl Read {
 
         let mut read = Self { classes: names[0].iter().cloned().collect(), usable: Vec::new(), skipped: Vec::new() };
         for ((split, folder), tree) in splits.iter().zip(trees) {
+            read.skipped.extend(tree.skipped);
             for (class, files) in tree.classes.into_values().enumerate() {
                 for path in files {
                     match hashes.next().expect("every file was looked at") {
@@ -173,12 +172,11 @@ impl Read {
                             let name = path.strip_prefix(folder).unwrap_or(&path).to_owned();
                             read.usable.push(Usable { split: *split, class, name, path, hash });
                         }
-                        Err(why) => read.skipped.push(Skipped { path, why }),
+                        Err(why) => read.skipped.push(Skipped { path, why, unreadable: true }),
                     }
                 }
                 read.check_class(*split, class, folder)?;
             }
-            read.skipped.extend(tree.skipped);
         }
         read.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(read)
@@ -192,10 +190,10 @@ impl Read {
         let class = &self.classes[class];
         let of_class = |s: &&Skipped| {
             let name = s.path.strip_prefix(folder).ok().and_then(|p| p.iter().next()?.to_str());
-            name.is_some_and(|n| composed(n) == *class)
+            name.is_some_and(|n| class_name(n) == *class)
         };
         let skipped = self.skipped.iter().filter(of_class).map(|s| format!("{}: {}", s.path.display(), s.why));
-        Err(DataError::EmptyClass { class: class.clone(), split, skipped: skipped.collect() })
+        Err(DataError::EmptyClass { class: class.clone(), folder: folder.into(), skipped: skipped.collect() })
     }
 
     /// Moves a share of every class from train to validation.
@@ -245,7 +243,7 @@ fn fingerprint(classes: &[String], usable: &[Usable]) -> String {
     for u in in_splits(usable) {
         field(u.split.to_string().as_bytes());
         field(classes[u.class].as_bytes());
-        field(composed(&u.name.to_string_lossy()).as_bytes());
+        field(class_name(&u.name.to_string_lossy()).as_bytes());
         field(&u.hash);
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()

@@ -72,12 +72,12 @@ pub enum DataError {
         lacks: Split,
     },
     /// A class of which no photo can be read.
-    #[error("class `{class}` has no readable photo in {split}{}", first_reason(.skipped))]
+    #[error("class `{class}` has no readable photo in {}{}", folder.display(), first_reason(.skipped))]
     EmptyClass {
         /// The class.
         class: String,
-        /// Where.
-        split: Split,
+        /// Where: the folder of the class folders.
+        folder: PathBuf,
         /// Why its files cannot be used.
         skipped: Vec<String>,
     },

@@ -67,24 +67,57 @@ pub(crate) fn splits(root: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
             found.push((split, first));
         }
     }
-    Ok(found)
+    if are_classes(root, &found)? { Ok(Vec::new()) } else { Ok(found) }
+}
+
+/// Whether folders named like splits are classes. A class may be called `train` (CIFAR-100 has it): then photos lie in the folder
+/// itself, and other classes beside it.
+fn are_classes(root: &Path, found: &[(Split, PathBuf)]) -> Result<bool, DataError> {
+    for (_, folder) in found {
+        if !folders(folder)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(folders(root)?.len() > found.len())
+}
+
+/// The folders in a folder that are in sight.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir() && !is_hidden(path)).collect())
+}
+
+/// All that is in a folder, in the order of the names.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let refused = |source| DataError::Io { path: folder.into(), source };
+    let entries = std::fs::read_dir(folder).map_err(refused)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The folder to judge a model by: that of `split`, else of test, else of validation; the root if it is one
+/// tree.
+pub(crate) fn one(root: &Path, split: Option<Split>) -> Result<(Option<Split>, PathBuf), DataError> {
+    let splits = splits(root)?;
+    let of =
+        |wanted: Split| splits.iter().find(|(split, _)| *split == wanted).map(|(s, path)| (Some(*s), path.clone()));
+    let missing = |split| DataError::NoSplit { path: root.into(), split };
+    match split {
+        Some(split) => of(split).ok_or_else(|| missing(split)),
+        None if splits.is_empty() => Ok((None, root.to_owned())),
+        None => of(Split::Test).or_else(|| of(Split::Validation)).ok_or_else(|| missing(Split::Test)),
+    }
 }
 
 /// The class folders below `folder`.
 pub(crate) fn tree(folder: &Path) -> Result<Tree, DataError> {
     let mut tree = Tree { classes: BTreeMap::new(), skipped: Vec::new() };
     let mut folders: BTreeMap<String, PathBuf> = BTreeMap::new();
-    let entries = std::fs::read_dir(folder).map_err(|source| DataError::Io { path: folder.into(), source })?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|source| DataError::Io { path: folder.into(), source })?.path());
-    }
-    paths.sort();
-    for path in paths {
+    for path in entries(folder)? {
         if is_hidden(&path) {
-            tree.skip(path, "hidden");
+            tree.skip(path, "hidden", false);
         } else if !path.is_dir() {
-            tree.skip(path, "not in a class folder");
+            tree.skip(path, "not in a class folder", false);
         } else {
             let class = class_of(&path)?;
             if let Some(first) = folders.insert(class.clone(), path.clone()) {
@@ -98,22 +131,28 @@ pub(crate) fn tree(folder: &Path) -> Result<Tree, DataError> {
 }
 
 impl Tree {
-    fn skip(&mut self, path: PathBuf, why: impl Into<String>) {
-        self.skipped.push(Skipped { path, why: why.into() });
+    fn skip(&mut self, path: PathBuf, why: impl Into<String>, unreadable: bool) {
+        self.skipped.push(Skipped { path, why: why.into(), unreadable });
     }
 
     /// All files below a class folder, in the order of their names.
     fn files(&mut self, folder: &Path) -> Vec<PathBuf> {
         let mut files = Vec::new();
         // Links are followed: people collect photos by linking them. A circle of links is an error of the walk, and told.
-        for entry in WalkDir::new(folder).min_depth(1).follow_links(true).sort_by_file_name() {
+        let mut walk = WalkDir::new(folder).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
             match entry {
+                Ok(entry) if is_hidden(entry.path()) => {
+                    if entry.file_type().is_dir() {
+                        walk.skip_current_dir();
+                    }
+                    self.skip(entry.into_path(), "hidden", false);
+                }
                 Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) if is_hidden(entry.path()) => self.skip(entry.into_path(), "hidden"),
                 Ok(entry) => files.push(entry.into_path()),
                 Err(e) => {
                     let path = e.path().unwrap_or(folder).to_owned();
-                    self.skip(path, format!("cannot be looked into: {e}"));
+                    self.skip(path, format!("cannot be looked into: {e}"), true);
                 }
             }
         }

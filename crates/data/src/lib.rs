@@ -2,7 +2,7 @@
 //!
 //! [`DataSet::open`] looks at every file once before anything else is done with it: it finds the classes and matches them
 //! between splits by name, reads and decodes each photo, names what cannot be used, and finds photos that are in two splits.
-//! [`Ordered`] loads on threads of its own and delivers in order. Everything random is a pure function of seed, epoch, sample
+//! [`Outline`] tells the classes without opening a photo. [`Ordered`] loads on threads of its own and delivers in order. Everything random is a pure function of seed, epoch, sample
 //! and purpose ([`Draw`]), so what a photo looks like in some epoch depends neither on threads nor on what came before.
 //!
 //! Not here: training.
@@ -17,12 +17,15 @@ mod duplicates;
 mod error;
 mod folders;
 mod ordered;
+mod outline;
 mod split;
 
 pub use augment::{Augment, ColourJitter, mix};
+pub use classes::class_name;
 pub use dataset::{DataOptions, DataSet, Sample, Skipped};
 pub use draw::{Draw, Purpose};
 pub use duplicates::Duplicate;
 pub use error::DataError;
 pub use folders::Split;
 pub use ordered::Ordered;
+pub use outline::Outline;

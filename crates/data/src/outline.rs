@@ -1,0 +1,30 @@
+//! What a folder holds, before any photo is read.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::DataError;
+use crate::folders::{Split, one, tree};
+
+/// What [`DataSet::open_one`](crate::DataSet::open_one) would read: found in no time, so that a model which does not fit is told
+/// before all photos have been looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The split; `None` where the folder is one tree of class folders.
+    pub split: Option<Split>,
+    /// The folder of the class folders.
+    pub folder: PathBuf,
+    /// Names of the classes in their order.
+    pub classes: Vec<String>,
+}
+
+impl Outline {
+    /// Looks at the names below `root`.
+    ///
+    /// # Errors
+    /// If the folder has no such split, or no classes.
+    pub fn of(root: &Path, split: Option<Split>) -> Result<Self, DataError> {
+        let (split, folder) = one(root, split)?;
+        let classes = tree(&folder)?.classes.into_keys().collect();
+        Ok(Self { split, folder, classes })
+    }
+}

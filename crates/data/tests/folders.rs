@@ -1,0 +1,410 @@
+//! Folders as people have them, read by the public interface.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cspnet_data::{DataError, DataOptions, DataSet, Outline, Skipped, Split};
+use tempfile::TempDir;
+
+/// `é` as one character, and as `e` with an accent that is put on it.
+const COMPOSED: &str = "caf\u{e9}";
+const DECOMPOSED: &str = "cafe\u{301}";
+
+/// A photo of one pixel, a different one for each number.
+fn bmp(number: usize) -> Vec<u8> {
+    let mut bytes = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    bytes.extend([0; 24]);
+    bytes.extend(&(number as u32).to_le_bytes()[..3]);
+    bytes.push(0);
+    bytes
+}
+
+/// A folder for one test.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A folder with two photos for each of these class folders, no photo twice.
+    fn with(classes: &[&str]) -> Self {
+        let folder = Self::new();
+        for (i, class) in classes.iter().enumerate() {
+            folder.photos(class, 2 * i..2 * i + 2);
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// Photos `class/N.bmp`.
+    fn photos(&self, class: &str, numbers: std::ops::Range<usize>) -> &Self {
+        numbers.for_each(|n| drop(self.write(&format!("{class}/{n}.bmp"), &bmp(n))));
+        self
+    }
+
+    fn open(&self) -> Result<DataSet, DataError> {
+        open(self.0.path(), &DataOptions::default())
+    }
+
+    fn open_one(&self, split: Option<Split>) -> Result<DataSet, DataError> {
+        DataSet::open_one(self.0.path(), split, &DataOptions::default(), &mut |_, _| {})
+    }
+
+    /// The error of `open`.
+    fn refused(&self) -> String {
+        self.open().unwrap_err().to_string()
+    }
+
+    /// A path's name below this folder.
+    fn name(&self, path: &Path) -> String {
+        path.strip_prefix(self.0.path()).unwrap().to_string_lossy().replace('\\', "/")
+    }
+
+    /// Names of what was skipped, and whether each was unreadable.
+    fn skipped(&self, data: &DataSet) -> Vec<(String, bool)> {
+        data.skipped.iter().map(|Skipped { path, unreadable, .. }| (self.name(path), *unreadable)).collect()
+    }
+}
+
+fn open(root: &Path, options: &DataOptions) -> Result<DataSet, DataError> {
+    DataSet::open(root, options, &mut |_, _| {})
+}
+
+fn fingerprint(folder: &Folder) -> String {
+    folder.open_one(None).unwrap().fingerprint
+}
+
+#[test]
+fn classes_are_ordered_by_their_characters() {
+    let folder = Folder::with(&["cat", "2", "10", "1", "Cat"]);
+    // A file system that does not tell `Cat` from `cat` has one folder for both.
+    let apart = fs::read_dir(folder.0.path()).unwrap().count() == 5;
+    let expected: &[&str] = if apart { &["1", "10", "2", "Cat", "cat"] } else { &["1", "10", "2", "cat"] };
+    let data = folder.open().unwrap();
+    assert_eq!(data.classes, expected);
+    for sample in data.train.iter().chain(&data.validation) {
+        assert!(folder.name(&sample.path).starts_with(&format!("{}/", data.classes[sample.class])));
+    }
+    assert_eq!(Outline::of(folder.0.path(), None).unwrap().classes, expected);
+}
+
+#[test]
+fn every_photo_is_looked_at_and_told() {
+    let folder = Folder::with(&["a", "b"]);
+    for threads in [1, 3] {
+        let mut told = Vec::new();
+        let options = DataOptions { threads, ..DataOptions::default() };
+        DataSet::open(folder.0.path(), &options, &mut |done, of| told.push((done, of))).unwrap();
+        assert_eq!(told, [(1, 4), (2, 4), (3, 4), (4, 4)]);
+    }
+}
+
+#[test]
+fn splits_match_by_name_in_any_unicode_form() {
+    let folder = Folder::new();
+    for (i, split) in ["train", "validation", "test"].iter().enumerate() {
+        let accented = if i == 1 { DECOMPOSED } else { COMPOSED };
+        folder.photos(&format!("{split}/{accented}"), 10 * i..10 * i + 2);
+        folder.photos(&format!("{split}/tea"), 10 * i + 5..10 * i + 6);
+    }
+    let data = folder.open().unwrap();
+    assert_eq!(data.classes, [COMPOSED, "tea"]);
+    let classes = |split| data.samples(split).iter().map(|s| s.class).collect::<Vec<_>>();
+    assert_eq!(Split::ALL.map(classes), [[0, 0, 1]; 3]);
+    assert!(data.duplicates.is_empty() && data.skipped.is_empty());
+}
+
+#[test]
+fn two_forms_of_a_name_in_one_split_are_refused() {
+    let folder = Folder::with(&["tea", COMPOSED]);
+    // Some file systems take the two for the same folder, and then it is one class.
+    if folder.path(DECOMPOSED).exists() {
+        assert_eq!(folder.open().unwrap().classes, [COMPOSED, "tea"]);
+        return;
+    }
+    folder.photos(DECOMPOSED, 20..22);
+    let error = folder.refused();
+    for form in [COMPOSED, DECOMPOSED] {
+        assert!(error.contains(&folder.path(form).display().to_string()), "{error}");
+    }
+    assert!(matches!(Outline::of(folder.0.path(), None), Err(DataError::SameName { .. })));
+}
+
+#[test]
+fn a_class_that_one_split_lacks_is_told() {
+    let lacks = Folder::with(&["train/a", "train/b", "train/c", "validation/a", "validation/c"]);
+    assert!(lacks.refused().contains("class `b` is in train but not in validation"), "{}", lacks.refused());
+    let adds = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "validation/c"]);
+    assert!(adds.refused().contains("class `c` is in validation but not in train"), "{}", adds.refused());
+    let case = Folder::with(&["train/a", "train/b", "validation/A", "validation/b"]);
+    assert!(case.refused().contains("class `a` is in train but not in validation"), "{}", case.refused());
+    let test = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "test/b"]);
+    assert!(test.refused().contains("class `a` is in train but not in test"), "{}", test.refused());
+}
+
+#[test]
+fn validation_has_three_names_but_one_folder() {
+    for name in ["validation", "val", "valid"] {
+        let (a, b) = (format!("{name}/a"), format!("{name}/b"));
+        let data = Folder::with(&["train/a", "train/b", &a, &b]).open().unwrap();
+        assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (4, 4, 0), "{name}");
+    }
+    let error = Folder::with(&["train/a", "train/b", "val/a", "val/b", "valid/a", "valid/b"]).open().unwrap_err();
+    assert!(matches!(&error, DataError::TwoSplits { .. }), "{error}");
+    assert!(error.to_string().contains("valid are the same split"), "{error}");
+}
+
+#[test]
+fn a_split_that_is_needed_and_missing_is_told() {
+    let missing = |folder: &Folder| match folder.open().unwrap_err() {
+        DataError::NoSplit { split, .. } => split,
+        other => panic!("{other}"),
+    };
+    assert_eq!(missing(&Folder::with(&["train/a", "train/b"])), Split::Validation);
+    assert_eq!(missing(&Folder::with(&["val/a", "val/b", "test/a", "test/b"])), Split::Train);
+}
+
+#[test]
+fn a_class_may_be_called_like_a_split() {
+    let vehicles = Folder::with(&["car", "plane", "train"]);
+    assert_eq!(vehicles.open().unwrap().classes, ["car", "plane", "train"]);
+    assert_eq!(vehicles.open_one(None).unwrap().classes, ["car", "plane", "train"]);
+    let inside = Folder::with(&["train/car", "train/train", "validation/car", "validation/train"]);
+    assert_eq!(inside.open().unwrap().classes, ["car", "train"]);
+    // Nothing but splits, and somebody forgot the class folders.
+    assert!(matches!(Folder::with(&["train", "validation"]).open(), Err(DataError::NoClasses { .. })));
+}
+
+#[test]
+fn what_is_no_photo_is_skipped_with_its_reason() {
+    let folder = Folder::with(&["a", "b"]);
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde";
+    folder.write(".hidden/x.bmp", &bmp(9)).write("a/.hidden/x.bmp", &bmp(9)).write("a/.x.bmp", &bmp(9));
+    folder.write("notes.txt", b"hello").write("a/notes.jpg", b"hello").write("b/cut.png", png);
+    folder.write("a/cut.bmp", &bmp(1)[..40]).write("a/empty.jpg", b"").write("b/directory.jpg/inside.bmp", &bmp(8));
+    let data = folder.open().unwrap();
+    let expected = [
+        (".hidden", false),
+        ("a/.hidden", false),
+        ("a/.x.bmp", false),
+        ("a/cut.bmp", true),
+        ("a/empty.jpg", true),
+        ("a/notes.jpg", true),
+        ("b/cut.png", true),
+        ("notes.txt", false),
+    ];
+    assert_eq!(folder.skipped(&data), expected.map(|(name, unreadable)| (name.to_owned(), unreadable)));
+    let why: Vec<&str> = data.skipped.iter().map(|s| s.why.as_str()).collect();
+    for (why, part) in why.iter().zip(["hidden", "hidden", "hidden", "BMP", "0 bytes", "no picture", "PNG", "not in a"])
+    {
+        assert!(why.contains(part), "{why}");
+    }
+    let used: Vec<String> = data.train.iter().chain(&data.validation).map(|s| folder.name(&s.path)).collect();
+    assert_eq!(used.len(), 5);
+    assert!(used.contains(&"b/directory.jpg/inside.bmp".to_owned()));
+}
+
+#[test]
+fn photos_may_lie_deep_below_their_class() {
+    let folder = Folder::with(&["a/2023/spring", "a/2024", "b"]);
+    let data = folder.open_one(None).unwrap();
+    assert_eq!(data.classes, ["a", "b"]);
+    assert_eq!(data.test.iter().map(|s| s.class).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_in_circles() {
+    use std::os::unix::fs::symlink;
+    let (folder, elsewhere) = (Folder::with(&["a", "b"]), Folder::new());
+    elsewhere.photos("more", 20..23);
+    symlink(elsewhere.path("more"), folder.path("a/more")).unwrap();
+    symlink(folder.path("a"), folder.path("a/circle")).unwrap();
+    symlink(folder.path("nowhere.bmp"), folder.path("b/nowhere.bmp")).unwrap();
+    let data = folder.open_one(None).unwrap();
+    assert_eq!(data.test.len(), 4 + 3);
+    assert_eq!(folder.skipped(&data), [("a/circle".to_owned(), true), ("b/nowhere.bmp".to_owned(), true)]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_is_refused_as_a_class_and_taken_as_a_photo() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    let folder = Folder::with(&["a", "b"]);
+    fs::write(folder.path("a").join(odd), bmp(9)).unwrap();
+    assert_eq!(folder.open_one(None).unwrap().test.len(), 5);
+    fs::create_dir(folder.0.path().join(odd)).unwrap();
+    assert!(matches!(folder.open(), Err(DataError::NameNotUnicode { .. })), "{}", folder.refused());
+}
+
+#[test]
+fn a_class_without_a_readable_photo_is_refused() {
+    let folder = Folder::with(&["a", "b"]);
+    folder.write("c/broken.jpg", b"\xff\xd8\xff").write("c/empty.jpg", b"");
+    let error = folder.refused();
+    assert!(error.contains("class `c`") && error.contains("broken.jpg") && error.contains("and others"), "{error}");
+    let split = Folder::with(&["train/a", "train/b", "validation/a"]);
+    fs::create_dir(split.path("validation/b")).unwrap();
+    let error = split.refused();
+    assert!(error.contains("class `b`") && error.contains("validation") && error.contains("empty"), "{error}");
+    let hidden = Folder::with(&["a", "b"]);
+    hidden.write("c/.x.bmp", &bmp(9));
+    assert!(hidden.refused().contains(".x.bmp: hidden"), "{}", hidden.refused());
+}
+
+#[test]
+fn what_cannot_be_learnt_from_is_refused() {
+    assert!(matches!(Folder::new().open(), Err(DataError::NoClasses { .. })));
+    let loose = Folder::new();
+    loose.write("a.bmp", &bmp(1));
+    assert!(matches!(loose.open(), Err(DataError::NoClasses { .. })));
+    let one = Folder::with(&["a"]);
+    assert!(matches!(one.open(), Err(DataError::OneClass { class }) if class == "a"));
+    // A model can be judged by photos of one class.
+    assert_eq!(one.open_one(None).unwrap().test.len(), 2);
+    let few = Folder::with(&["a", "b"]);
+    few.write("c/1.bmp", &bmp(9)).write("c/2.bmp", &bmp(9));
+    assert!(matches!(few.open(), Err(DataError::TooFewToSplit { class }) if class == "c"));
+    let missing = open(&few.path("nowhere"), &DataOptions::default()).unwrap_err();
+    assert!(matches!(missing, DataError::Io { .. }), "{missing}");
+}
+
+#[test]
+fn one_split_is_chosen_for_judging() {
+    let folder = Folder::new();
+    for (split, numbers) in [("train", 0..1), ("val", 10..12), ("test", 20..23)] {
+        folder.photos(&format!("{split}/a"), numbers);
+    }
+    for (asked, found, photos) in [
+        (None, Split::Test, 3),
+        (Some(Split::Test), Split::Test, 3),
+        (Some(Split::Validation), Split::Validation, 2),
+        (Some(Split::Train), Split::Train, 1),
+    ] {
+        let data = folder.open_one(asked).unwrap();
+        assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (0, 0, photos));
+        let outline = Outline::of(folder.0.path(), asked).unwrap();
+        assert_eq!((outline.split, outline.classes), (Some(found), vec!["a".to_owned()]));
+    }
+    fs::remove_dir_all(folder.path("test")).unwrap();
+    assert_eq!(folder.open_one(None).unwrap().test.len(), 2);
+    assert!(matches!(folder.open_one(Some(Split::Test)), Err(DataError::NoSplit { split: Split::Test, .. })));
+    // What was learnt from judges nothing unless it is asked for.
+    fs::remove_dir_all(folder.path("val")).unwrap();
+    assert!(matches!(folder.open_one(None), Err(DataError::NoSplit { split: Split::Test, .. })));
+    let tree = Folder::with(&["a", "b"]);
+    assert_eq!(Outline::of(tree.0.path(), None).unwrap().split, None);
+    assert!(matches!(tree.open_one(Some(Split::Train)), Err(DataError::NoSplit { .. })));
+}
+
+/// Numbers of the photos of class `class` that are set aside, whatever they are called.
+fn set_aside(data: &DataSet, class: &str) -> Vec<Vec<u8>> {
+    let of_class = data.validation.iter().filter(|s| data.classes[s.class] == class);
+    let mut photos: Vec<Vec<u8>> = of_class.map(|s| fs::read(&s.path).unwrap()).collect();
+    photos.sort();
+    photos
+}
+
+#[test]
+fn one_tree_is_split_evenly_and_the_same_way_again() {
+    let (folder, renamed) = (Folder::new(), Folder::new());
+    for (class, numbers) in [("a", 0..50), ("b", 100..110), ("c", 200..202)] {
+        folder.photos(class, numbers.clone());
+        for n in numbers {
+            renamed.write(&format!("{class}/deep/{}.bmp", 1000 - n), &bmp(n));
+        }
+    }
+    let (data, again) = (folder.open().unwrap(), renamed.open().unwrap());
+    assert_eq!(["a", "b", "c"].map(|class| set_aside(&data, class).len()), [10, 2, 1]);
+    assert_eq!(data.train.len() + data.validation.len(), 62);
+    assert!(data.train.iter().all(|s| !data.validation.contains(s)));
+    for class in ["a", "b", "c"] {
+        assert_eq!(set_aside(&data, class), set_aside(&again, class));
+    }
+    let options = |seed| DataOptions { seed, threads: 3, ..DataOptions::default() };
+    assert_eq!(open(folder.0.path(), &options(0)).unwrap(), data);
+    let other = open(folder.0.path(), &options(1)).unwrap();
+    assert_ne!(set_aside(&other, "a"), set_aside(&data, "a"));
+    assert_eq!(set_aside(&other, "a").len(), 10);
+}
+
+#[test]
+fn copies_of_a_photo_are_never_on_both_sides() {
+    let folder = Folder::with(&["a", "b"]);
+    (0..6).for_each(|n| drop(folder.write(&format!("a/copy-{n}.bmp"), &bmp(50 + n / 3))));
+    for seed in 0..8 {
+        let data = open(folder.0.path(), &DataOptions { seed, ..DataOptions::default() }).unwrap();
+        assert_eq!(data.duplicates, [], "{seed}");
+    }
+}
+
+#[test]
+fn photos_in_two_splits_are_told() {
+    let folder = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "test/a", "test/b"]);
+    folder
+        .write("validation/b/copy.bmp", &bmp(0))
+        .write("test/a/copy.bmp", &bmp(0))
+        .write("train/a/twice.bmp", &bmp(0));
+    let data = folder.open().unwrap();
+    let told = |(split, path): &(Split, PathBuf)| format!("{split} {}", folder.name(path));
+    let pairs: Vec<[String; 2]> = data.duplicates.iter().map(|d| [told(&d.first), told(&d.second)]).collect();
+    let first = "train train/a/0.bmp";
+    let expected =
+        [[first, "validation validation/b/copy.bmp"], [first, "test test/a/copy.bmp"]].map(|p| p.map(str::to_owned));
+    assert_eq!(pairs, expected);
+}
+
+#[test]
+fn the_fingerprint_is_of_all_that_counts_and_of_nothing_else() {
+    let folder = Folder::with(&["a", "b"]);
+    let original = fingerprint(&folder);
+    assert_eq!(original.len(), 64);
+    assert!(original.bytes().all(|b| b.is_ascii_hexdigit()));
+
+    let elsewhere = Folder::with(&["a", "b"]);
+    elsewhere.write("a/broken.jpg", b"").write("notes.txt", b"notes");
+    assert_eq!(fingerprint(&elsewhere), original, "neither the folder's place nor what is skipped counts");
+
+    let changed = |change: &dyn Fn(&Folder)| {
+        let folder = Folder::with(&["a", "b"]);
+        change(&folder);
+        fingerprint(&folder)
+    };
+    let all = [
+        original,
+        changed(&|f| drop(f.write("a/0.bmp", &bmp(77)))),
+        changed(&|f| fs::rename(f.path("a/0.bmp"), f.path("a/new.bmp")).unwrap()),
+        changed(&|f| fs::rename(f.path("a/0.bmp"), f.path("b/0.bmp")).unwrap()),
+        changed(&|f| fs::rename(f.path("b"), f.path("c")).unwrap()),
+        changed(&|f| fs::remove_file(f.path("b/2.bmp")).unwrap()),
+        changed(&|f| drop(f.write("b/more.bmp", &bmp(2)))),
+    ];
+    for (i, one) in all.iter().enumerate() {
+        assert!(all[..i].iter().all(|other| other != one), "change {i}");
+    }
+}
+
+#[test]
+fn the_fingerprint_tells_splits_apart_and_unicode_forms_not() {
+    let splits = |train: std::ops::Range<usize>, validation| {
+        let folder = Folder::new();
+        folder.photos("train/a", train).photos("val/a", validation).photos("train/b", 50..51).photos("val/b", 60..61);
+        folder.open().unwrap().fingerprint
+    };
+    assert_ne!(splits(0..2, 2..3), splits(0..1, 1..3));
+    let named = |accented: &str| fingerprint(&Folder::with(&["a", accented]));
+    assert_eq!(named(COMPOSED), named(DECOMPOSED));
+}
