@@ -65,4 +65,4 @@ macro_rules! told {
 }
 
 told!(cspnet::Error, cspnet::engine::PlanError, cspnet::formats::FormatError, cspnet::graph::GraphError);
-told!(cspnet::vision::VisionError, cspnet::zoo::ZooError);
+told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod embedded;
+mod eval;
 mod failure;
 mod import;
 mod inspect;
@@ -11,6 +12,8 @@ mod models;
 mod new;
 mod photos;
 mod predict;
+mod prepare;
+mod progress;
 mod records;
 mod source;
 mod table;
@@ -37,6 +40,7 @@ Try: cspnet predict examples/photos";
 #[derive(Debug, Subcommand)]
 enum Verb {
     Predict(predict::Args),
+    Eval(eval::Args),
     Inspect(inspect::Args),
     Models(models::Args),
     New(new::Args),
@@ -46,6 +50,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Predict(args) => predict::run(&args),
+        Verb::Eval(args) => eval::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Models(args) => models::run(&args),
         Verb::New(args) => new::run(&args),

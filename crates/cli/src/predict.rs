@@ -4,17 +4,17 @@
 //! record of its own instead of an end.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cspnet::engine::default_threads;
-use cspnet::vision::{DecodeOptions, decode_file};
-use cspnet::{Model, Photo, Session};
+use cspnet::{Photo, Session};
 
 use crate::failure::{Failure, SOME_FAILED};
 use crate::photos::{Named, expand};
+use crate::prepare::Prepare;
 use crate::records::{Format, Record, Writer};
 use crate::source;
 
@@ -56,8 +56,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let model = source::model(args.model.as_deref())?;
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let mut predictor = Predictor {
-        model: &model,
-        options: model.decode_options(),
+        prepare: Prepare::of(&model),
         session: model.session(args.batch as usize, threads),
         threads,
         top: args.top as usize,
@@ -87,8 +86,7 @@ fn summarise(photos: usize, failed: usize, begin: Instant) {
 
 /// Answers batch after batch.
 struct Predictor<'a> {
-    model: &'a Model,
-    options: DecodeOptions,
+    prepare: Prepare,
     session: Session<'a>,
     threads: usize,
     top: usize,
@@ -147,19 +145,12 @@ impl Predictor<'_> {
         match named {
             Ok(path) => {
                 let begin = Instant::now();
-                let photo = decode_file(path, &self.options).and_then(|p| self.model.preprocess().apply(&p));
-                let photo = photo.map_err(|e| without_path(&e.to_string(), path));
+                let photo = self.prepare.photo(path);
                 (path.clone(), photo.map(|p| (p, milliseconds(begin))))
             }
             Err((path, why)) => (path.clone(), Err(why.clone())),
         }
     }
-}
-
-/// A message without the path it begins with: the record names the photo already.
-fn without_path(message: &str, path: &Path) -> String {
-    let prefix = format!("{}: ", path.display());
-    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
 }
 
 fn milliseconds(begin: Instant) -> f64 {

@@ -2,9 +2,11 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// Columns of the terminal; what is no terminal counts as 100.
+/// Columns to write: as many as the variable `COLUMNS` says, or as the terminal has; what is no terminal counts as 100.
 pub fn terminal_width() -> usize {
-    Table::new().set_content_arrangement(ContentArrangement::Dynamic).width().map_or(100, usize::from)
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|&columns| columns > 0);
+    let terminal = || Table::new().set_content_arrangement(ContentArrangement::Dynamic).width().map(usize::from);
+    said.or_else(terminal).unwrap_or(100)
 }
 
 /// A table without lines, whose columns named in `right` are aligned to the right.
@@ -17,4 +19,25 @@ pub fn plain(header: &[&str], right: &[usize]) -> Table {
         }
     }
     table
+}
+
+/// The beginning of a name that is too long for its column.
+pub fn clipped(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return name.to_owned();
+    }
+    let beginning: String = name.chars().take(width.saturating_sub(1)).collect();
+    format!("{beginning}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_their_beginning() {
+        assert_eq!(clipped("long-sleeved", 7), "long-s…");
+        assert_eq!(clipped("café", 4), "café");
+        assert_eq!(clipped("café", 0), "…");
+    }
 }

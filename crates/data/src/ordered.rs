@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 /// Results of `work(0)`, `work(1)`, ... in order, computed on threads of their own.
 ///
 /// At most `ahead` results wait to be taken, so memory does not grow with the number of items. Dropping it ends the threads.
+/// Where the system grants no thread at all, each item is computed when it is taken.
 ///
 /// ```
 /// let squares: Vec<usize> = cspnet_data::Ordered::new(4, 2, 8, |i| i * i).collect();
@@ -15,8 +16,11 @@ use std::thread::JoinHandle;
 pub struct Ordered<T> {
     shared: Arc<Shared<T>>,
     workers: Vec<JoinHandle<()>>,
+    work: Arc<Work<T>>,
     count: usize,
 }
+
+type Work<T> = dyn Fn(usize) -> T + Send + Sync;
 
 struct Shared<T> {
     state: Mutex<State<T>>,
@@ -40,14 +44,14 @@ impl<T: Send + 'static> Ordered<T> {
     pub fn new(count: usize, threads: usize, ahead: usize, work: impl Fn(usize) -> T + Send + Sync + 'static) -> Self {
         let state = State { next: 0, delivered: 0, ready: BTreeMap::new(), closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), made: Condvar::new(), room: Condvar::new() });
-        let (work, ahead) = (Arc::new(work), ahead.max(1));
+        let (work, ahead): (Arc<Work<T>>, usize) = (Arc::new(work), ahead.max(1));
         let worker = |i| {
             let (shared, work) = (Arc::clone(&shared), Arc::clone(&work));
             let run = move || shared.serve(count, ahead, &*work);
             std::thread::Builder::new().name(format!("load-{i}")).spawn(run).ok()
         };
         let workers = (0..threads.clamp(1, count.max(1))).map_while(worker).collect();
-        Self { shared, workers, count }
+        Self { shared, workers, work, count }
     }
 }
 
@@ -82,8 +86,13 @@ impl<T> Iterator for Ordered<T> {
     fn next(&mut self) -> Option<T> {
         let mut state = self.shared.lock();
         let item = state.delivered;
-        if item >= self.count || self.workers.is_empty() {
+        if item >= self.count {
             return None;
+        }
+        if self.workers.is_empty() {
+            state.delivered += 1;
+            drop(state);
+            return Some((self.work)(item));
         }
         loop {
             if let Some(result) = state.ready.remove(&item) {

@@ -1,0 +1,31 @@
+//! A photo file as a model's network takes it.
+
+use std::path::Path;
+
+use cspnet::vision::{DecodeOptions, Preprocess, decode_file};
+use cspnet::{Model, Photo};
+
+/// How photo files are read and brought to a model's size; for threads that live longer than they borrow the model.
+#[derive(Clone, Debug)]
+pub struct Prepare {
+    options: DecodeOptions,
+    preprocess: Preprocess,
+}
+
+impl Prepare {
+    /// As `model` asks for.
+    pub fn of(model: &Model) -> Self {
+        Self { options: model.decode_options(), preprocess: model.preprocess().clone() }
+    }
+
+    /// The photo at `path`, or why there is none, in words that do not name the path: who asks knows it.
+    pub fn photo(&self, path: &Path) -> Result<Photo, String> {
+        let photo = decode_file(path, &self.options).and_then(|photo| self.preprocess.apply(&photo));
+        photo.map_err(|e| without_path(&e.to_string(), path))
+    }
+}
+
+fn without_path(message: &str, path: &Path) -> String {
+    let prefix = format!("{}: ", path.display());
+    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
+}
