@@ -40,7 +40,8 @@ impl Means {
     pub fn of(classes: impl IntoIterator<Item = ClassScores>) -> Self {
         let with_photos: Vec<ClassScores> = classes.into_iter().filter(|c| c.recall.of() > 0).collect();
         let mean = |score: fn(&ClassScores) -> Option<f64>| {
-            let sum: f64 = with_photos.iter().filter_map(score).sum();
+            // From 0 on, because Rust's sum of nothing is -0.
+            let sum = with_photos.iter().filter_map(score).fold(0.0, |sum, score| sum + score);
             (!with_photos.is_empty()).then(|| sum / with_photos.len() as f64)
         };
         Self {
@@ -77,6 +78,8 @@ mod tests {
         assert_eq!(means.recall, Some(0.5));
         assert_eq!(means.precision, Some(1.25 / 3.0));
         assert_eq!(means.f1, Some((1.0 / 3.0 + 1.0) / 3.0));
+        let none = Means::of([scores(0, 3, 0)]).precision;
+        assert!(none.is_some_and(|p| p == 0.0 && p.is_sign_positive()), "{none:?}");
         assert_eq!(Means::of([]), Means::default());
         assert_eq!(Means::of([scores(0, 0, 0)]), Means::default());
     }
