@@ -34,7 +34,7 @@ pub enum DataError {
         second: PathBuf,
     },
     /// Some splits are there and the one that is needed is not.
-    #[error("{}: there is no `{split}` folder beside the other splits", path.display())]
+    #[error("{}: there is no `{split}` folder here, with a folder for every class in it", path.display())]
     NoSplit {
         /// The folder.
         path: PathBuf,

@@ -40,17 +40,15 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> &Self {
+    fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
-        self
     }
 
     /// Photos `class/N.bmp`.
-    fn photos(&self, class: &str, numbers: std::ops::Range<usize>) -> &Self {
-        numbers.for_each(|n| drop(self.write(&format!("{class}/{n}.bmp"), &bmp(n))));
-        self
+    fn photos(&self, class: &str, numbers: std::ops::Range<usize>) {
+        numbers.for_each(|n| self.write(&format!("{class}/{n}.bmp"), &bmp(n)));
     }
 
     fn open(&self) -> Result<DataSet, DataError> {
@@ -190,9 +188,15 @@ fn a_class_may_be_called_like_a_split() {
 fn what_is_no_photo_is_skipped_with_its_reason() {
     let folder = Folder::with(&["a", "b"]);
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde";
-    folder.write(".hidden/x.bmp", &bmp(9)).write("a/.hidden/x.bmp", &bmp(9)).write("a/.x.bmp", &bmp(9));
-    folder.write("notes.txt", b"hello").write("a/notes.jpg", b"hello").write("b/cut.png", png);
-    folder.write("a/cut.bmp", &bmp(1)[..40]).write("a/empty.jpg", b"").write("b/directory.jpg/inside.bmp", &bmp(8));
+    folder.write(".hidden/x.bmp", &bmp(9));
+    folder.write("a/.hidden/x.bmp", &bmp(9));
+    folder.write("a/.x.bmp", &bmp(9));
+    folder.write("notes.txt", b"hello");
+    folder.write("a/notes.jpg", b"hello");
+    folder.write("b/cut.png", png);
+    folder.write("a/cut.bmp", &bmp(1)[..40]);
+    folder.write("a/empty.jpg", b"");
+    folder.write("b/directory.jpg/inside.bmp", &bmp(8));
     let data = folder.open().unwrap();
     let expected = [
         (".hidden", false),
@@ -253,7 +257,8 @@ fn a_name_that_is_no_text_is_refused_as_a_class_and_taken_as_a_photo() {
 #[test]
 fn a_class_without_a_readable_photo_is_refused() {
     let folder = Folder::with(&["a", "b"]);
-    folder.write("c/broken.jpg", b"\xff\xd8\xff").write("c/empty.jpg", b"");
+    folder.write("c/broken.jpg", b"\xff\xd8\xff");
+    folder.write("c/empty.jpg", b"");
     let error = folder.refused();
     assert!(error.contains("class `c`") && error.contains("broken.jpg") && error.contains("and others"), "{error}");
     let split = Folder::with(&["train/a", "train/b", "validation/a"]);
@@ -276,7 +281,8 @@ fn what_cannot_be_learnt_from_is_refused() {
     // A model can be judged by photos of one class.
     assert_eq!(one.open_one(None).unwrap().test.len(), 2);
     let few = Folder::with(&["a", "b"]);
-    few.write("c/1.bmp", &bmp(9)).write("c/2.bmp", &bmp(9));
+    few.write("c/1.bmp", &bmp(9));
+    few.write("c/2.bmp", &bmp(9));
     assert!(matches!(few.open(), Err(DataError::TooFewToSplit { class }) if class == "c"));
     let missing = open(&few.path("nowhere"), &DataOptions::default()).unwrap_err();
     assert!(matches!(missing, DataError::Io { .. }), "{missing}");
@@ -344,7 +350,7 @@ fn one_tree_is_split_evenly_and_the_same_way_again() {
 #[test]
 fn copies_of_a_photo_are_never_on_both_sides() {
     let folder = Folder::with(&["a", "b"]);
-    (0..6).for_each(|n| drop(folder.write(&format!("a/copy-{n}.bmp"), &bmp(50 + n / 3))));
+    (0..6).for_each(|n| folder.write(&format!("a/copy-{n}.bmp"), &bmp(50 + n / 3)));
     for seed in 0..8 {
         let data = open(folder.0.path(), &DataOptions { seed, ..DataOptions::default() }).unwrap();
         assert_eq!(data.duplicates, [], "{seed}");
@@ -354,10 +360,9 @@ fn copies_of_a_photo_are_never_on_both_sides() {
 #[test]
 fn photos_in_two_splits_are_told() {
     let folder = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "test/a", "test/b"]);
-    folder
-        .write("validation/b/copy.bmp", &bmp(0))
-        .write("test/a/copy.bmp", &bmp(0))
-        .write("train/a/twice.bmp", &bmp(0));
+    for copy in ["validation/b/copy.bmp", "test/a/copy.bmp", "train/a/twice.bmp"] {
+        folder.write(copy, &bmp(0));
+    }
     let data = folder.open().unwrap();
     let told = |(split, path): &(Split, PathBuf)| format!("{split} {}", folder.name(path));
     let pairs: Vec<[String; 2]> = data.duplicates.iter().map(|d| [told(&d.first), told(&d.second)]).collect();
@@ -375,7 +380,8 @@ fn the_fingerprint_is_of_all_that_counts_and_of_nothing_else() {
     assert!(original.bytes().all(|b| b.is_ascii_hexdigit()));
 
     let elsewhere = Folder::with(&["a", "b"]);
-    elsewhere.write("a/broken.jpg", b"").write("notes.txt", b"notes");
+    elsewhere.write("a/broken.jpg", b"");
+    elsewhere.write("notes.txt", b"notes");
     assert_eq!(fingerprint(&elsewhere), original, "neither the folder's place nor what is skipped counts");
 
     let changed = |change: &dyn Fn(&Folder)| {
@@ -385,12 +391,12 @@ fn the_fingerprint_is_of_all_that_counts_and_of_nothing_else() {
     };
     let all = [
         original,
-        changed(&|f| drop(f.write("a/0.bmp", &bmp(77)))),
+        changed(&|f| f.write("a/0.bmp", &bmp(77))),
         changed(&|f| fs::rename(f.path("a/0.bmp"), f.path("a/new.bmp")).unwrap()),
         changed(&|f| fs::rename(f.path("a/0.bmp"), f.path("b/0.bmp")).unwrap()),
         changed(&|f| fs::rename(f.path("b"), f.path("c")).unwrap()),
         changed(&|f| fs::remove_file(f.path("b/2.bmp")).unwrap()),
-        changed(&|f| drop(f.write("b/more.bmp", &bmp(2)))),
+        changed(&|f| f.write("b/more.bmp", &bmp(2))),
     ];
     for (i, one) in all.iter().enumerate() {
         assert!(all[..i].iter().all(|other| other != one), "change {i}");
@@ -401,7 +407,10 @@ fn the_fingerprint_is_of_all_that_counts_and_of_nothing_else() {
 fn the_fingerprint_tells_splits_apart_and_unicode_forms_not() {
     let splits = |train: std::ops::Range<usize>, validation| {
         let folder = Folder::new();
-        folder.photos("train/a", train).photos("val/a", validation).photos("train/b", 50..51).photos("val/b", 60..61);
+        folder.photos("train/a", train);
+        folder.photos("val/a", validation);
+        folder.photos("train/b", 50..51);
+        folder.photos("val/b", 60..61);
         folder.open().unwrap().fingerprint
     };
     assert_ne!(splits(0..2, 2..3), splits(0..1, 1..3));
