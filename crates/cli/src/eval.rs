@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
-    check_order(args.model.as_deref())?;
+    check_order(args.model.as_deref(), &args.data)?;
     let model = source::model(args.model.as_deref())?;
     let split = args.split.map(Split::from);
     let outline = Outline::of(&args.data, split)?;
@@ -158,15 +158,19 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
     })
 }
 
-/// Tells those who named the folder first.
-fn check_order(model: Option<&Path>) -> Result<(), Failure> {
-    match model.filter(|path| path.is_dir()) {
-        Some(folder) => {
-            let folder = folder.display();
-            Err(Failure::Message(format!(
-                "{folder} is a folder and no model file; the model comes first, then the photos"
-            )))
-        }
-        None => Ok(()),
+/// Tells those who named the folder first, or no folder at all.
+fn check_order(model: Option<&Path>, data: &Path) -> Result<(), Failure> {
+    if let Some(folder) = model.filter(|path| path.is_dir()) {
+        let folder = folder.display();
+        return Err(Failure::Message(format!(
+            "{folder} is a folder and no model file; the model comes first, then DATA"
+        )));
     }
+    if data.is_file() {
+        let data = data.display();
+        return Err(Failure::Message(format!(
+            "{data} is a file; DATA is a folder with a folder of photos for every class"
+        )));
+    }
+    Ok(())
 }

@@ -1,26 +1,11 @@
 //! The built program as a user meets it.
 
+mod common;
+
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-fn project(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn cspnet(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cspnet"));
-    command.args(arguments).current_dir(project(""));
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    cspnet(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use common::{cspnet, project, run, text};
 
 fn records(output: &Output) -> Vec<serde_json::Value> {
     text(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()

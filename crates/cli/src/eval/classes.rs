@@ -41,7 +41,10 @@ fn unknown_message(labels: &[String], unknown: &[&str]) -> String {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    let (s, it) = if unknown.len() == 1 { ("", "it") } else { ("es", "them") };
+    let (class, folder) = match unknown.len() {
+        1 => ("class", "folder, or leave it"),
+        _ => ("classes", "folders, or leave them"),
+    };
     let known = if labels.len() <= FEW {
         format!("its classes are {}", labels.join(", "))
     } else {
@@ -49,14 +52,7 @@ fn unknown_message(labels: &[String], unknown: &[&str]) -> String {
         format!("of its {} classes, the nearest to {} are {nearest}", labels.len(), named[0])
     };
     let named = named.join(", ");
-    format!(
-        "the model does not know the class{s} {named}{others}; {known}; rename the folder{}, or leave {it} out",
-        plural(unknown)
-    )
-}
-
-fn plural(of: &[&str]) -> &'static str {
-    if of.len() == 1 { "" } else { "s" }
+    format!("the model does not know the {class} {named}{others}; {known}; rename the {folder} out")
 }
 
 /// The three names that differ least, in whatever case.

@@ -89,3 +89,34 @@ impl Verdict {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(classes: usize) -> Verdict {
+        Verdict { confusion: Confusion::new(classes), top5: Some(Share::default()), skipped: Vec::new(), seconds: 0.0 }
+    }
+
+    #[test]
+    fn the_likeliest_and_the_first_five_are_counted() {
+        let (mut verdict, scores) = (verdict(7), [0.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
+        for class in [1, 5, 6] {
+            verdict.count(&Sample { path: "x".into(), class }, &scores).unwrap();
+        }
+        assert_eq!(verdict.confusion.accuracy(), Share::new(1, 3));
+        assert_eq!(verdict.top5, Some(Share::new(2, 3)));
+        assert_eq!(verdict.confusion.at(6, 1), 1);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_number_is_no_answer() {
+        let sample = Sample { path: "photo.jpg".into(), class: 0 };
+        for scores in [[f32::NAN, 0.0], [0.0, f32::INFINITY]] {
+            let told = verdict(2).count(&sample, &scores);
+            assert!(
+                matches!(told, Err(Failure::Message(m)) if m.starts_with("photo.jpg: ") && m.contains("no number"))
+            );
+        }
+    }
+}

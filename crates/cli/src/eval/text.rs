@@ -68,8 +68,8 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn per_class(e: &Evaluation, shown: &[usize], width: usize) -> String {
-    // Beside the name there are 45 columns of numbers.
-    let name = width.saturating_sub(45).max(6);
+    // Beside the names there are 38 columns of numbers and space.
+    let name = width.saturating_sub(38).max(6);
     let mut table = plain(&["class", "photos", "recall", "precision", "F1"], &[1, 2, 3, 4]);
     for &class in shown {
         let scores = e.verdict.confusion.scores(class);
@@ -78,7 +78,7 @@ fn per_class(e: &Evaluation, shown: &[usize], width: usize) -> String {
     }
     let means = e.verdict.confusion.means();
     let [recall, precision, f1] = [means.recall, means.precision, means.f1].map(percent);
-    table.add_row([clipped("(mean of classes)", name), String::new(), recall, precision, f1]);
+    table.add_row(["(mean)".into(), String::new(), recall, precision, f1]);
     table.trim_fmt()
 }
 
