@@ -46,6 +46,9 @@ pub enum FormatError {
          `cspnet import FILE --network NAME --assume timm -o MODEL`"
     )]
     NoManifest,
+    /// A safetensors file of something else.
+    #[error("the file holds no state of this program")]
+    NoState,
     /// The manifest cannot be understood.
     #[error("the file's manifest cannot be used: {0}")]
     Manifest(String),

@@ -47,4 +47,4 @@ pub use simd::Isa;
 pub use sums::ChannelSum;
 pub use team::Team;
 pub use transfer::{Clear, Transfer, export_nchw, import_nchw, import_pixels};
-pub use update::{SgdStep, sgd_step};
+pub use update::{SgdStep, average_step, sgd_step};
