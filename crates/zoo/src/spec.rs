@@ -47,8 +47,27 @@ impl Spec {
     }
 
     /// Number of classes.
-    pub(crate) fn classes(&self) -> usize {
+    pub fn classes(&self) -> usize {
         self.whole("classes")
+    }
+
+    /// The same network for another number of classes.
+    ///
+    /// # Errors
+    /// If there cannot be so many.
+    ///
+    /// ```
+    /// let spec: cspnet_zoo::Spec = "densenet121".parse()?;
+    /// assert_eq!(spec.with_classes(10)?.to_string(), "densenet121:classes=10");
+    /// # Ok::<(), cspnet_zoo::ZooError>(())
+    /// ```
+    pub fn with_classes(&self, classes: usize) -> Result<Self, ZooError> {
+        // By way of a written value, so that there is one judge of what a knob may be.
+        let chosen: Self = format!("{}:classes={classes}", self.entry.name).parse()?;
+        let is_classes = |knob: &Knob| knob.name == "classes";
+        let pairs = self.settings.iter().zip(&chosen.settings).zip(self.entry.knobs);
+        let settings = pairs.map(|((own, new), knob)| if is_classes(knob) { *new } else { *own }).collect();
+        Ok(Self { entry: self.entry, settings })
     }
 
     /// Channels of the picture.
