@@ -4,7 +4,7 @@
 //! record of its own instead of an end.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use cspnet::engine::default_threads;
 use cspnet::vision::{DecodeOptions, decode_file};
 use cspnet::{Model, Photo, Session};
 
-use crate::failure::{Failure, SOME_FAILED};
+use crate::failure::{Failure, SOME_FAILED, without_path};
 use crate::photos::{Named, expand};
 use crate::records::{Format, Record, Writer};
 use crate::source;
@@ -154,12 +154,6 @@ impl Predictor<'_> {
             Err((path, why)) => (path.clone(), Err(why.clone())),
         }
     }
-}
-
-/// A message without the path it begins with: the record names the photo already.
-fn without_path(message: &str, path: &Path) -> String {
-    let prefix = format!("{}: ", path.display());
-    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
 }
 
 fn milliseconds(begin: Instant) -> f64 {

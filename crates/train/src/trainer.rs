@@ -1,15 +1,17 @@
 //! The loop: epochs of steps, each judged by the averaged weights on the validation photos, with a checkpoint after each.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cspnet_data::DataSet;
+use cspnet_data::{DataSet, Skipped, Split};
 use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace};
 use cspnet_formats::{Manifest, ModelFile};
 use cspnet_graph::Graph;
 use cspnet_graph::rewrite::{with_loss, with_normalise};
 use cspnet_vision::DecodeOptions;
+use serde_json::json;
 
 use crate::batches::{Batch, Batches, Source};
 use crate::checkpoint::Checkpoint;
@@ -106,13 +108,44 @@ impl Trainer {
     /// # Errors
     /// If a step diverges, no photo can be read any more, or something cannot be written.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
+        self.note_beginning()?;
         while self.now.state.epoch < self.config.recipe.epochs {
             if !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
                 self.write_checkpoint(observer)?;
+                self.folder.event("stopped", &self.place())?;
                 return Ok(Outcome::Stopped);
             }
         }
+        self.folder.event("finished", &json!({ "best": self.now.state.best }))?;
         Ok(Outcome::Finished)
+    }
+
+    /// Epochs of the whole run.
+    pub fn epochs(&self) -> u32 {
+        self.config.recipe.epochs
+    }
+
+    /// Notes in the events where the run begins or goes on, and what the photos are.
+    fn note_beginning(&self) -> Result<(), TrainError> {
+        let DataSet { train, validation, test, skipped, duplicates, .. } = &self.data;
+        let photos = json!({ "train": train.len(), "validation": validation.len(), "test": test.len() });
+        self.folder.event("data", &json!({ "photos": photos, "fingerprint": self.data.fingerprint }))?;
+        skipped.iter().try_for_each(|s| self.note_skipped(s))?;
+        for d in duplicates {
+            let file = |(split, path): &(Split, PathBuf)| json!({ "split": split.to_string(), "file": path });
+            self.folder.event("duplicate", &json!({ "first": file(&d.first), "second": file(&d.second) }))?;
+        }
+        let begins = self.now.state == State::default();
+        self.folder.event(if begins { "begun" } else { "resumed" }, &self.place())
+    }
+
+    fn note_skipped(&self, skipped: &Skipped) -> Result<(), TrainError> {
+        self.folder.event("skipped", &json!({ "file": skipped.path, "why": skipped.why }))
+    }
+
+    /// Where the run stands, for events.
+    fn place(&self) -> serde_json::Value {
+        json!({ "epoch": self.now.state.epoch, "step": self.now.state.step, "threads": self.threads })
     }
 
     /// The steps of the epoch that are left; whether it came to its end.
@@ -127,7 +160,7 @@ impl Trainer {
             let begin = Instant::now();
             batches.next_into(&mut batch);
             let waited = begin.elapsed().as_secs_f64();
-            batch.skipped.iter().for_each(|s| observer.skipped(s));
+            self.tell_skipped(&batch.skipped, observer)?;
             let lr = self.lr();
             self.step(&batch, lr)?;
             self.now.state.step += 1;
@@ -188,8 +221,15 @@ impl Trainer {
         let Some((validation, skipped)) = evaluator.run(&self.now.average, stop)? else {
             return Ok(false);
         };
-        skipped.iter().for_each(|s| observer.skipped(s));
+        self.tell_skipped(&skipped, observer)?;
         self.close_epoch(&validation, observer).map(|()| true)
+    }
+
+    fn tell_skipped(&self, skipped: &[Skipped], observer: &mut dyn Observer) -> Result<(), TrainError> {
+        skipped.iter().try_for_each(|s| {
+            observer.skipped(s);
+            self.note_skipped(s)
+        })
     }
 
     /// Writes what an epoch leaves. The checkpoint comes last: until it is there, the epoch is done again, and leaves the same.
@@ -206,7 +246,7 @@ impl Trainer {
         self.write_checkpoint(observer)?;
         let epoch = self.now.state.history.last().expect("an epoch was closed");
         observer.epoch(epoch, is_best);
-        Ok(())
+        self.folder.event("epoch", &serde_json::to_value(epoch).unwrap_or_default())
     }
 
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
