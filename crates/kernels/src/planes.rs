@@ -20,6 +20,13 @@ pub struct Block {
     pub count: usize,
 }
 
+impl Block {
+    /// Which groups of so many channels it holds channels of.
+    pub(crate) fn groups(&self, size: usize) -> Range<usize> {
+        self.first / size..(self.first + self.count).div_ceil(size)
+    }
+}
+
 /// A value of shape `[channels, height, width]` as a list of channel blocks, in the order of the channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planes {

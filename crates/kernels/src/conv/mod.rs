@@ -204,18 +204,15 @@ impl Conv {
     }
 
     fn make_panels(&mut self) {
-        let groups = |first: usize, count: usize, size: usize| first / size..(first + count).div_ceil(size);
         // Narrow groups would leave most of a wide panel without a partner.
         let narrow = self.group[1] <= LANES && self.group[1] < self.target.channels();
         let width = if narrow { 1 } else { PANEL };
         for first in (0..self.target.blocks().len()).step_by(width) {
             let blocks = first..(first + width).min(self.target.blocks().len());
-            let (from, to) = (&self.target.blocks()[blocks.start], &self.target.blocks()[blocks.end - 1]);
-            let wanted = groups(from.first, to.first + to.count - from.first, self.group[1]);
+            let [from, to] = [blocks.start, blocks.end - 1].map(|b| self.target.blocks()[b].groups(self.group[1]));
             let shares = |&b: &usize| {
-                let block = &self.source.blocks()[b];
-                let has = groups(block.first, block.count, self.group[0]);
-                has.start < wanted.end && wanted.start < has.end
+                let has = self.source.blocks()[b].groups(self.group[0]);
+                has.start < to.end && from.start < has.end
             };
             let sources: Vec<usize> = (0..self.source.blocks().len()).filter(shares).collect();
             let mut weights = Vec::new();
