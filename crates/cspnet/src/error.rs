@@ -21,6 +21,9 @@ pub enum Error {
     /// The file is no sound model file.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The network takes something else than red, green and blue.
+    #[error("the network takes {0}-channel pictures, a photo has 3 channels; run it with a plan of `cspnet::engine`")]
+    NotPhotos(usize),
     /// The model does not say how photos are brought to its size.
     #[error("the model file does not say how photos are prepared; import it again with `--size`")]
     NoPreprocess,

@@ -54,6 +54,10 @@ impl Model {
     /// If the file does not describe a classifier of photos.
     pub fn new(file: ModelFile) -> Result<Self, Error> {
         let ModelFile { manifest, weights } = file;
+        match manifest.graph.input_channels() {
+            3 => {}
+            channels => return Err(Error::NotPhotos(channels)),
+        }
         let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
         let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
         let (height, width) = preprocess.size;

@@ -94,7 +94,7 @@ impl Manifest {
         let outputs = self.graph.channels(self.graph.output());
         let checked = labels::check(&self.labels, outputs).and_then(|()| self.check_texts());
         checked.map_err(FormatError::Manifest)?;
-        Ok(self.preprocess.as_ref().map_or(Ok(()), Preprocess::validate)?)
+        self.check_preprocess()
     }
 
     /// Whether all that people get to see, on their terminals too, can be shown as it is; labels have been looked at.
@@ -109,6 +109,19 @@ impl Manifest {
             text::check("the name of a fact of the training", fact)?;
             check_value(fact, value)
         })
+    }
+
+    /// Whether photos, prepared as is said, are pictures that the network takes.
+    fn check_preprocess(&self) -> Result<(), FormatError> {
+        let Some(preprocess) = &self.preprocess else { return Ok(()) };
+        preprocess.validate()?;
+        match self.graph.input_channels() {
+            3 => Ok(()),
+            channels => Err(FormatError::Manifest(format!(
+                "its preprocessing gives 3 channels (red, green, blue), the network takes {channels}; leave the preprocessing \
+                 out, or take a network of 3 channels"
+            ))),
+        }
     }
 }
 

@@ -2,20 +2,21 @@
 
 use cspnet_formats::{FormatError, Manifest, ModelFile, read_published_bytes};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
+use cspnet_vision::Preprocess;
 use serde_json::{Value, json};
 
 /// A command to a terminal: erase the line.
 const ESCAPE: &str = "\u{1b}[2K";
 
-fn graph(layer: &str) -> Graph {
+fn graph(channels: usize, layer: &str) -> Graph {
     let mut b = Builder::new();
-    let x = b.input(3);
+    let x = b.input(channels);
     let x = b.conv(layer, x, Conv::new(3, 1));
     b.finish(x).unwrap()
 }
 
 fn manifest() -> Manifest {
-    Manifest { labels: ["cat", "dog", "fish"].map(String::from).into(), ..Manifest::new("small", graph("conv")) }
+    Manifest { labels: ["cat", "dog", "fish"].map(String::from).into(), ..Manifest::new("small", graph(3, "conv")) }
 }
 
 /// What is said of a manifest, which must say the same of it when it is written.
@@ -61,7 +62,7 @@ fn texts_that_command_a_terminal_are_refused_wherever_they_stand() {
     for (manifest, place) in [
         (Manifest { network: ESCAPE.into(), ..manifest() }, "the network's name"),
         (Manifest { licence: Some("CC0\u{9b}31m".into()), ..manifest() }, "the licence"),
-        (Manifest { graph: graph(ESCAPE), ..manifest() }, "a name in the graph"),
+        (Manifest { graph: graph(3, ESCAPE), ..manifest() }, "a name in the graph"),
         (trained(ESCAPE, json!(1)), "the name of a fact"),
         (trained("data", json!("a\rb")), "training's `data`"),
         (trained("data", json!([1, {"deep": ["\u{7f}"]}])), "training's `data`"),
@@ -79,7 +80,7 @@ fn errors_about_unread_files_command_no_terminal() {
     let named = tensor(&format!("{ESCAPE}conv.weight"), [0, 36]);
     for bytes in [file(&metadata, &[]), file(&named, &[0; 36]), file(&tensor(ESCAPE, [4, 40]), &[0; 40])] {
         let read = ModelFile::read_bytes(&bytes).unwrap_err().to_string();
-        let published = read_published_bytes(&bytes, &graph("conv")).unwrap_err().to_string();
+        let published = read_published_bytes(&bytes, &graph(3, "conv")).unwrap_err().to_string();
         assert!(![read, published].concat().contains(char::is_control));
     }
 }
@@ -87,12 +88,12 @@ fn errors_about_unread_files_command_no_terminal() {
 #[test]
 fn a_name_that_stands_twice_in_a_header_is_refused() {
     let once = tensor("conv.weight", [0, 36]);
-    assert!(read_published_bytes(&file(&once, &[0; 36]), &graph("conv")).is_ok());
+    assert!(read_published_bytes(&file(&once, &[0; 36]), &graph(3, "conv")).is_ok());
     // The same name in another spelling, and over other bytes, of which readers keep the last.
     let spelt = once.replace("conv", "c\\u006fnv");
     for first in [once.clone(), spelt, tensor("conv.weight", [0, 12]), tensor("conv.weight", [0, 24])] {
         let bytes = file(&format!("{first},{once}"), &[0; 36]);
-        let error = read_published_bytes(&bytes, &graph("conv")).unwrap_err();
+        let error = read_published_bytes(&bytes, &graph(3, "conv")).unwrap_err();
         assert!(matches!(error, FormatError::Damaged(_)), "{error}");
         assert!(error.to_string().contains("names conv.weight twice"), "{error}");
     }
@@ -110,4 +111,16 @@ fn a_name_that_stands_twice_in_a_model_file_is_refused() {
     for twice in [format!("{entries},{tensors}"), format!("{metadata}{entries}")] {
         assert!(ModelFile::read_bytes(&file(&twice, &bytes[8 + length..])).is_err(), "{twice}");
     }
+}
+
+#[test]
+fn only_networks_of_three_channels_are_given_photos() {
+    for channels in [1, 2, 4] {
+        let preprocess = Some(Preprocess::torchvision());
+        let photos = Manifest { graph: graph(channels, "conv"), preprocess, ..manifest() };
+        let error = refusal(photos.clone());
+        assert!(error.contains(&format!("the network takes {channels}")), "{error}");
+        assert!(Manifest { preprocess: None, ..photos }.validate().is_ok());
+    }
+    assert!(Manifest { preprocess: Some(Preprocess::torchvision()), ..manifest() }.validate().is_ok());
 }
