@@ -15,6 +15,7 @@
 //! files in [`formats`], photos in [`vision`]. This crate only binds them. Not here: training.
 #![forbid(unsafe_code)]
 
+mod class;
 mod error;
 mod model;
 mod published;
@@ -26,8 +27,9 @@ pub use cspnet_graph as graph;
 pub use cspnet_vision as vision;
 pub use cspnet_zoo as zoo;
 
+pub use class::Class;
 pub use cspnet_vision::Photo;
 pub use error::Error;
-pub use model::{Class, Model};
+pub use model::Model;
 pub use published::{Assume, published_preprocess};
 pub use session::Session;

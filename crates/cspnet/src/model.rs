@@ -7,19 +7,9 @@ use cspnet_formats::{Manifest, ModelFile};
 use cspnet_graph::rewrite::with_normalise;
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
+use crate::class::Class;
 use crate::error::Error;
 use crate::session::Session;
-
-/// A class of a model and how likely it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Class {
-    /// Its place among the model's classes, from 0.
-    pub index: usize,
-    /// Its name; its place as a number where the model has no names.
-    pub label: String,
-    /// Its probability, `0.0..=1.0`; those of all classes sum to 1.
-    pub probability: f32,
-}
 
 /// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
 #[derive(Debug)]
@@ -108,29 +98,11 @@ impl Model {
 
     /// Threads and memory for classifying many photos, `batch` at once.
     pub fn session(&self, batch: usize, threads: usize) -> Session<'_> {
-        Session::new(self, batch, threads)
+        Session::new(&self.plan, &self.preprocess, &self.manifest.labels, batch, threads)
     }
 
     /// How photo files are to be read for this model: with its colour behind transparent pixels.
     pub fn decode_options(&self) -> DecodeOptions {
         DecodeOptions { background: self.preprocess.background, ..DecodeOptions::default() }
     }
-
-    /// Logits as classes, the likeliest first; of equals the first.
-    pub(crate) fn classes(&self, logits: &[f32]) -> Vec<Class> {
-        let label = |index: usize| self.manifest.labels.get(index).cloned().unwrap_or_else(|| index.to_string());
-        let probabilities = softmax(logits);
-        let class = |(index, probability)| Class { index, label: label(index), probability };
-        let mut classes: Vec<Class> = probabilities.into_iter().enumerate().map(class).collect();
-        classes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
-        classes
-    }
-}
-
-/// Probabilities of logits, in double precision inside.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp: Vec<f64> = logits.iter().map(|&l| f64::from(l - max).exp()).collect();
-    let sum: f64 = exp.iter().sum();
-    exp.into_iter().map(|e| (e / sum) as f32).collect()
 }
