@@ -12,6 +12,22 @@ use crate::error::Error;
 use crate::session::Session;
 
 /// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
+///
+/// In the examples here, `brightness(rows, columns)` makes a model file like the one of the [crate's example](crate).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+/// # fn main() -> Result<(), cspnet::Error> {
+/// use cspnet::{Model, Photo};
+///
+/// let model = Model::new(brightness(8, 8))?;
+/// assert_eq!(model.labels(), ["dark", "bright"]);
+/// let night = Photo::new(30, 20, vec![5; 30 * 20 * 3])?;
+/// let likeliest = &model.classify(&night)?[0];
+/// assert_eq!((likeliest.index, likeliest.label.as_str()), (0, "dark"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Model {
     manifest: Manifest,
@@ -34,6 +50,17 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::open`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// let bytes = brightness(8, 8).to_bytes()?;
+    /// let model = cspnet::Model::from_bytes(&bytes)?;
+    /// assert_eq!(model.manifest().network, "brightness");
+    /// assert!(cspnet::Model::from_bytes(&bytes[1..]).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(ModelFile::read_bytes(bytes)?)
     }
@@ -96,12 +123,29 @@ impl Model {
         Ok(session.classify(std::slice::from_ref(photo))?.remove(0))
     }
 
-    /// Threads and memory for classifying many photos, `batch` at once.
+    /// Threads and memory for classifying many photos, `batch` at once; see [`Session`].
     pub fn session(&self, batch: usize, threads: usize) -> Session<'_> {
         Session::new(&self.plan, &self.preprocess, &self.manifest.labels, batch, threads)
     }
 
     /// How photo files are to be read for this model: with its colour behind transparent pixels.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// use cspnet::vision::decode;
+    ///
+    /// // A picture of one white pixel, in the BMP format.
+    /// let mut bytes = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// bytes.extend([0; 24]);
+    /// bytes.extend([255, 255, 255, 0]);
+    ///
+    /// let model = cspnet::Model::new(brightness(8, 8))?;
+    /// let photo = decode(&bytes, &model.decode_options())?;
+    /// assert_eq!(model.classify(&photo)?[0].label, "bright");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn decode_options(&self) -> DecodeOptions {
         DecodeOptions { background: self.preprocess.background, ..DecodeOptions::default() }
     }

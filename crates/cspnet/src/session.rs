@@ -9,6 +9,23 @@ use crate::error::Error;
 /// Threads and memory for batches of one model's photos.
 ///
 /// The answer for a photo does not depend on its batch or on the number of threads, bit for bit.
+///
+/// In the examples here, `brightness(rows, columns)` makes a model file like the one of the [crate's example](crate).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+/// # fn main() -> Result<(), cspnet::Error> {
+/// use cspnet::{Model, Photo};
+///
+/// let model = Model::new(brightness(8, 8))?;
+/// let mut session = model.session(16, 2);
+/// let grey = |value| Photo::new(30, 20, vec![value; 30 * 20 * 3]);
+/// let answers = session.classify(&[grey(5)?, grey(250)?, grey(40)?])?;
+/// let labels: Vec<&str> = answers.iter().map(|classes| classes[0].label.as_str()).collect();
+/// assert_eq!(labels, ["dark", "bright", "dark"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Session<'a> {
     plan: &'a Plan,
@@ -46,11 +63,26 @@ impl<'a> Session<'a> {
         self.classify_prepared(&prepared)
     }
 
-    /// The classes of photos that have been brought to the network's size already, by
-    /// [`Preprocess::apply`] of [`Model::preprocess`](crate::Model::preprocess): on other threads, say.
+    /// The classes of photos that have been brought to the network's size already, by [`Preprocess::apply`] of
+    /// [`Model::preprocess`](crate::Model::preprocess): on other threads, say.
     ///
     /// # Errors
     /// If a photo is not of that size.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// use cspnet::{Model, Photo};
+    ///
+    /// let model = Model::new(brightness(8, 8))?;
+    /// let photo = Photo::new(30, 20, vec![250; 30 * 20 * 3])?;
+    /// let prepared = model.preprocess().apply(&photo)?;
+    /// let mut session = model.session(1, 1);
+    /// assert_eq!(session.classify_prepared(&[prepared])?, session.classify(&[photo.clone()])?);
+    /// assert!(session.classify_prepared(&[photo]).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn classify_prepared(&mut self, photos: &[Photo]) -> Result<Vec<Vec<Class>>, Error> {
         Ok(self.logits(photos)?.iter().map(|l| classes(l, self.labels)).collect())
     }
@@ -59,7 +91,20 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If a photo is not of the network's size.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// use cspnet::{Model, Photo};
+    ///
+    /// let model = Model::new(brightness(1, 1))?;
+    /// let logits = model.session(1, 1).logits(&[Photo::new(1, 1, vec![255; 3])?])?;
+    /// assert!(logits[0][0] < 0.0 && logits[0][1] == -logits[0][0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn logits(&mut self, photos: &[Photo]) -> Result<Vec<Vec<f32>>, Error> {
+        photos.iter().try_for_each(|p| self.check_size(p))?;
         let mut all = Vec::with_capacity(photos.len());
         for batch in photos.chunks(self.batch) {
             self.pixels.clear();
@@ -69,5 +114,12 @@ impl<'a> Session<'a> {
             all.extend((0..batch.len()).map(|image| self.plan.output(&self.workspace, image)));
         }
         Ok(all)
+    }
+
+    /// The plan sees the number of pixels only.
+    fn check_size(&self, photo: &Photo) -> Result<(), Error> {
+        let (height, width) = self.preprocess.size;
+        let (found, expected) = ((photo.width(), photo.height()), (width, height));
+        if found == expected { Ok(()) } else { Err(Error::NotPrepared { found, expected }) }
     }
 }
