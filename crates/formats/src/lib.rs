@@ -7,12 +7,15 @@
 
 pub mod atomic;
 mod error;
+mod labels;
 mod manifest;
 mod model_file;
+mod names;
 mod published;
 mod sealed;
 mod state_file;
 mod tensors;
+mod text;
 
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::GraphError;
+use crate::error::GraphError;
 
 /// Channels, rows, columns of a value: `[c, h, w]`.
 pub type Shape = [usize; 3];

@@ -17,7 +17,7 @@ use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
 use crate::lower::{Purpose, Step, lower};
-use crate::views::Arena;
+use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use kernel::{Build, Kernel};
 pub use update::{UpdateRule, UpdateState};
@@ -237,7 +237,7 @@ impl Program {
             roots: layout.roots.len(),
             arena: Arena::new(Vec::new(), &[], &[]),
         };
-        let mut roots = layout.with_sizes(shapes);
+        let mut roots = Root::all(&layout, shapes);
         roots.extend(roots.clone());
         let kept: Vec<RootId> = layout.views[logits].iter().map(|p| p.root).collect();
         program.arena = Arena::new(roots, &program.touched(), &kept);
