@@ -18,7 +18,7 @@ use cspnet::engine::default_threads;
 use cspnet_data::{DataOptions, DataSet, Outline, Skipped, Split};
 
 use crate::failure::{Failure, SOME_FAILED};
-use crate::progress::Progress;
+use crate::progress::read_photos;
 use crate::{source, table};
 use judge::Verdict;
 
@@ -132,9 +132,7 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
 
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let options = DataOptions { threads, decode: model.decode_options(), ..DataOptions::default() };
-    let mut progress = Progress::new("photos checked");
-    let mut data = DataSet::open_one(&args.data, split, &options, &mut |done, all| progress.tell(done, all))?;
-    drop(progress);
+    let mut data = read_photos(|looked_at| DataSet::open_one(&args.data, split, &options, looked_at))?;
     if data.classes != outline.classes {
         let folder = outline.folder.display();
         return Err(Failure::Message(format!("{folder}: the class folders changed while they were read; try again")));

@@ -1,6 +1,7 @@
 //! How a verb fails: a message for people and an exit code for scripts.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Some of the photos could not be read.
@@ -65,4 +66,10 @@ macro_rules! told {
 }
 
 told!(cspnet::Error, cspnet::engine::PlanError, cspnet::formats::FormatError, cspnet::graph::GraphError);
-told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError);
+told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError, cspnet_train::TrainError);
+
+/// A message without the path it begins with, where the path is told already.
+pub fn without_path(message: &str, path: &Path) -> String {
+    let prefix = format!("{}: ", path.display());
+    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
+}

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use cspnet::formats::{Dtype, Manifest, ModelFile, read_published};
+use cspnet::graph::Graph;
+use cspnet::vision::Preprocess;
 use cspnet::{Assume, published_preprocess, zoo};
 
 use crate::failure::Failure;
@@ -78,14 +80,15 @@ impl From<Precision> for Dtype {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let graph = zoo::build(&args.network)?;
-    let (weights, matching) = read_published(&args.file, &graph)?;
     let assume = match args.assume {
         Library::Timm => Assume::Timm,
         Library::Torchvision => Assume::Torchvision,
     };
+    let preprocess = preprocess(&args.network, &graph, assume, args.size)?;
+    let (weights, matching) = read_published(&args.file, &graph)?;
     let mut manifest = Manifest::new(&args.network, graph);
     manifest.labels = labels(args.labels.as_deref())?;
-    manifest.preprocess = Some(published_preprocess(&zoo::entry(&args.network)?.input, assume, args.size)?);
+    manifest.preprocess = preprocess;
     manifest.licence.clone_from(&args.licence);
     manifest.dtype = args.dtype.into();
     let model = ModelFile { manifest, weights };
@@ -96,6 +99,22 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         writeln!(err, "{} left over: {}", matching.left_over.len(), matching.left_over.join(", "))?;
     }
     say_written(&model, &args.output)
+}
+
+/// How photos are brought to a network of the zoo; `None` where it takes something else than red, green and blue.
+pub fn preprocess(
+    network: &str,
+    graph: &Graph,
+    assume: Assume,
+    size: Option<u32>,
+) -> Result<Option<Preprocess>, Failure> {
+    match (graph.input_channels(), size) {
+        (3, _) => Ok(Some(published_preprocess(&zoo::entry(network)?.input, assume, size)?)),
+        (_, None) => Ok(None),
+        (channels, Some(_)) => Err(Failure::Message(format!(
+            "{network} takes {channels}-channel pictures, a photo has 3 channels; leave `--size` out"
+        ))),
+    }
 }
 
 /// Names of classes: from a file with one a line, or given themselves.

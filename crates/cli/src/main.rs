@@ -15,8 +15,11 @@ mod predict;
 mod prepare;
 mod progress;
 mod records;
+mod resume;
+mod running;
 mod source;
 mod table;
+mod train;
 
 use std::process::ExitCode;
 
@@ -33,7 +36,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 some of the photos could not be read.
+Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 some of the photos could not be read;
+130, 143 stopped by a signal, with a checkpoint written.
 
 Try: cspnet predict examples/photos";
 
@@ -45,6 +49,9 @@ enum Verb {
     Models(models::Args),
     New(new::Args),
     Import(import::Args),
+    // Its flags are many, and this is one value.
+    Train(Box<train::Args>),
+    Resume(resume::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +62,8 @@ fn main() -> ExitCode {
         Verb::Models(args) => models::run(&args),
         Verb::New(args) => new::run(&args),
         Verb::Import(args) => import::run(&args),
+        Verb::Train(args) => train::run(&args),
+        Verb::Resume(args) => resume::run(&args),
     };
     done.unwrap_or_else(Failure::report)
 }

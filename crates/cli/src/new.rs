@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use cspnet::formats::{Manifest, ModelFile};
 use cspnet::graph::Weights;
-use cspnet::{Assume, published_preprocess, zoo};
+use cspnet::{Assume, zoo};
 
 use crate::failure::Failure;
-use crate::import::{Precision, labels, say_written};
+use crate::import::{Precision, labels, preprocess, say_written};
 
 /// Write a model file of an untrained network.
 #[derive(Debug, clap::Args)]
@@ -57,10 +57,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut manifest = Manifest::new(&args.network, graph);
     manifest.labels = labels(args.labels.as_deref())?;
     manifest.dtype = args.dtype.into();
-    if manifest.graph.input_channels() == 3 {
-        let input = &zoo::entry(&args.network)?.input;
-        manifest.preprocess = Some(published_preprocess(input, Assume::Timm, None)?);
-    }
+    manifest.preprocess = preprocess(&args.network, &manifest.graph, Assume::Timm, None)?;
     let model = ModelFile { manifest, weights };
     model.write(&args.output)?;
     say_written(&model, &args.output)

@@ -5,6 +5,8 @@ use std::path::Path;
 use cspnet::vision::{DecodeOptions, Preprocess, decode_file};
 use cspnet::{Model, Photo};
 
+use crate::failure::without_path;
+
 /// How photo files are read and brought to a model's size; for threads that live longer than they borrow the model.
 #[derive(Clone, Debug)]
 pub struct Prepare {
@@ -23,9 +25,4 @@ impl Prepare {
         let photo = decode_file(path, &self.options).and_then(|photo| self.preprocess.apply(&photo));
         photo.map_err(|e| without_path(&e.to_string(), path))
     }
-}
-
-fn without_path(message: &str, path: &Path) -> String {
-    let prefix = format!("{}: ", path.display());
-    message.strip_prefix(&prefix).unwrap_or(message).to_owned()
 }

@@ -1,41 +1,26 @@
-//! How far something is that takes long: one line on a terminal that is written over and goes away. Nothing in files and pipes.
+//! Bars that show how far something is. They are on a terminal only, on standard error, and go away.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use cspnet_data::{DataError, DataSet};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Time between two lines; more often, nobody can read them.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// A line on standard error, as long as it is not dropped.
-pub struct Progress {
-    what: &'static str,
-    /// When the next line may come; never, where there is no terminal.
-    next: Option<Instant>,
-    begun: bool,
+/// A bar that counts photos: `what`, how many, of how many. It goes when it is dropped.
+pub fn photos(what: &str) -> ProgressBar {
+    let bar = ProgressBar::no_length().with_style(style("{prefix} {bar:30} {pos}/{len}")).with_prefix(what.to_owned());
+    bar.with_finish(ProgressFinish::AndClear)
 }
 
-impl Progress {
-    /// Of doing `what`.
-    pub fn new(what: &'static str) -> Self {
-        Self { what, next: io::stderr().is_terminal().then(|| Instant::now() + PAUSE), begun: false }
-    }
-
-    /// Tells that `done` of `all` is done.
-    pub fn tell(&mut self, done: usize, all: usize) {
-        let now = Instant::now();
-        if self.next.is_some_and(|next| now >= next) {
-            self.next = Some(now + PAUSE);
-            self.begun = true;
-            // A terminal that cannot be written to is no reason to stop.
-            let _ = write!(io::stderr(), "\r{}: {done} of {all}", self.what);
-        }
-    }
+/// What a bar looks like.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.begun {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
+/// Reads photos with a bar that shows how many have been looked at.
+pub fn read_photos(
+    read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> Result<DataSet, DataError>,
+) -> Result<DataSet, DataError> {
+    let bar = photos("looking at photos");
+    read(&mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })
 }

@@ -113,3 +113,20 @@ fn a_new_model_is_written_inspected_used_and_imported() {
     let wrong = run(&["import", &a, "--network", "cs3darknet_m", "--assume", "timm", "-o", &c]);
     assert!(text(&wrong.stderr).contains("is it the right network"));
 }
+
+#[test]
+fn a_network_of_one_channel_takes_no_photos() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let network = "cs3darknet_s:classes=3,channels=1";
+    let (a, b) = (path("a.safetensors"), path("b.safetensors"));
+    assert!(run(&["new", network, "-o", &a]).status.success());
+    let import = ["import", &a, "--network", network, "--assume", "timm", "-o", &b];
+    let output = run(&[&import[..], &["--size", "64"]].concat());
+    assert!(text(&output.stderr).contains("leave `--size` out"), "{}", text(&output.stderr));
+    assert!(!output.status.success() && !std::path::Path::new(&b).exists());
+    let output = run(&import);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = run(&["predict", "--model", &b, "examples/photos/coffee.jpg"]);
+    assert!(text(&output.stderr).contains("takes 1-channel pictures"), "{}", text(&output.stderr));
+}

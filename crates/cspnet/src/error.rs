@@ -21,12 +21,26 @@ pub enum Error {
     /// The file is no sound model file.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The network takes something else than red, green and blue.
+    #[error("the network takes {0}-channel pictures, a photo has 3 channels; run it with a plan of `cspnet::engine`")]
+    NotPhotos(usize),
     /// The model does not say how photos are brought to its size.
     #[error("the model file does not say how photos are prepared; import it again with `--size`")]
     NoPreprocess,
     /// The network is not one that classifies.
     #[error("the network's answer has shape {0:?}, not one number for each class")]
     NotClassifier([usize; 3]),
+    /// A photo that counts as prepared does not have the network's size.
+    #[error(
+        "the photo has {} x {} pixels, the network takes {} x {}; prepare it with `Model::preprocess`",
+        found.0, found.1, expected.0, expected.1
+    )]
+    NotPrepared {
+        /// The photo's width and height.
+        found: (u32, u32),
+        /// The network's width and height.
+        expected: (u32, u32),
+    },
     /// The photo cannot be used.
     #[error(transparent)]
     Photo(#[from] VisionError),

@@ -7,21 +7,27 @@ use cspnet_formats::{Manifest, ModelFile};
 use cspnet_graph::rewrite::with_normalise;
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
+use crate::class::Class;
 use crate::error::Error;
 use crate::session::Session;
 
-/// A class of a model and how likely it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Class {
-    /// Its place among the model's classes, from 0.
-    pub index: usize,
-    /// Its name; its place as a number where the model has no names.
-    pub label: String,
-    /// Its probability, `0.0..=1.0`; those of all classes sum to 1.
-    pub probability: f32,
-}
-
 /// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
+///
+/// In the examples here, `brightness(rows, columns)` makes a model file like the one of the [crate's example](crate).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+/// # fn main() -> Result<(), cspnet::Error> {
+/// use cspnet::{Model, Photo};
+///
+/// let model = Model::new(brightness(8, 8))?;
+/// assert_eq!(model.labels(), ["dark", "bright"]);
+/// let night = Photo::new(30, 20, vec![5; 30 * 20 * 3])?;
+/// let likeliest = &model.classify(&night)?[0];
+/// assert_eq!((likeliest.index, likeliest.label.as_str()), (0, "dark"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Model {
     manifest: Manifest,
@@ -44,6 +50,17 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::open`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// let bytes = brightness(8, 8).to_bytes()?;
+    /// let model = cspnet::Model::from_bytes(&bytes)?;
+    /// assert_eq!(model.manifest().network, "brightness");
+    /// assert!(cspnet::Model::from_bytes(&bytes[1..]).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(ModelFile::read_bytes(bytes)?)
     }
@@ -54,6 +71,10 @@ impl Model {
     /// If the file does not describe a classifier of photos.
     pub fn new(file: ModelFile) -> Result<Self, Error> {
         let ModelFile { manifest, weights } = file;
+        match manifest.graph.input_channels() {
+            3 => {}
+            channels => return Err(Error::NotPhotos(channels)),
+        }
         let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
         let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
         let (height, width) = preprocess.size;
@@ -102,31 +123,30 @@ impl Model {
         Ok(session.classify(std::slice::from_ref(photo))?.remove(0))
     }
 
-    /// Threads and memory for classifying many photos, `batch` at once.
+    /// Threads and memory for classifying many photos, `batch` at once; see [`Session`].
     pub fn session(&self, batch: usize, threads: usize) -> Session<'_> {
-        Session::new(self, batch, threads)
+        Session::new(&self.plan, &self.preprocess, &self.manifest.labels, batch, threads)
     }
 
     /// How photo files are to be read for this model: with its colour behind transparent pixels.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), cspnet::Error> {
+    /// use cspnet::vision::decode;
+    ///
+    /// // A picture of one white pixel, in the BMP format.
+    /// let mut bytes = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// bytes.extend([0; 24]);
+    /// bytes.extend([255, 255, 255, 0]);
+    ///
+    /// let model = cspnet::Model::new(brightness(8, 8))?;
+    /// let photo = decode(&bytes, &model.decode_options())?;
+    /// assert_eq!(model.classify(&photo)?[0].label, "bright");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn decode_options(&self) -> DecodeOptions {
         DecodeOptions { background: self.preprocess.background, ..DecodeOptions::default() }
     }
-
-    /// Logits as classes, the likeliest first; of equals the first.
-    pub(crate) fn classes(&self, logits: &[f32]) -> Vec<Class> {
-        let label = |index: usize| self.manifest.labels.get(index).cloned().unwrap_or_else(|| index.to_string());
-        let probabilities = softmax(logits);
-        let class = |(index, probability)| Class { index, label: label(index), probability };
-        let mut classes: Vec<Class> = probabilities.into_iter().enumerate().map(class).collect();
-        classes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
-        classes
-    }
-}
-
-/// Probabilities of logits, in double precision inside.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp: Vec<f64> = logits.iter().map(|&l| f64::from(l - max).exp()).collect();
-    let sum: f64 = exp.iter().sum();
-    exp.into_iter().map(|e| (e / sum) as f32).collect()
 }

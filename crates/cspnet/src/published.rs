@@ -16,6 +16,16 @@ pub enum Assume {
 ///
 /// # Errors
 /// If the size is none.
+///
+/// ```
+/// use cspnet::vision::Resize;
+/// use cspnet::{Assume, published_preprocess, zoo};
+///
+/// let input = zoo::entry("densenet121")?.input;
+/// let preprocess = published_preprocess(&input, Assume::Torchvision, None)?;
+/// assert_eq!((preprocess.size, preprocess.resize), ((224, 224), Resize::ShorterSide(256)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn published_preprocess(input: &InputSpec, assume: Assume, size: Option<u32>) -> Result<Preprocess, VisionError> {
     let (own, crop, filter) = match assume {
         Assume::Timm => {

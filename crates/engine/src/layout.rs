@@ -10,10 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use cspnet_graph::{Shape, ValueId};
+use cspnet_graph::ValueId;
 use cspnet_kernels::LANES;
-
-use crate::views::Root;
 
 /// A value that owns storage.
 pub(crate) type RootId = usize;
@@ -85,17 +83,6 @@ impl Layout {
             }
         }
         Cutting::solve(definitions, channels, &copied).into_layout()
-    }
-}
-
-impl Layout {
-    /// The roots with the sizes of their planes, given every value's shape.
-    pub(crate) fn with_sizes(&self, shapes: &[Shape]) -> Vec<Root> {
-        let root = |(blocks, &owner): (&Vec<usize>, &ValueId)| {
-            let [_, height, width] = shapes[owner];
-            Root { blocks: blocks.clone(), height, width }
-        };
-        self.roots.iter().zip(&self.owners).map(root).collect()
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Not here: which blocks a view has ([`crate::layout`]) and where roots are put ([`crate::storage`]).
 
+use cspnet_graph::{Shape, ValueId};
 use cspnet_kernels::{Block, Planes};
 
-use crate::layout::{Piece, RootId, View};
+use crate::layout::{Layout, Piece, RootId, View};
 use crate::storage::{Demand, Place, assign};
 
 /// A root: the channels in each of its blocks, and the size of its planes.
@@ -13,6 +14,17 @@ pub(crate) struct Root {
     pub blocks: Vec<usize>,
     pub height: usize,
     pub width: usize,
+}
+
+impl Root {
+    /// The roots of a layout, given every value's shape.
+    pub(crate) fn all(layout: &Layout, shapes: &[Shape]) -> Vec<Self> {
+        let root = |(blocks, &owner): (&Vec<usize>, &ValueId)| {
+            let [_, height, width] = shapes[owner];
+            Self { blocks: blocks.clone(), height, width }
+        };
+        layout.roots.iter().zip(&layout.owners).map(root).collect()
+    }
 }
 
 /// All roots of a plan, each at its place.

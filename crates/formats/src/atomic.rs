@@ -1,46 +1,99 @@
 //! Writing a file so that its path holds either what was there before or all of the new bytes, whatever happens meanwhile.
+//!
+//! The bytes go to a file of their own beside the path, `NAME.PROCESS.NUMBER.part`, which then takes the path's name. A process
+//! that is killed on the way leaves its `.part` file behind. Nobody reads such a file, and nobody removes it either: whether its
+//! process still lives, perhaps on another machine that shares the folder, cannot be told from here.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FormatError;
 
+/// Most symbolic links that are followed, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
 /// Writes `bytes` to a new file beside `path`, makes sure they are on the disk, and gives it the name.
 ///
+/// A file that is replaced hands on its mode. A symbolic link stays one: its target is what is written.
+///
 /// # Errors
-/// If any of that fails; what was at `path` is then still there, and the new file is not.
+/// If any of that fails; what was at `path` is then still there, and the new file is not. Only where the folder itself cannot
+/// be brought to the disk, which comes last, the new file is already in place.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
-    let temporary = beside(path);
-    let written = write_through(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.and_then(|()| sync_folder(path)).map_err(|source| {
-        // It may not exist; there is nothing more to do about it then.
+    let failed = |source| FormatError::Io { path: path.to_owned(), what: "written", source };
+    let mode = mode_to_keep(path)?;
+    let target = behind_links(path).map_err(failed)?;
+    let (temporary, file) = create_beside(&target).map_err(failed)?;
+    let written = fill(file, mode, bytes).and_then(|()| fs::rename(&temporary, &target)).inspect_err(|_| {
+        // It may be gone; there is nothing more to do about it then.
         let _ = fs::remove_file(&temporary);
-        FormatError::Io { path: path.to_owned(), what: "written", source }
-    })
+    });
+    written.and_then(|()| sync_folder(&target)).map_err(failed)
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
+/// The mode of the file that will be replaced. What is no file, such as `/dev/null`, must not become one.
+fn mode_to_keep(path: &Path) -> Result<Option<Permissions>, FormatError> {
+    match fs::metadata(path) {
+        Ok(old) if old.is_file() => Ok(Some(old.permissions()).filter(|_| cfg!(unix))),
+        Ok(_) => Err(FormatError::NotAFile {
+            path: path.to_owned(),
+            why: "is no file that could be replaced; give the path of a file".into(),
+        }),
+        // Nothing there, or nothing that can be seen: then creating the new file tells why.
+        Err(_) => Ok(None),
+    }
 }
 
-fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+/// The path at the end of a chain of symbolic links, whether or not there is anything.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else { return Ok(target) };
+        target = folder(&target).join(next);
+    }
+    Err(io::Error::other("its symbolic links lead to one another; remove them"))
+}
+
+/// A new file that no other thread or process has.
+fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.{}.part", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let temporary = target.with_file_name(name);
+        match File::create_new(&temporary) {
+            // Of a dead process that had the same number.
+            Err(taken) if taken.kind() == ErrorKind::AlreadyExists => {}
+            created => return created.map(|file| (temporary, file)),
+        }
+    }
+}
+
+fn fill(mut file: File, mode: Option<Permissions>, bytes: &[u8]) -> io::Result<()> {
+    // Before the bytes, so that nobody reads them who may not read the old ones.
+    mode.map_or(Ok(()), |mode| file.set_permissions(mode))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// The new name is on the disk only when the folder is.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {
@@ -49,7 +102,7 @@ mod tests {
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(files(dir.path()), 1);
     }
 
     #[test]
@@ -58,9 +111,85 @@ mod tests {
         let path = dir.path().join("folder");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), b"kept").unwrap();
-        assert!(write(&path, b"new").is_err());
+        assert!(matches!(write(&path, b"new"), Err(FormatError::NotAFile { .. })));
         assert!(write(&dir.path().join("nowhere/m.safetensors"), b"new").is_err());
+        assert!(write(&path.join("inside/m.safetensors"), b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(files(dir.path()), 1);
+    }
+
+    #[test]
+    fn threads_that_write_one_path_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        std::thread::scope(|scope| {
+            for letter in b'a'..b'e' {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[letter; 100_000]).unwrap()));
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 100_000 && bytes.iter().all(|b| *b == bytes[0]));
+        assert_eq!(files(dir.path()), 1);
+    }
+
+    #[test]
+    fn a_left_over_of_a_dead_process_is_neither_used_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        // Whichever number comes next, it is taken; other tests of this process draw numbers as well.
+        let (first, _) = create_beside(&path).unwrap();
+        let number: u64 = first.to_str().unwrap().rsplit('.').nth(1).unwrap().parse().unwrap();
+        let taken = |n: u64| path.with_file_name(format!("m.safetensors.{}.{n}.part", std::process::id()));
+        (1..200).for_each(|n| fs::write(taken(number + n), b"left over").unwrap());
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!((1..200).all(|n| fs::read(taken(number + n)).unwrap() == b"left over"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_replaced_hands_on_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        for mode in [0o600, 0o640, 0o755, 0o444] {
+            write(&path, b"old").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            write(&path, b"new").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn symbolic_links_stay_and_their_target_is_written() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        let (target, near, far) =
+            (dir.path().join("store/m.1"), dir.path().join("near.safetensors"), dir.path().join("far.safetensors"));
+        symlink("store/m.1", &near).unwrap();
+        symlink(&near, &far).unwrap();
+        for bytes in [b"one", b"two"] {
+            write(&far, bytes).unwrap();
+            assert_eq!(fs::read(&target).unwrap(), bytes);
+            assert!(near.is_symlink() && far.is_symlink() && !target.is_symlink());
+        }
+        assert_eq!((files(dir.path()), files(&dir.path().join("store"))), (3, 1));
+        let round = dir.path().join("round");
+        symlink("round", &round).unwrap();
+        assert!(write(&round, b"new").unwrap_err().to_string().contains("links"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(matches!(write(&socket, b"new"), Err(FormatError::NotAFile { .. })));
+        assert!(!fs::metadata(&socket).unwrap().is_file());
+        assert_eq!(files(dir.path()), 1);
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use cspnet_graph::WeightsError;
 use cspnet_vision::VisionError;
 
+use crate::text::shown;
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
@@ -35,7 +37,7 @@ pub enum FormatError {
         source: Box<FormatError>,
     },
     /// The bytes are no sound safetensors file.
-    #[error("not a sound safetensors file: {0}; copy or download it again")]
+    #[error("not a sound safetensors file: {}; copy or download it again", shown(.0))]
     Damaged(String),
     /// The bytes are not those that were written.
     #[error("the file has been changed since it was written ({0}); copy or download it again")]
@@ -46,14 +48,17 @@ pub enum FormatError {
          `cspnet import FILE --network NAME --assume timm -o MODEL`"
     )]
     NoManifest,
+    /// A safetensors file of something else.
+    #[error("the file holds no state of this program")]
+    NoState,
     /// The manifest cannot be understood.
-    #[error("the file's manifest cannot be used: {0}")]
+    #[error("the file's manifest cannot be used: {}", shown(.0))]
     Manifest(String),
     /// The preprocessing in the manifest makes no sense.
     #[error("the file's preprocessing cannot be used: {0}")]
     Preprocess(#[from] VisionError),
     /// Tensors that do not fit the network.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Tensors(String),
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]

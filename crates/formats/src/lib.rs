@@ -2,17 +2,23 @@
 //!
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
-//! other libraries, which hold tensors only. Not here: running a network.
+//! other libraries, which hold tensors only. A [`StateFile`] keeps what a run must find again. Not here: running a network.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
 mod error;
+mod labels;
 mod manifest;
 mod model_file;
+mod names;
 mod published;
+mod sealed;
+mod state_file;
 mod tensors;
+mod text;
 
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};
 pub use model_file::ModelFile;
 pub use published::{Matching, read_published, read_published_bytes};
+pub use state_file::StateFile;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use cspnet_graph::Graph;
 use cspnet_vision::Preprocess;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::FormatError;
+use crate::{labels, text};
 
 /// The manifest of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +25,7 @@ pub struct Manifest {
     /// How a photo is brought to the network, if it takes photos.
     pub preprocess: Option<Preprocess>,
     /// Facts of its training, as far as they are known.
-    pub training: BTreeMap<String, serde_json::Value>,
+    pub training: BTreeMap<String, Value>,
     /// Licence of the weights, if it is known.
     pub licence: Option<String>,
     /// Precision of the stored weights.
@@ -90,13 +92,49 @@ impl Manifest {
     pub fn validate(&self) -> Result<(), FormatError> {
         check_version(self.version)?;
         let outputs = self.graph.channels(self.graph.output());
-        if !self.labels.is_empty() && self.labels.len() != outputs {
-            let labels = self.labels.len();
-            return Err(FormatError::Manifest(format!(
-                "{labels} labels for {outputs} outputs; give one name for each"
-            )));
+        let checked = labels::check(&self.labels, outputs).and_then(|()| self.check_texts());
+        checked.map_err(FormatError::Manifest)?;
+        self.check_preprocess()
+    }
+
+    /// Whether all that people get to see, on their terminals too, can be shown as it is; labels have been looked at.
+    fn check_texts(&self) -> Result<(), String> {
+        text::check("the network's name", &self.network)?;
+        text::check("the licence", self.licence.as_deref().unwrap_or_default())?;
+        let graph = &self.graph;
+        let paths = graph.nodes().iter().map(|n| &n.path).chain(graph.modules().keys());
+        let mut names = paths.chain(graph.params().iter().map(|p| &p.name));
+        names.try_for_each(|name| text::check("a name in the graph", name))?;
+        self.training.iter().try_for_each(|(fact, value)| {
+            text::check("the name of a fact of the training", fact)?;
+            check_value(fact, value)
+        })
+    }
+
+    /// Whether photos, prepared as is said, are pictures that the network takes.
+    fn check_preprocess(&self) -> Result<(), FormatError> {
+        let Some(preprocess) = &self.preprocess else { return Ok(()) };
+        preprocess.validate()?;
+        match self.graph.input_channels() {
+            3 => Ok(()),
+            channels => Err(FormatError::Manifest(format!(
+                "its preprocessing gives 3 channels (red, green, blue), the network takes {channels}; leave the preprocessing \
+                 out, or take a network of 3 channels"
+            ))),
         }
-        Ok(self.preprocess.as_ref().map_or(Ok(()), Preprocess::validate)?)
+    }
+}
+
+/// Checks the texts in a fact of the training.
+fn check_value(fact: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => text::check(&format!("training's `{fact}`"), text),
+        Value::Array(values) => values.iter().try_for_each(|v| check_value(fact, v)),
+        Value::Object(entries) => entries.iter().try_for_each(|(key, v)| {
+            text::check(&format!("a key in training's `{fact}`"), key)?;
+            check_value(fact, v)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Model files: safetensors whose metadata explain them.
 //!
-//! The metadata have two entries: `cspnet`, the manifest as JSON, and `cspnet.sha256`, the hash of the whole file as it would be
-//! with 64 zeros in the hash's place. So no bit of the file can change unseen, and the same model is the same file.
+//! The manifest stands as JSON in the metadata, and a hash covers the whole file (see [`crate::sealed`]), so the same model is
+//! the same file.
 //! Beside the parameters there is a counter `num_batches_tracked` for every normalisation, which PyTorch's modules expect.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,18 +9,14 @@ use std::path::Path;
 
 use cspnet_graph::{Graph, Op, Param, Weights};
 use safetensors::tensor::TensorView;
-use sha2::{Digest, Sha256};
 
 use crate::atomic;
 use crate::error::FormatError;
 use crate::manifest::{Dtype, Manifest};
+use crate::sealed::{Opened, Sealed, Stored};
 use crate::tensors;
 
 const MANIFEST: &str = "cspnet";
-const HASH: &str = "cspnet.sha256";
-
-/// Longest header that readers of safetensors take, in bytes.
-const MAX_HEADER: usize = 100_000_000;
 
 /// A model as it stands in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,21 +42,12 @@ impl ModelFile {
     /// # Errors
     /// As [`ModelFile::read`].
     pub fn read_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let file = tensors::parse(bytes)?;
-        let (_, header) =
-            safetensors::SafeTensors::read_metadata(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
-        let texts = header.metadata().as_ref().ok_or(FormatError::NoManifest)?;
-        let text = texts.get(MANIFEST).ok_or(FormatError::NoManifest)?;
-        let manifest = Manifest::from_json(text)?;
-        let weights = weights(&manifest.graph, &file)?;
+        let opened = Opened::new(bytes, MANIFEST, FormatError::NoManifest)?;
+        let manifest = Manifest::from_json(&opened.text)?;
+        let weights = weights(&manifest.graph, &opened.file)?;
         let model = Self { manifest, weights };
-        // What is read must be what would be written: then every bit of the file has a meaning, and the hash covers it.
-        let again = model.to_bytes().map_err(|_| FormatError::Changed("its numbers cannot be written again"))?;
-        match texts.get(HASH) {
-            None => Err(FormatError::Changed("it has no hash")),
-            Some(_) if again != bytes => Err(FormatError::Changed("its hash does not fit")),
-            Some(_) => Ok(model),
-        }
+        let again = model.sealed().map_err(|_| FormatError::Changed("its numbers cannot be written again"))?;
+        opened.verify(&again).map(|()| model)
     }
 
     /// Writes the file, whole or not at all.
@@ -76,8 +63,7 @@ impl ModelFile {
     /// # Errors
     /// If the model is not sound, or a weight cannot be stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        let unsigned = self.serialise(&"0".repeat(64))?;
-        self.serialise(&hex(&Sha256::digest(&unsigned)))
+        self.sealed()?.to_bytes()
     }
 
     /// The hash that identifies the model: that of its file.
@@ -85,21 +71,12 @@ impl ModelFile {
     /// # Errors
     /// As [`ModelFile::to_bytes`].
     pub fn hash(&self) -> Result<String, FormatError> {
-        Ok(hex(&Sha256::digest(self.serialise(&"0".repeat(64))?)))
+        self.sealed()?.hash()
     }
 
-    fn serialise(&self, hash: &str) -> Result<Vec<u8>, FormatError> {
-        let text = self.manifest.to_json()?;
+    fn sealed(&self) -> Result<Sealed, FormatError> {
         self.weights.check(self.manifest.graph.params())?;
-        let stored = self.stored()?;
-        let views = stored.iter().map(|(name, t)| {
-            let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
-            view.map(|v| (name.clone(), v)).map_err(|e| FormatError::Tensors(format!("{name}: {e}")))
-        });
-        let views: Vec<(String, TensorView<'_>)> = views.collect::<Result<_, _>>()?;
-        let mut bytes = safetensors::serialize(views, None).map_err(|e| FormatError::Tensors(e.to_string()))?;
-        insert_metadata(&mut bytes, &text, hash)?;
-        Ok(bytes)
+        Ok(Sealed { key: MANIFEST, text: self.manifest.to_json()?, tensors: self.stored()? })
     }
 
     /// Every tensor of the file by name.
@@ -124,13 +101,6 @@ impl ModelFile {
         }
         Ok(stored)
     }
-}
-
-/// A tensor as it is stored.
-struct Stored {
-    dtype: safetensors::Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
 fn stored_as(param: &Param, dtype: Dtype) -> safetensors::Dtype {
@@ -165,28 +135,4 @@ fn weights(graph: &Graph, file: &safetensors::SafeTensors<'_>) -> Result<Weights
         Some(name) => Err(FormatError::Tensors(format!("{name} belongs to no parameter of the network"))),
         None => Ok(Weights::new(graph, found)?),
     }
-}
-
-/// Puts the metadata into a serialised file: in one fixed order, which the library's own map does not have.
-fn insert_metadata(bytes: &mut Vec<u8>, manifest: &str, hash: &str) -> Result<(), FormatError> {
-    let quoted = |s: &str| serde_json::to_string(s).map_err(|e| FormatError::Manifest(e.to_string()));
-    let head = format!("{{\"__metadata__\":{{\"{MANIFEST}\":{},\"{HASH}\":\"{hash}\"}},", quoted(manifest)?);
-    let old = u64::from_le_bytes(std::array::from_fn(|i| bytes[i])) as usize;
-    let tensors = bytes[9..8 + old].trim_ascii_end();
-    let mut header = [head.as_bytes(), tensors].concat();
-    // Data begins on a multiple of eight bytes.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() > MAX_HEADER {
-        return Err(FormatError::Manifest(format!(
-            "the header has {} bytes; at most {MAX_HEADER} are taken",
-            header.len()
-        )));
-    }
-    let length = (header.len() as u64).to_le_bytes();
-    bytes.splice(..8 + old, length.into_iter().chain(header));
-    Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::FormatError;
+use crate::names;
 
 /// Longest file that is read.
 const MAX_LEN: u64 = 8 << 30;
@@ -29,9 +30,17 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, FormatError> {
     Ok(bytes)
 }
 
-/// The tensors and metadata of a file; offsets, lengths and shapes have been checked.
+/// The tensors and metadata of a file; names, offsets, lengths and shapes have been checked.
 pub(crate) fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, FormatError> {
-    SafeTensors::deserialize(bytes).map_err(|e| FormatError::Damaged(e.to_string()))
+    let file = SafeTensors::deserialize(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
+    names::check(header(bytes))?;
+    Ok(file)
+}
+
+/// The header of a sound file, whose length stands before it.
+fn header(bytes: &[u8]) -> &[u8] {
+    let length = u64::from_le_bytes(std::array::from_fn(|i| bytes[i])) as usize;
+    &bytes[8..8 + length]
 }
 
 /// A tensor's numbers in single precision; `None` for types that hold no weights.

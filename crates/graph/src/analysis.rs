@@ -2,7 +2,8 @@
 //!
 //! Not here: what a plan makes of it (planned memory, bytes copied), which belongs to `cspnet-engine`.
 
-use crate::graph::{Graph, GraphError};
+use crate::error::GraphError;
+use crate::graph::Graph;
 use crate::op::{Op, Shape};
 
 /// What one node costs for one picture.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Graph, GraphError, Node, Raw, ValueId};
+use crate::error::GraphError;
+use crate::graph::{Graph, Node, Raw, ValueId};
 use crate::init::{Family, Layer};
 use crate::op::{Binary, Op, PoolKind, Unary, Window};
 use crate::param::{Init, Param};

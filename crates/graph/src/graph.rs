@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::GraphError;
 use crate::op::{Op, Shape};
 use crate::param::{Param, ParamId, Role};
 
@@ -50,49 +51,6 @@ pub(crate) struct Raw {
     pub params: Vec<Param>,
     pub modules: BTreeMap<String, ValueId>,
     pub output: ValueId,
-}
-
-/// Why a graph cannot be, or cannot take pictures of a size.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GraphError {
-    /// An operation does not fit its inputs or its parameters.
-    #[error("{path}: {op} {why}")]
-    Node {
-        /// The node's path.
-        path: String,
-        /// Its operation.
-        op: &'static str,
-        /// What does not fit.
-        why: String,
-    },
-    /// Nothing to run, or more than is believed.
-    #[error(
-        "a graph of {nodes} nodes and {params} parameters: at least one node and at most {} of each are taken",
-        GraphError::MAX_NODES
-    )]
-    Size {
-        /// Nodes.
-        nodes: usize,
-        /// Parameters.
-        params: usize,
-    },
-    /// A value is named that does not exist.
-    #[error("`{name}` refers to value {value}, which does not exist")]
-    NoSuchValue {
-        /// Who refers.
-        name: String,
-        /// To what.
-        value: ValueId,
-    },
-}
-
-impl GraphError {
-    /// Most nodes, and most parameters, of a graph.
-    pub const MAX_NODES: usize = 65_536;
-    /// Most channels of a value.
-    pub const MAX_CHANNELS: usize = 1 << 20;
-    /// Largest kernel, stride, padding or dilation.
-    pub const MAX_WINDOW: usize = 1 << 12;
 }
 
 impl Graph {

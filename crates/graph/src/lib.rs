@@ -27,6 +27,7 @@
 pub mod analysis;
 pub mod blocks;
 mod builder;
+mod error;
 mod graph;
 pub mod init;
 mod op;
@@ -35,7 +36,8 @@ pub mod rewrite;
 mod weights;
 
 pub use builder::{Builder, Conv, Value};
-pub use graph::{Graph, GraphError, Node, ValueId};
+pub use error::GraphError;
+pub use graph::{Graph, Node, ValueId};
 pub use op::{Binary, Op, PoolKind, Shape, Unary, Window};
 pub use param::{Init, Param, ParamId, Role};
 pub use weights::{Weights, WeightsError};

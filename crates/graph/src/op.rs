@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::GraphError;
+use crate::error::GraphError;
 
 /// Channels, rows, columns of a value: `[c, h, w]`.
 pub type Shape = [usize; 3];
@@ -33,11 +33,28 @@ impl Window {
     /// the window does not fit.
     pub fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         let along = |axis: usize| {
-            let reach = self.dilation[axis].checked_mul(self.kernel[axis].checked_sub(1)?)?.checked_add(1)?;
+            let reach = self.reach(axis)?;
             let room = size[axis].checked_add(self.padding[axis].checked_mul(2)?)?.checked_sub(reach)?;
             Some(room.checked_div(self.stride[axis])? + 1)
         };
         Some([along(0)?, along(1)?])
+    }
+
+    /// Rows or columns from the first tap to the last.
+    fn reach(&self, axis: usize) -> Option<usize> {
+        self.dilation[axis].checked_mul(self.kernel[axis].checked_sub(1)?)?.checked_add(1)
+    }
+
+    /// Whether a window of some output has all its taps on padding, where that is at most half the reach.
+    fn misses(&self, size: [usize; 2], outputs: [usize; 2]) -> bool {
+        let hits = |axis: usize, output: usize| {
+            let place =
+                |k: usize| (output * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding[axis]);
+            (0..self.kernel[axis]).filter_map(place).any(|place| place < size[axis])
+        };
+        // Only a picture smaller than a dilation can lie between two taps.
+        let narrow = |axis: &usize| size[*axis] < self.dilation[*axis];
+        (0..2).filter(narrow).any(|axis| !(0..outputs[axis]).all(|output| hits(axis, output)))
     }
 }
 
@@ -129,11 +146,11 @@ pub enum Op {
         /// Which.
         function: Binary,
     },
-    /// Pooling by a window.
+    /// Pooling by a window; wherever it lies, some tap must be on the picture.
     Pool {
         /// What is taken of the window.
         kind: PoolKind,
-        /// The window.
+        /// The window; its padding is at most half of what it reaches over.
         window: Window,
     },
     /// The mean over all pixels: `[c, h, w]` to `[c, 1, 1]`.
@@ -203,8 +220,9 @@ impl Op {
             },
             Self::Pool { window, .. } => {
                 window_is_sound(window)?;
-                if (0..2).any(|a| window.padding[a] >= window.kernel[a]) {
-                    return Err("padding reaches beyond the window".into());
+                // PyTorch's rule. It keeps windows off padding alone, of which there is no largest and no mean.
+                if (0..2).any(|axis| window.reach(axis).is_none_or(|reach| window.padding[axis] > reach / 2)) {
+                    return Err(format!("pads by {:?}, more than half of its window", window.padding));
                 }
                 one()
             }
@@ -228,10 +246,16 @@ impl Op {
     pub(crate) fn shape(&self, channels: usize, inputs: &[Shape]) -> Result<Shape, String> {
         let size = |s: &Shape| [s[1], s[2]];
         let first = inputs.first().map(size).unwrap_or_default();
+        let too_small = |w: &Window| format!("a window of {:?} does not fit into {first:?} pixels", w.kernel);
         let [h, w] = match self {
-            Self::Conv { window, .. } | Self::Pool { window, .. } => window
-                .output(first)
-                .ok_or_else(|| format!("a window of {:?} does not fit into {first:?} pixels", window.kernel))?,
+            Self::Conv { window, .. } => window.output(first).ok_or_else(|| too_small(window))?,
+            Self::Pool { window, .. } => {
+                let outputs = window.output(first).ok_or_else(|| too_small(window))?;
+                if window.misses(first, outputs) {
+                    return Err(format!("has taps {:?} apart, and {first:?} pixels lie between two", window.dilation));
+                }
+                outputs
+            }
             Self::GlobalAvgPool => [1, 1],
             Self::Linear { .. } | Self::SoftmaxCrossEntropy if first != [1, 1] => {
                 return Err(format!("takes [c, 1, 1], not {first:?} pixels"));
@@ -299,6 +323,33 @@ mod tests {
         assert_eq!(Window::square(2, 2, 0).output([7, 8]), Some([3, 4]));
         assert_eq!(Window::square(3, 1, 0).output([2, 8]), None);
         assert_eq!(Window { dilation: [2, 2], ..Window::square(3, 1, 2) }.output([9, 9]), Some([9, 9]));
+    }
+
+    #[test]
+    fn pools_that_could_see_padding_alone_are_refused() {
+        let pool = |kernel, stride, padding, dilation| Op::Pool {
+            kind: PoolKind::Max,
+            window: Window { kernel: [1, kernel], stride: [1, stride], padding: [0, padding], dilation: [1, dilation] },
+        };
+        let mut refused = [0, 0];
+        for (kernel, stride, dilation) in (1..5).flat_map(|k| (1..4).flat_map(move |s| (1..6).map(move |d| (k, s, d))))
+        {
+            let reach = dilation * (kernel - 1) + 1;
+            for (padding, size) in (0..=reach + 1).flat_map(|p| (1..2 * reach + 3).map(move |n| (p, n))) {
+                let op = pool(kernel, stride, padding, dilation);
+                let shape = op.shape(1, &[[1, 1, size]]);
+                if padding > reach / 2 {
+                    assert!(op.channels(&[1]).unwrap_err().contains("half"));
+                    refused[0] += 1;
+                } else if let Some(starts) = (size + 2 * padding).checked_sub(reach) {
+                    let tap = |start: usize, k: usize| (start + k * dilation).wrapping_sub(padding) < size;
+                    let sees = |start: usize| (0..kernel).any(|k| tap(start, k));
+                    assert_eq!(shape.is_ok(), (0..=starts).step_by(stride).all(sees), "{op:?} on {size} pixels");
+                    refused[1] += usize::from(shape.is_err());
+                }
+            }
+        }
+        assert!(refused.iter().all(|&n| n > 0), "{refused:?}");
     }
 
     #[test]

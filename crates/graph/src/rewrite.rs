@@ -3,7 +3,8 @@
 //! Each is one function with a one-line proof; what it saves is read off [`crate::analysis`] and the plan. Not here: fusions
 //! that only the plan can express (an activation in a convolution's epilogue).
 
-use crate::graph::{Graph, GraphError, Node, ValueId};
+use crate::error::GraphError;
+use crate::graph::{Graph, Node, ValueId};
 use crate::op::Op;
 use crate::param::{Init, Param, Role};
 use crate::weights::Weights;

@@ -34,9 +34,10 @@ mod sums;
 mod team;
 mod transfer;
 mod update;
+mod window;
 
 pub use activation::Activation;
-pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual, Window};
+pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};
@@ -47,4 +48,5 @@ pub use simd::Isa;
 pub use sums::ChannelSum;
 pub use team::Team;
 pub use transfer::{Clear, Transfer, export_nchw, import_nchw, import_pixels};
-pub use update::{SgdStep, sgd_step};
+pub use update::{SgdStep, average_step, sgd_step};
+pub use window::Window;

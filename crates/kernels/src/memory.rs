@@ -9,6 +9,10 @@ use std::ptr::NonNull;
 /// Bytes of a cache line; every buffer starts on one.
 const ALIGNMENT: usize = 64;
 
+/// More floats no buffer has: an allocation has at most `isize::MAX` bytes. Whoever counts floats up to here may add two
+/// counts without looking for overflow.
+pub(crate) const MOST_FLOATS: usize = isize::MAX as usize / size_of::<f32>();
+
 /// A zero-filled buffer of floats that starts on a cache line.
 pub struct AlignedBuf {
     start: NonNull<f32>,
@@ -101,17 +105,18 @@ pub struct Memory {
 impl Memory {
     /// Room for `images` images of `image_len` floats each and `threads` scratch areas of `scratch_len` floats.
     /// Both lengths are rounded up to whole cache lines.
+    ///
+    /// # Panics
+    /// If that is more than an address space holds.
     pub fn new(images: usize, image_len: usize, threads: usize, scratch_len: usize) -> Self {
         let line = ALIGNMENT / size_of::<f32>();
-        let image_len = image_len.next_multiple_of(line);
-        let scratch_len = scratch_len.next_multiple_of(line);
-        Self {
-            arena: AlignedBuf::zeroed(images * image_len),
-            image_len,
-            images,
-            scratch: AlignedBuf::zeroed(threads * scratch_len),
-            scratch_len,
-        }
+        let area = |count: usize, len: usize| {
+            let len = len.checked_next_multiple_of(line)?;
+            Some((AlignedBuf::zeroed(count.checked_mul(len)?), len))
+        };
+        let (arena, image_len) = area(images, image_len).expect("an arena beyond the address space");
+        let (scratch, scratch_len) = area(threads, scratch_len).expect("scratch beyond the address space");
+        Self { arena, image_len, images, scratch, scratch_len }
     }
 
     /// Makes the batch smaller, or as large again as it was made for.
@@ -119,7 +124,8 @@ impl Memory {
     /// # Panics
     /// If there is no room for so many images.
     pub fn set_images(&mut self, images: usize) {
-        assert!(images * self.image_len <= self.arena.len(), "no room for {images} images");
+        let floats = images.checked_mul(self.image_len);
+        assert!(floats.is_some_and(|n| n <= self.arena.len()), "no room for {images} images");
         self.images = images;
     }
 
@@ -214,5 +220,17 @@ mod tests {
         assert_eq!((m.image_len(), m.scratch_len(), m.threads()), (32, 16, 2));
         m.image_mut(1).fill(1.0);
         assert!(m.image(0).iter().chain(m.image(2)).all(|&v| v == 0.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the address space")]
+    fn lengths_that_overflow_are_refused() {
+        Memory::new(1 << 32, 1 << 32, 1, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "no room")]
+    fn images_that_overflow_are_refused() {
+        Memory::new(1, 16, 1, 0).set_images(1 << 60);
     }
 }

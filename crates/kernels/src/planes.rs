@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use crate::memory::MOST_FLOATS;
+
 /// Channels of one block: eight floats, one AVX register.
 pub const LANES: usize = 8;
 
@@ -18,6 +20,13 @@ pub struct Block {
     pub count: usize,
 }
 
+impl Block {
+    /// Which groups of so many channels it holds channels of.
+    pub(crate) fn groups(&self, size: usize) -> Range<usize> {
+        self.first / size..(self.first + self.count).div_ceil(size)
+    }
+}
+
 /// A value of shape `[channels, height, width]` as a list of channel blocks, in the order of the channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planes {
@@ -30,14 +39,18 @@ impl Planes {
     /// A value whose blocks hold the channels `0..` in order and without gaps.
     ///
     /// # Panics
-    /// If a block's `first` is not the number of channels before it, its `count` is not in `1..=8`, or its `offset` is not
-    /// a multiple of 8: a planner that hands out such a list is wrong, and no input from outside can cause it.
+    /// If a block's `first` is not the number of channels before it, its `count` is not in `1..=8`, its `offset` is not a
+    /// multiple of 8, or it ends beyond any memory: a planner that hands out such a list is wrong, and no input from
+    /// outside can cause it.
     pub fn new(blocks: Vec<Block>, height: usize, width: usize) -> Self {
+        let plane = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(LANES));
+        let plane = plane.filter(|&len| len <= MOST_FLOATS).expect("a plane beyond any memory");
         let mut channels = 0;
         for b in &blocks {
             assert!(b.first == channels, "block starts at channel {} instead of {channels}", b.first);
             assert!((1..=LANES).contains(&b.count), "block of {} channels", b.count);
-            assert!(b.offset.is_multiple_of(LANES), "block at float {}", b.offset);
+            let fits = b.offset.is_multiple_of(LANES) && b.offset <= MOST_FLOATS - plane;
+            assert!(fits, "block at float {}", b.offset);
             channels += b.count;
         }
         Self { blocks, height, width }
@@ -156,5 +169,17 @@ mod tests {
     #[should_panic(expected = "starts at channel")]
     fn a_gap_in_the_channels_is_refused() {
         Planes::new(vec![Block { offset: 0, first: 4, count: 4 }], 1, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond any memory")]
+    fn a_plane_whose_length_overflows_is_refused() {
+        Planes::dense(8, 1 << 61, 1, 0, 8);
+    }
+
+    #[test]
+    #[should_panic(expected = "block at float")]
+    fn a_block_whose_end_overflows_is_refused() {
+        Planes::dense(8, 1, 1, usize::MAX - 7, 8);
     }
 }

@@ -1,8 +1,7 @@
 //! Pooling by a window, forward and backward. The mean over a whole plane is a window as large as the plane.
 
-use crate::conv::Window;
 use crate::simd::{Body, Simd};
-use crate::{Isa, LANES, Memory, Planes, Team};
+use crate::{Isa, LANES, Memory, Planes, Team, Window};
 
 /// What is taken of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,9 @@ struct Windows {
 
 impl Windows {
     /// # Panics
-    /// If the values do not have the same blocks.
+    /// If the values do not have the same blocks, or as [`Window::check`].
     fn new(kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
+        window.check([output.height(), output.width()]);
         assert!(input.is_cut_like(output), "values with different blocks");
         let input = [input.height(), input.width()];
         let along = |axis: usize, outputs: usize| {
@@ -80,7 +80,8 @@ pub struct Pool {
 
 impl Pool {
     /// # Panics
-    /// If the values have different blocks or overlap.
+    /// If the values have different blocks or overlap, the window lacks taps or steps or reaches beyond any memory, or the
+    /// output has no pixels.
     pub fn new(isa: Isa, kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
         assert!(input.is_apart_from(output) && output.is_disjoint(), "pooling cannot overwrite its input");
         let windows = Windows::new(kind, window, input, output);

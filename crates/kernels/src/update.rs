@@ -1,4 +1,6 @@
-//! Steps of optimisers: from a gradient to new parameters.
+//! Steps of optimisers, from a gradient to new parameters, and the moving average of parameters.
+
+use std::sync::{Mutex, PoisonError};
 
 use crate::Team;
 
@@ -25,21 +27,37 @@ const PART: usize = 1 << 14;
 pub fn sgd_step(step: SgdStep, parameters: &mut [f32], gradients: &[f32], momentum: &mut [f32], team: &mut Team) {
     let len = parameters.len();
     assert!(gradients.len() == len && momentum.len() == len, "{len} parameters, {} gradients", gradients.len());
-    let part = |((p, g), m): ((&mut [f32], &[f32]), &mut [f32])| {
+    let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(momentum.chunks_mut(PART));
+    share(parts, team, |((p, g), m)| {
         for ((p, &g), m) in p.iter_mut().zip(g).zip(m) {
             let g = g + step.decay * *p;
             *m = step.momentum * *m + g;
             *p -= step.rate * if step.nesterov { g + step.momentum * *m } else { *m };
         }
-    };
-    if len <= PART {
-        return part(((parameters, gradients), momentum));
+    });
+}
+
+/// Moves an exponential moving average towards new numbers: `average = decay * average + (1 - decay) * numbers`.
+///
+/// # Panics
+/// If the two lists are not equally long.
+pub fn average_step(decay: f32, average: &mut [f32], numbers: &[f32], team: &mut Team) {
+    assert!(average.len() == numbers.len(), "an average of {} for {} numbers", average.len(), numbers.len());
+    share(average.chunks_mut(PART).zip(numbers.chunks(PART)), team, |(a, n)| {
+        // As a step towards the new number, so that equal numbers stay what they are.
+        a.iter_mut().zip(n).for_each(|(a, &n)| *a += (1.0 - decay) * (n - *a));
+    });
+}
+
+/// Has a team do something with every part.
+fn share<P: Send>(parts: impl ExactSizeIterator<Item = P>, team: &mut Team, work: impl Fn(P) + Sync) {
+    if parts.len() <= 1 {
+        return parts.for_each(work);
     }
-    let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(momentum.chunks_mut(PART));
-    let parts: Vec<_> = parts.map(|p| std::sync::Mutex::new(Some(p))).collect();
+    let parts: Vec<_> = parts.map(|p| Mutex::new(Some(p))).collect();
     team.run(parts.len(), &|i, _| {
-        let taken = parts[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        taken.into_iter().for_each(part);
+        let taken = parts[i].lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.into_iter().for_each(&work);
     });
 }
 
@@ -59,6 +77,16 @@ mod tests {
         let g = -0.25 + 0.009_031_f32;
         let expected = 0.9031 - 0.1 * (g + 0.9 * (0.459 + g));
         assert!((p[0] - expected).abs() < 1e-6, "{p:?} {expected}");
+    }
+
+    #[test]
+    fn an_average_follows_and_stays_where_it_is_right() {
+        let (mut average, numbers) = (vec![1.0, 0.3], [3.0, 0.3]);
+        average_step(0.75, &mut average, &numbers, &mut Team::new(1));
+        assert_eq!(average, [1.5, 0.3]);
+        let (mut long, numbers) = (vec![0.0; 2 * PART + 7], vec![1.0; 2 * PART + 7]);
+        average_step(0.5, &mut long, &numbers, &mut Team::new(3));
+        assert!(long.iter().all(|&a| a == 0.5));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
-use crate::decode::Budget;
+use crate::options::Budget;
 use crate::orient::upright;
 use crate::{Photo, VisionError};
 

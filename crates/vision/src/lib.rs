@@ -28,6 +28,7 @@ mod decode;
 mod error;
 pub mod geometry;
 mod jpeg;
+mod options;
 mod orient;
 mod photo;
 mod preprocess;
@@ -35,8 +36,9 @@ mod resize;
 mod webp;
 
 pub use cut::Area;
-pub use decode::{DecodeOptions, decode, decode_file, read_file};
+pub use decode::{decode, decode_file, read_file};
 pub use error::VisionError;
+pub use options::DecodeOptions;
 pub use photo::Photo;
 pub use preprocess::{Preprocess, Resize};
 pub use resize::{Filter, resize};

@@ -7,9 +7,9 @@ use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual};
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
+use crate::entry::{Entry, InputSpec, Plan};
 use crate::error::ZooError;
 use crate::knobs::{CHANNELS, CLASSES};
-use crate::registry::{Entry, InputSpec, Plan};
 use crate::spec::Spec;
 
 /// PyTorch's slope; Darknet's is 0.1.

@@ -7,9 +7,9 @@ use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, dense_block};
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, GraphError, Unary, Value, Window};
 
+use crate::entry::{Entry, InputSpec, Plan};
 use crate::error::ZooError;
 use crate::knobs::{CHANNELS, CIFAR_CLASSES, CLASSES, GAMMA, Knob, Values};
-use crate::registry::{Entry, InputSpec, Plan};
 use crate::spec::Spec;
 
 /// What distinguishes one DenseNet from another.

@@ -15,14 +15,18 @@
 
 mod cspnet;
 mod densenet;
+mod entry;
 mod error;
 mod knobs;
+mod parse;
 mod peleenet;
 mod registry;
 mod resnet;
 mod spec;
 
+pub use entry::{Entry, InputSpec};
 pub use error::ZooError;
 pub use knobs::{Knob, Values};
-pub use registry::{Entry, InputSpec, build, entry, models};
+pub use parse::{build, entry};
+pub use registry::models;
 pub use spec::Spec;

@@ -6,9 +6,9 @@ use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, dense_block};
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
+use crate::entry::{Entry, InputSpec};
 use crate::error::ZooError;
 use crate::knobs::{CHANNELS, CLASSES, GAMMA, Knob, Values};
-use crate::registry::{Entry, InputSpec};
 use crate::spec::Spec;
 
 /// Channels that each of the two ways of a dense layer adds.

@@ -5,9 +5,9 @@ use cspnet_graph::blocks::residual;
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
+use crate::entry::{Entry, InputSpec};
 use crate::error::ZooError;
 use crate::knobs::{CHANNELS, CLASSES, Knob};
-use crate::registry::{Entry, InputSpec};
 use crate::spec::Spec;
 
 /// A bottleneck unit: 1x1, 3x3 and 1x1 convolution around a shortcut.

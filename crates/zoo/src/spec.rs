@@ -1,15 +1,14 @@
 //! Specifications: a network's name and what was chosen of it.
 //!
-//! Not here: what a network makes of its knobs.
+//! Not here: how one is read ([`crate::parse`]), and what a network makes of its knobs.
 
 use std::fmt;
-use std::str::FromStr;
 
 use cspnet_graph::Graph;
 
+use crate::entry::Entry;
 use crate::error::ZooError;
-use crate::knobs::{Knob, Setting};
-use crate::registry::{Entry, find};
+use crate::knobs::Setting;
 
 /// `name` or `name:knob=value,knob=value`: a network that exists, with knobs that it has, each at most once.
 ///
@@ -33,6 +32,12 @@ impl Spec {
     /// Longest specification, in bytes.
     pub const MAX_LEN: usize = 256;
 
+    /// Of a network, with a setting for each of its knobs.
+    pub(crate) fn new(entry: &'static Entry, settings: Vec<Setting>) -> Self {
+        debug_assert_eq!(entry.knobs.len(), settings.len());
+        Self { entry, settings }
+    }
+
     /// What is known of the network, whatever its knobs.
     pub fn entry(&self) -> &'static Entry {
         self.entry
@@ -47,8 +52,29 @@ impl Spec {
     }
 
     /// Number of classes.
-    pub(crate) fn classes(&self) -> usize {
+    pub fn classes(&self) -> usize {
         self.whole("classes")
+    }
+
+    /// The same network for another number of classes.
+    ///
+    /// # Errors
+    /// If there cannot be so many.
+    ///
+    /// ```
+    /// let spec: cspnet_zoo::Spec = "densenet121".parse()?;
+    /// assert_eq!(spec.with_classes(10)?.to_string(), "densenet121:classes=10");
+    /// # Ok::<(), cspnet_zoo::ZooError>(())
+    /// ```
+    pub fn with_classes(&self, classes: usize) -> Result<Self, ZooError> {
+        let mut chosen = self.clone();
+        for (knob, setting) in self.entry.knobs.iter().zip(&mut chosen.settings) {
+            if knob.name == "classes" {
+                // By way of a written value, so that there is one judge of what a knob may be.
+                *setting = self.entry.read(knob, &classes.to_string())?;
+            }
+        }
+        Ok(chosen)
     }
 
     /// Channels of the picture.
@@ -107,39 +133,6 @@ impl PartialEq for Spec {
 
 impl Eq for Spec {}
 
-impl FromStr for Spec {
-    type Err = ZooError;
-
-    fn from_str(spec: &str) -> Result<Self, ZooError> {
-        if spec.len() > Self::MAX_LEN {
-            return Err(syntax(spec, "it is longer than 256 bytes"));
-        }
-        let (name, choices) = match spec.split_once(':') {
-            Some((name, choices)) => (name, Some(choices)),
-            None => (spec, None),
-        };
-        let entry = find(name)?;
-        let mut chosen = vec![None; entry.knobs.len()];
-        for choice in choices.into_iter().flat_map(|c| c.split(',')) {
-            let (knob, value) = choice.split_once('=').ok_or_else(|| syntax(spec, "a knob has no value"))?;
-            let place = entry.knobs.iter().position(|k| k.name == knob).ok_or_else(|| ZooError::UnknownKnob {
-                network: entry.name,
-                knob: knob.to_owned(),
-                known: entry.knobs.iter().map(|k| k.name).collect(),
-            })?;
-            if chosen[place].replace(read(entry, &entry.knobs[place], value)?).is_some() {
-                return Err(syntax(spec, "a knob is set twice"));
-            }
-        }
-        let or_default = |(knob, chosen): (&Knob, Option<Setting>)| match chosen {
-            Some(setting) => Ok(setting),
-            None => read(entry, knob, knob.default),
-        };
-        let settings = entry.knobs.iter().zip(chosen).map(or_default).collect::<Result<_, _>>()?;
-        Ok(Self { entry, settings })
-    }
-}
-
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.entry.name)?;
@@ -150,17 +143,4 @@ impl fmt::Display for Spec {
         }
         Ok(())
     }
-}
-
-fn read(entry: &Entry, knob: &Knob, value: &str) -> Result<Setting, ZooError> {
-    knob.values.read(value).ok_or_else(|| ZooError::BadValue {
-        network: entry.name,
-        knob: knob.name,
-        value: value.to_owned(),
-        allowed: knob.values.to_string(),
-    })
-}
-
-fn syntax(spec: &str, why: &'static str) -> ZooError {
-    ZooError::Syntax { spec: spec.chars().take(Spec::MAX_LEN).collect(), why }
 }

@@ -9,7 +9,7 @@ use cspnet_metrics::{Confusion, Share, likeliest, rank};
 
 use crate::failure::Failure;
 use crate::prepare::Prepare;
-use crate::progress::Progress;
+use crate::progress;
 
 /// What came out.
 pub struct Verdict {
@@ -37,13 +37,14 @@ pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) 
     // While one batch is computed, the next is read.
     let mut read = read(Prepare::of(model), Arc::clone(&samples), 2 * batch, threads);
     let mut session = model.session(batch, threads);
-    let mut progress = Progress::new("photos judged");
-    for (done, batch_of) in samples.chunks(batch).enumerate() {
+    let bar = progress::photos("judging photos");
+    bar.set_length(samples.len() as u64);
+    for batch_of in samples.chunks(batch) {
         let (samples_of, photos) = usable(batch_of, &mut read, &mut verdict.skipped);
         for (sample, scores) in samples_of.into_iter().zip(session.logits(&photos)?) {
             verdict.count(sample, &scores)?;
         }
-        progress.tell(done * batch + batch_of.len(), samples.len());
+        bar.inc(batch_of.len() as u64);
     }
     verdict.seconds = begin.elapsed().as_secs_f64();
     Ok(verdict)

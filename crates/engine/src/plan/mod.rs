@@ -17,7 +17,7 @@ use crate::input::Input;
 use crate::layout::{Layout, RootId, View};
 use crate::lower::{Purpose, Step, lower};
 use crate::report::{Report, StepReport};
-use crate::views::Arena;
+use crate::views::{Arena, Root};
 use kernel::{Build, Kernel};
 
 /// Choices in making a plan.
@@ -177,7 +177,7 @@ impl Program {
         let touched = |s: &Step| s.inputs.iter().chain([&s.output()]).flat_map(roots_of).collect();
         let touched: Vec<Vec<RootId>> = steps.iter().map(touched).collect();
         let kept: Vec<RootId> = kept.iter().flat_map(roots_of).collect();
-        Arena::new(layout.with_sizes(shapes), &touched, &kept)
+        Arena::new(Root::all(layout, shapes), &touched, &kept)
     }
 
     fn planes(&self, value: ValueId) -> Planes {

@@ -183,7 +183,7 @@ impl Kernel {
             Self::Import(import) => import.run(batch.input, memory),
             Self::Conv { conv, packed, weight, bias } => {
                 let packed = &mut state.packed[*packed];
-                conv.repack(packed, weights(*weight), bias.map(weights), None);
+                conv.repack(packed, weights(*weight), bias.map(weights), None, team);
                 conv.run(packed, memory, team);
             }
             Self::Norm { norm, stats, scale, shift } => {

@@ -11,13 +11,13 @@ mod update;
 use std::collections::BTreeSet;
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
-use cspnet_kernels::{BatchStats, ConvWeights, Isa, Memory, Planes, Team, export_nchw};
+use cspnet_kernels::{BatchStats, ConvWeights, Isa, Memory, Planes, Team, average_step, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
 use crate::lower::{Purpose, Step, lower};
-use crate::views::Arena;
+use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use kernel::{Build, Kernel};
 pub use update::{UpdateRule, UpdateState};
@@ -159,6 +159,25 @@ impl TrainPlan {
         }
     }
 
+    /// Moves `average`, an exponential moving average of all parameters and running statistics, towards `weights`.
+    ///
+    /// # Errors
+    /// If either are not those of the plan.
+    pub fn average(
+        &self,
+        workspace: &mut TrainWorkspace,
+        average: &mut Weights,
+        weights: &Weights,
+        decay: f32,
+    ) -> Result<(), RunError> {
+        weights.check(&self.params)?;
+        average.check(&self.params)?;
+        for param in 0..self.params.len() {
+            average_step(decay, average.get_mut(param), weights.get(param), &mut workspace.team);
+        }
+        Ok(())
+    }
+
     /// The logits of one image of the last batch.
     pub fn logits(&self, workspace: &TrainWorkspace, image: usize) -> Vec<f32> {
         let mut out = vec![0.0; self.logits.channels()];
@@ -178,6 +197,14 @@ impl TrainPlan {
 }
 
 impl TrainWorkspace {
+    /// Makes the batch smaller, or as large again as the workspace was made for.
+    ///
+    /// # Panics
+    /// If there is no room for so many images.
+    pub fn set_images(&mut self, images: usize) {
+        self.memory.set_images(images);
+    }
+
     /// The gradient of a trained parameter after [`TrainPlan::gradients`]; empty for running statistics.
     pub fn gradient(&self, param: ParamId) -> &[f32] {
         &self.state.gradients[param]
@@ -210,7 +237,7 @@ impl Program {
             roots: layout.roots.len(),
             arena: Arena::new(Vec::new(), &[], &[]),
         };
-        let mut roots = layout.with_sizes(shapes);
+        let mut roots = Root::all(&layout, shapes);
         roots.extend(roots.clone());
         let kept: Vec<RootId> = layout.views[logits].iter().map(|p| p.root).collect();
         program.arena = Arena::new(roots, &program.touched(), &kept);

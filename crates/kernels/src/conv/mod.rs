@@ -20,25 +20,12 @@ mod weights;
 
 use std::ops::Range;
 
-use crate::{Activation, Isa, LANES, Planes};
+use crate::{Activation, Isa, LANES, Planes, Window};
 use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
 pub use weights::ConvWeights;
-
-/// A sliding window; every pair is `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Taps.
-    pub kernel: [usize; 2],
-    /// Steps between two outputs.
-    pub stride: [usize; 2],
-    /// Cells of padding above and to the left; how many there are below and to the right follows from the output's size.
-    pub padding: [usize; 2],
-    /// Steps between two taps.
-    pub dilation: [usize; 2],
-}
 
 /// The geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +136,10 @@ impl Conv {
     /// `output = act(W * prologue(input) + bias)` with a residual; see [`Fusion`].
     ///
     /// # Panics
-    /// If the values overlap, their channels do not fit the groups, or the residual is not laid out as the output.
+    /// If the values overlap, their channels do not fit the groups, the residual is not laid out as the output, the window
+    /// lacks taps or steps or reaches beyond any memory, or the output has no pixels.
     pub fn forward(isa: Isa, shape: ConvShape, input: &Planes, output: &Planes, fusion: Fusion) -> Self {
+        shape.window.check([output.height(), output.width()]);
         let grids = taps::forward(&shape.window, [output.height(), output.width()]);
         Self::new(isa, shape, grids, input, output, fusion, false, false)
     }
@@ -160,6 +149,7 @@ impl Conv {
     /// # Panics
     /// As [`Conv::forward`].
     pub fn backward_data(isa: Isa, shape: ConvShape, d_output: &Planes, d_input: &Planes, accumulate: bool) -> Self {
+        shape.window.check([d_output.height(), d_output.width()]);
         let grids = taps::backward(&shape.window, [d_input.height(), d_input.width()]);
         let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
         Self::new(isa, shape, grids, d_output, d_input, fusion, accumulate, true)
@@ -214,18 +204,15 @@ impl Conv {
     }
 
     fn make_panels(&mut self) {
-        let groups = |first: usize, count: usize, size: usize| first / size..(first + count).div_ceil(size);
         // Narrow groups would leave most of a wide panel without a partner.
         let narrow = self.group[1] <= LANES && self.group[1] < self.target.channels();
         let width = if narrow { 1 } else { PANEL };
         for first in (0..self.target.blocks().len()).step_by(width) {
             let blocks = first..(first + width).min(self.target.blocks().len());
-            let (from, to) = (&self.target.blocks()[blocks.start], &self.target.blocks()[blocks.end - 1]);
-            let wanted = groups(from.first, to.first + to.count - from.first, self.group[1]);
+            let [from, to] = [blocks.start, blocks.end - 1].map(|b| self.target.blocks()[b].groups(self.group[1]));
             let shares = |&b: &usize| {
-                let block = &self.source.blocks()[b];
-                let has = groups(block.first, block.count, self.group[0]);
-                has.start < wanted.end && wanted.start < has.end
+                let has = self.source.blocks()[b].groups(self.group[0]);
+                has.start < to.end && from.start < has.end
             };
             let sources: Vec<usize> = (0..self.source.blocks().len()).filter(shares).collect();
             let mut weights = Vec::new();

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::taps::Grid;
 use super::{Conv, Part};
 use crate::activation::with_activation;
+use crate::memory::MOST_FLOATS;
 use crate::simd::Simd;
 use crate::{Activation, LANES};
 
@@ -25,13 +26,15 @@ impl Strip {
         let (first, last) = grid.seen(rows);
         let [rows, columns] = [0, 1].map(|axis| (last[axis] - first[axis] + 1) as usize);
         // An odd number of cache lines, so that blocks do not compete for the same sets of the cache.
-        let plane_len = ((rows * columns * LANES).div_ceil(16) | 1) * 16;
+        let lines = rows.checked_mul(columns).map(|pixels| pixels.div_ceil(2) | 1);
+        let plane_len = lines.and_then(|n| n.checked_mul(2 * LANES)).expect("a strip beyond any memory");
         Self { first, rows, columns, blocks, plane_len }
     }
 
     /// Floats of all blocks.
     pub fn len(&self) -> usize {
-        self.blocks * self.plane_len
+        let len = self.blocks.checked_mul(self.plane_len).filter(|&len| len <= MOST_FLOATS);
+        len.expect("a strip beyond any memory")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which source pixels an output pixel of a convolution sees, forward and backward.
 
-use super::Window;
+use crate::Window;
 
 /// A tap of the kernel as seen from an output pixel `(i, j)` of a grid: source pixel `source_step * (i, j) + offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -178,6 +178,60 @@ fn backward_in_every_way_of_running() {
     });
 }
 
+/// What a lane of a source block and a lane of a target block are multiplied by through a tap, element by element.
+fn weight_of(conv: &Conv, weight: &[f32], from: (usize, usize), to: (usize, usize), [ky, kx]: [usize; 2]) -> f32 {
+    let channel = |planes: &Planes, (block, lane): (usize, usize)| {
+        let block = &planes.blocks()[block];
+        (lane < block.count).then_some(block.first + lane)
+    };
+    let (Some(from), Some(to)) = (channel(&conv.source, from), channel(&conv.target, to)) else { return 0.0 };
+    let [sources, targets] = conv.group;
+    if from / sources != to / targets {
+        return 0.0;
+    }
+    let (out, input, inputs) =
+        if conv.transposed { (from, to % targets, targets) } else { (to, from % sources, sources) };
+    let [kh, kw] = conv.taps_in_kernel;
+    weight[((out * inputs + input) * kh + ky) * kw + kx]
+}
+
+fn packed_one_by_one(conv: &Conv, weight: &[f32]) -> Vec<f32> {
+    let mut packed = Vec::new();
+    for panel in &conv.panels {
+        for grid in &conv.grids {
+            for (&source, tap) in panel.sources.iter().flat_map(|s| grid.taps.iter().map(move |t| (s, t))) {
+                if conv.lanewise {
+                    packed.extend((0..LANES).map(|l| weight_of(conv, weight, (source, l), (source, l), tap.kernel)));
+                    continue;
+                }
+                for (lane, block) in (0..LANES).flat_map(|l| panel.blocks.clone().map(move |b| (l, b))) {
+                    let number = |t| weight_of(conv, weight, (source, lane), (block, t), tap.kernel);
+                    packed.extend((0..LANES).map(number));
+                }
+            }
+        }
+    }
+    packed
+}
+
+#[test]
+fn weights_are_packed_as_one_by_one() {
+    on_every_isa(|isa, case, input, output, _, weight| {
+        let shape = ConvShape { window: case.window, groups: case.groups };
+        let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
+        let forward = Conv::forward(isa, shape, input, output, fusion);
+        for conv in [forward, Conv::backward_data(isa, shape, output, input, false)] {
+            let expected = packed_one_by_one(&conv, weight);
+            for threads in [1, 3] {
+                let mut weights = conv.pack(weight, None, None);
+                weights.packed.fill(f32::NAN);
+                conv.repack(&mut weights, weight, None, None, &mut Team::new(threads));
+                assert!(weights.packed[..] == expected[..], "{}", conv.name());
+            }
+        }
+    });
+}
+
 fn small(prologue: Option<Activation>) -> Conv {
     let shape = ConvShape { window: window(1, 1, 0, 1), groups: 1 };
     let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
@@ -188,10 +242,16 @@ fn small(prologue: Option<Activation>) -> Conv {
 fn packing_without_a_bias_forgets_the_last_one() {
     let conv = small(None);
     let mut weights = conv.pack(&[0.0; 64], Some(&[1.0; 8]), None);
-    conv.repack(&mut weights, &[0.0; 64], None, None);
+    conv.repack(&mut weights, &[0.0; 64], None, None, &mut Team::new(1));
     let mut memory = Memory::new(1, 16, 1, conv.scratch_len());
     conv.run(&weights, &mut memory, &mut Team::new(1));
     assert_eq!(memory.image(0), [0.0; 16]);
+}
+
+#[test]
+#[should_panic(expected = "a bias for each of 8 channels")]
+fn a_bias_of_too_many_channels_is_refused() {
+    small(None).pack(&[0.0; 64], Some(&[1.0; 9]), None);
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! Weights in the order in which tiles read them.
 
-use super::Conv;
-use crate::{AlignedBuf, LANES};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::taps::{Grid, Tap};
+use super::{Conv, Panel};
+use crate::{AlignedBuf, Block, LANES, Planes, Team};
+
+/// Floats of packed weights that are worth waking another thread for: some ten microseconds.
+const PACKED_AT_ONCE: usize = 1 << 14;
 
 /// The weights of a [`Conv`], packed.
 #[derive(Clone, Debug)]
@@ -12,6 +19,16 @@ pub struct ConvWeights {
     pub(super) bias: AlignedBuf,
     /// For every block of the source eight scales and eight shifts; empty without a prologue.
     pub(super) prologue: AlignedBuf,
+}
+
+/// What joins the channels of one group in a source block to those in a target block.
+struct Bond {
+    /// The lanes of the source block: rows of a k-block.
+    rows: Range<usize>,
+    /// The lanes of the target block, counted through the panel: columns of a k-block.
+    columns: Range<usize>,
+    /// Where in the weight stands what joins the first of both through the kernel's first tap.
+    first: usize,
 }
 
 impl ConvWeights {
@@ -40,92 +57,150 @@ impl Conv {
             bias: AlignedBuf::zeroed(self.target.blocks().len() * LANES),
             prologue: AlignedBuf::zeroed(with_prologue),
         };
-        self.repack(&mut weights, weight, bias, prologue);
+        self.repack(&mut weights, weight, bias, prologue, &mut Team::new(1));
         weights
     }
 
-    /// Packs other numbers into the same memory.
+    /// Packs other numbers into the same memory; the team shares the work.
     ///
     /// # Panics
-    /// As [`Conv::pack`], or if `weights` were packed for another convolution.
+    /// As [`Conv::pack`], or if `weights` have not the lengths of this convolution's.
     pub fn repack(
         &self,
         weights: &mut ConvWeights,
         weight: &[f32],
         bias: Option<&[f32]>,
         prologue: Option<(&[f32], &[f32])>,
+        team: &mut Team,
     ) {
-        let [kh, kw] = self.taps_in_kernel;
-        let channels = self.target.channels().max(self.source.channels());
-        let expected = [self.target.channels() * self.group[0], self.source.channels() * self.group[1]];
+        let [sources, targets] = [self.source.channels(), self.target.channels()];
+        let pairs = if self.transposed { sources * self.group[1] } else { targets * self.group[0] };
+        let expected = pairs * self.taps_in_kernel.iter().product::<usize>();
+        assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
+        assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
         assert!(
-            weight.len() == expected[usize::from(self.transposed)] * kh * kw,
-            "{channels}: {} weights",
-            weight.len()
+            prologue.is_none_or(|(scale, shift)| [scale.len(), shift.len()] == [sources; 2]),
+            "a scale and a shift for each of {sources} channels"
         );
-        assert!(weights.fit(self), "weights of another convolution");
         assert!(prologue.is_some() == self.fusion.prologue.is_some(), "scale and shift belong to a prologue");
-        for panel in &self.panels {
-            for (grid, &at) in self.grids.iter().zip(&panel.weights) {
-                let mut k_blocks = weights.packed[at..].chunks_exact_mut(self.floats_of_a_k_block(panel.blocks.len()));
-                for (&source, tap) in panel.sources.iter().flat_map(|s| grid.taps.iter().map(move |t| (s, t))) {
-                    let k_block = k_blocks.next().expect("room for every k-block");
-                    if self.lanewise {
-                        self.pack_lanes(k_block, weight, source, tap.kernel);
-                        continue;
-                    }
-                    for (lane, row) in k_block.chunks_exact_mut(panel.blocks.len() * LANES).enumerate() {
-                        self.pack_row(row, weight, panel.blocks.start, source, lane, tap.kernel);
-                    }
-                }
-            }
-        }
+        assert!(weights.fit(self), "weights of another convolution");
+        self.pack_panels(&mut weights.packed, weight, team);
         match bias {
-            Some(bias) => self.scatter(&mut weights.bias, bias),
+            Some(bias) => scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES)),
             None => weights.bias.fill(0.0),
         }
         if let Some((scale, shift)) = prologue {
-            for (b, block) in self.source.blocks().iter().enumerate() {
-                let channels = block.first..block.first + block.count;
-                weights.prologue[2 * b * LANES..][..block.count].copy_from_slice(&scale[channels.clone()]);
-                weights.prologue[(2 * b + 1) * LANES..][..block.count].copy_from_slice(&shift[channels]);
+            scatter(&self.source, scale, weights.prologue.chunks_exact_mut(LANES).step_by(2));
+            scatter(&self.source, shift, weights.prologue.chunks_exact_mut(LANES).skip(1).step_by(2));
+        }
+    }
+
+    /// Packs panel by panel; each lies in one piece.
+    fn pack_panels(&self, mut packed: &mut [f32], weight: &[f32], team: &mut Team) {
+        let taps: usize = self.grids.iter().map(|g| g.taps.len()).sum();
+        let together = self.panels.len().div_ceil((packed.len() / PACKED_AT_ONCE).max(1)).max(1);
+        let mut pieces: Vec<(&Panel, &mut [f32])> = Vec::with_capacity(self.panels.len());
+        for panel in &self.panels {
+            let len = taps * panel.sources.len() * self.floats_of_a_k_block(panel.blocks.len());
+            pieces.push((panel, packed.split_off_mut(..len).expect("room for every panel")));
+        }
+        // The locks only tell the compiler that each part belongs to one thread.
+        let parts: Vec<Mutex<_>> = pieces.chunks_mut(together).map(Mutex::new).collect();
+        team.run(parts.len(), &|part, _| {
+            for (panel, floats) in parts[part].lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+                self.pack_panel(panel, floats, weight);
             }
-        }
+        });
     }
 
-    /// A depthwise convolution's weights of one block and tap.
-    fn pack_lanes(&self, lanes: &mut [f32], weight: &[f32], source: usize, tap: [usize; 2]) {
-        let [kh, kw] = self.taps_in_kernel;
-        let block = &self.source.blocks()[source];
-        for (lane, slot) in lanes[..block.count].iter_mut().enumerate() {
-            *slot = weight[((block.first + lane) * kh + tap[0]) * kw + tap[1]];
-        }
-    }
-
-    /// One k-step: the weights from one source lane to the lanes of a panel; zero where they share no group.
-    fn pack_row(&self, row: &mut [f32], weight: &[f32], first: usize, source: usize, lane: usize, tap: [usize; 2]) {
-        let [kh, kw] = self.taps_in_kernel;
-        let block = &self.source.blocks()[source];
-        for (i, out) in row.chunks_exact_mut(LANES).enumerate() {
-            let target = &self.target.blocks()[first + i];
-            for (t, slot) in out.iter_mut().enumerate() {
-                let (from, to) = (block.first + lane, target.first + t);
-                let joined = lane < block.count && t < target.count && from / self.group[0] == to / self.group[1];
-                *slot = if joined {
-                    let (out, input) =
-                        if self.transposed { (from, to % self.group[1]) } else { (to, from % self.group[0]) };
-                    let inputs = self.group[usize::from(self.transposed)];
-                    weight[((out * inputs + input) * kh + tap[0]) * kw + tap[1]]
+    fn pack_panel(&self, panel: &Panel, mut packed: &mut [f32], weight: &[f32]) {
+        let (width, k_block_len) = (panel.blocks.len() * LANES, self.floats_of_a_k_block(panel.blocks.len()));
+        for Grid { taps, .. } in &self.grids {
+            for &source in &panel.sources {
+                let k_blocks = packed.split_off_mut(..taps.len() * k_block_len).expect("room for every k-block");
+                // Pairs of lanes that share no group, or are pads, have no weight.
+                k_blocks.fill(0.0);
+                if self.lanewise {
+                    self.pack_lanes(k_blocks, taps, source, weight);
                 } else {
-                    0.0
-                };
+                    self.bonds(source, panel).for_each(|b| self.pack_bond(k_blocks, taps, width, &b, weight));
+                }
             }
         }
     }
 
-    fn scatter(&self, lanes: &mut [f32], channels: &[f32]) {
-        for (out, block) in lanes.chunks_exact_mut(LANES).zip(self.target.blocks()) {
-            out[..block.count].copy_from_slice(&channels[block.first..block.first + block.count]);
+    /// A depthwise convolution's weights of one block.
+    fn pack_lanes(&self, k_blocks: &mut [f32], taps: &[Tap], source: usize, weight: &[f32]) {
+        let Block { first, count, .. } = self.source.blocks()[source];
+        let step = self.taps_in_kernel.iter().product();
+        for (k_block, tap) in k_blocks.chunks_exact_mut(LANES).zip(taps) {
+            gather(&mut k_block[..count], &weight[first * step + self.place(tap)..], step);
         }
+    }
+
+    /// The weights of a bond; rows of k-blocks have so many floats.
+    fn pack_bond(&self, k_blocks: &mut [f32], taps: &[Tap], width: usize, bond: &Bond, weight: &[f32]) {
+        let [from_step, to_step] = self.steps();
+        for (k_block, tap) in k_blocks.chunks_exact_mut(LANES * width).zip(taps) {
+            let weight = &weight[bond.first + self.place(tap)..];
+            let rows = k_block[bond.rows.start * width..bond.rows.end * width].chunks_exact_mut(width);
+            for (i, row) in rows.enumerate() {
+                gather(&mut row[bond.columns.clone()], &weight[i * from_step..], to_step);
+            }
+        }
+    }
+
+    /// What joins a source block to the target blocks of a panel.
+    fn bonds(&self, source: usize, panel: &Panel) -> impl Iterator<Item = Bond> {
+        let source = self.source.blocks()[source];
+        let targets = self.target.blocks()[panel.blocks.clone()].iter().enumerate();
+        targets.flat_map(move |(vector, target)| {
+            let [a, b] = [source.groups(self.group[0]), target.groups(self.group[1])];
+            let both = a.start.max(b.start)..a.end.min(b.end);
+            both.map(move |group| self.bond(group, &source, target, vector))
+        })
+    }
+
+    fn bond(&self, group: usize, source: &Block, target: &Block, vector: usize) -> Bond {
+        let begin = self.group.map(|size| group * size);
+        let lanes = |block: &Block, side: usize| {
+            let end = (begin[side] + self.group[side]).min(block.first + block.count);
+            begin[side].max(block.first) - block.first..end - block.first
+        };
+        let (rows, to) = (lanes(source, 0), lanes(target, 1));
+        let [from_step, to_step] = self.steps();
+        // A group's weights follow those of the groups before it.
+        let first = begin[0] * self.group[1] * self.taps_in_kernel.iter().product::<usize>()
+            + (source.first + rows.start - begin[0]) * from_step
+            + (target.first + to.start - begin[1]) * to_step;
+        Bond { rows, columns: vector * LANES + to.start..vector * LANES + to.end, first }
+    }
+
+    /// Numbers of the weight from one channel of a group to the next, on the source's side and on the target's.
+    fn steps(&self) -> [usize; 2] {
+        let taps = self.taps_in_kernel.iter().product();
+        if self.transposed { [self.group[1] * taps, taps] } else { [taps, self.group[0] * taps] }
+    }
+
+    /// A tap's place in the kernel.
+    fn place(&self, tap: &Tap) -> usize {
+        tap.kernel[0] * self.taps_in_kernel[1] + tap.kernel[1]
+    }
+}
+
+/// Fills a row with every `step`-th of some numbers.
+fn gather(row: &mut [f32], numbers: &[f32], step: usize) {
+    // Nearly every row is whole, and a loop of known length takes half the time.
+    if let Ok(row) = <&mut [f32; LANES]>::try_from(&mut *row) {
+        *row = std::array::from_fn(|i| numbers[i * step]);
+    } else {
+        row.iter_mut().zip(numbers.iter().step_by(step)).for_each(|(slot, number)| *slot = *number);
+    }
+}
+
+/// A number for every channel to its lane.
+fn scatter<'a>(planes: &Planes, channels: &[f32], lanes: impl Iterator<Item = &'a mut [f32]>) {
+    for (out, &Block { first, count, .. }) in lanes.zip(planes.blocks()) {
+        out[..count].copy_from_slice(&channels[first..first + count]);
     }
 }

@@ -39,15 +39,18 @@ impl ConvGrad {
     /// For an input and the gradient of the output.
     ///
     /// # Panics
-    /// If the machine does not have the instruction set, or the channels do not fit the groups.
+    /// If the machine does not have the instruction set, the channels do not fit the groups, the window lacks taps or
+    /// steps or reaches beyond any memory, or the output has no pixels.
     pub fn new(isa: Isa, shape: ConvShape, input: &Planes, d_output: &Planes) -> Self {
         assert!(isa.is_available(), "{isa} kernels on a machine without it");
+        shape.window.check([d_output.height(), d_output.width()]);
         let channels = [input.channels(), d_output.channels()];
         assert!(channels.iter().all(|c| c.is_multiple_of(shape.groups)), "{} groups of {channels:?}", shape.groups);
         let group = channels.map(|c| c / shape.groups);
         let geometry = Geometry::new(shape.window, input, d_output);
         let [kh, kw] = shape.window.kernel;
-        let weights = channels[1] * group[0] * kh * kw;
+        let weights = [channels[1], group[0], kh, kw].into_iter().try_fold(1, usize::checked_mul);
+        let weights = weights.expect("a weight beyond any memory");
         let (way, scratch_len) = if group == [1, 1] && depthwise::lanes_meet(&geometry) {
             (Way::Depthwise, depthwise::totals_len(&geometry))
         } else {

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::Images;
-use crate::conv::Window;
-use crate::{LANES, Planes};
+use crate::{LANES, Planes, Window};
 
 /// Output pixels summed in registers: few enough for their gradients and inputs to stay in the first-level cache for all
 /// tiles and taps, and for their sum to be exact enough.
@@ -54,8 +53,8 @@ impl Geometry {
     /// a strip.
     pub fn strips(&self, images: usize) -> impl Iterator<Item = Strip> {
         let [height, width] = [self.d_output.height(), self.d_output.width()];
-        let columns = width.clamp(1, STRIP);
-        let rows = (STRIP / columns).clamp(1, height.max(1));
+        let columns = width.min(STRIP);
+        let rows = (STRIP / columns).min(height);
         let at_once = if columns < width || rows < height { 1 } else { (STRIP / (rows * columns)).max(1) };
         let cut = |size: usize, by: usize| (0..size).step_by(by).map(move |start| start..(start + by).min(size));
         cut(images, at_once).flat_map(move |images| {

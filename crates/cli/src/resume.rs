@@ -1,0 +1,58 @@
+//! `cspnet resume`: a run that was stopped goes on as if it never had been.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cspnet::engine::default_threads;
+use cspnet::vision::DecodeOptions;
+use cspnet::zoo;
+use cspnet_data::{DataOptions, DataSet};
+use cspnet_train::{RunFolder, TrainError, Trainer};
+
+use crate::failure::Failure;
+use crate::progress::read_photos;
+use crate::running::{self, Told};
+
+/// Continue a run that was stopped or killed.
+///
+/// The run goes on from its newest checkpoint that is whole and ends with the same bits as one that never was stopped.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the run
+    run: PathBuf,
+
+    /// Where the photos are now, if they have moved
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+
+    /// Threads that compute, and as many that read photos; by default as many as this process may really use. The result does
+    /// not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let (folder, mut config) = RunFolder::open(&args.run)?;
+    if let Some(data) = &args.data {
+        config.data.clone_from(data);
+    }
+    let graph = zoo::build(&config.network)?;
+    let checkpoint = folder.latest(&graph, &mut Told::default())?;
+    if checkpoint.state().epoch >= config.recipe.epochs {
+        return running::finished(folder.path(), checkpoint.state());
+    }
+    let options = DataOptions {
+        validation_share: config.validation_share,
+        seed: config.recipe.seed,
+        threads,
+        decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+    };
+    let data = read_photos(|looked_at| DataSet::open(&config.data, &options, looked_at))?;
+    if data.fingerprint != config.fingerprint {
+        return Err(TrainError::DataChanged { data: config.data }.into());
+    }
+    running::describe_data(&data);
+    running::train(Trainer::new(folder, config, graph, data, checkpoint, threads)?)
+}

@@ -1,0 +1,263 @@
+//! `cspnet train`: a model of your own from photos in class folders. What a recipe is made of stands here as flags.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use cspnet::engine::default_threads;
+use cspnet::vision::geometry::scaled_side;
+use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
+use cspnet::zoo::Spec;
+use cspnet_data::{Augment, ColourJitter, DataOptions, DataSet};
+use cspnet_train::{Checkpoint, Config, Recipe, RunFolder, Trainer};
+
+use crate::failure::Failure;
+use crate::import::Precision;
+use crate::inspect::size;
+use crate::progress::read_photos;
+use crate::running;
+
+/// Train a network on photos in class folders.
+///
+/// DATA holds a folder for every class, named like the class; or train/ and validation/ (or val/), and perhaps test/, with
+/// class folders in each. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
+/// last.safetensors, measurements, events, and checkpoints: `cspnet resume RUN` continues a run that was stopped, and ends with
+/// the same bits as one that never was.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of photos
+    data: PathBuf,
+
+    /// The network, with its knobs (see `cspnet models`); the number of classes is the photos'
+    #[arg(short, long, default_value = "csppeleenet")]
+    network: Spec,
+
+    /// Pixels of the network's input: one number, or HEIGHTxWIDTH; by default what the network was made for
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    size: Option<[usize; 2]>,
+
+    /// Folder of the run; it must not exist yet [default: runs/NETWORK, with a number if there is one]
+    #[arg(short, long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// Precision of the model files
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    dtype: Precision,
+
+    /// Licence of the weights, to be written into the model files
+    #[arg(long)]
+    licence: Option<String>,
+
+    /// Threads that compute, and as many that read photos; by default as many as this process may really use. The result does
+    /// not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+}
+
+/// How the network is trained.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Recipe")]
+struct RecipeArgs {
+    /// How often every photo is seen
+    #[arg(short, long, default_value_t = Recipe::default().epochs)]
+    epochs: u32,
+
+    /// Photos of a step
+    #[arg(short, long, default_value_t = Recipe::default().batch_size)]
+    batch_size: usize,
+
+    /// Seed of the initial weights and of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Largest learning rate [default: 0.1 for batches of 64, in proportion for others (DenseNet, arXiv:1608.06993)]
+    #[arg(long)]
+    lr: Option<f64>,
+
+    /// Learning rate at the end of the cosine (arXiv:1608.03983)
+    #[arg(long, default_value_t = Recipe::default().min_lr)]
+    min_lr: f64,
+
+    /// Epochs in which the learning rate rises (arXiv:1706.02677)
+    #[arg(long, default_value_t = Recipe::default().warmup_epochs, value_name = "EPOCHS")]
+    warmup_epochs: f64,
+
+    /// Momentum, with Nesterov's look ahead
+    #[arg(long, default_value_t = Recipe::default().momentum)]
+    momentum: f32,
+
+    /// Weight decay of weights; scales, shifts and biases have none
+    #[arg(long, default_value_t = Recipe::default().weight_decay)]
+    weight_decay: f32,
+
+    /// Label smoothing (arXiv:1512.00567)
+    #[arg(long, default_value_t = Recipe::default().smoothing)]
+    smoothing: f32,
+
+    /// Parameter of mixup (arXiv:1710.09412); 0 for none
+    #[arg(long, default_value_t = Recipe::default().mixup, value_name = "ALPHA")]
+    mixup: f64,
+
+    /// How much the moving average of weights and running statistics keeps at each step
+    #[arg(long, default_value_t = Recipe::default().model_ema_decay, value_name = "DECAY")]
+    model_ema_decay: f64,
+
+    /// Smallest and largest share of a photo's area in a random resized crop (arXiv:1409.4842)
+    #[arg(long, num_args = 2, value_names = ["LEAST", "MOST"], default_values_t = Recipe::default().augment.scale)]
+    scale: Vec<f64>,
+
+    /// Smallest and largest stretch of a random resized crop
+    #[arg(long, num_args = 2, value_names = ["LEAST", "MOST"], default_values_t = Recipe::default().augment.ratio)]
+    ratio: Vec<f64>,
+
+    /// Probability of a mirror image
+    #[arg(long, default_value_t = Recipe::default().augment.hflip)]
+    hflip: f64,
+
+    /// How far brightness, contrast and saturation change
+    #[arg(long, default_value_t = Recipe::default().augment.color_jitter.brightness)]
+    color_jitter: f64,
+}
+
+/// How a photo is brought to the network.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Input")]
+struct InputArgs {
+    /// What evaluation sees of a photo: its centre, or all of it squashed to the input's shape
+    #[arg(long, value_enum, default_value_t = CropMode::Center)]
+    crop_mode: CropMode,
+
+    /// The centre's share of the photo's shorter side [default: the network's]
+    #[arg(long)]
+    crop_pct: Option<f64>,
+
+    /// Share of every class that is set aside for validation where DATA is one tree
+    #[arg(long, default_value_t = DataOptions::default().validation_share, value_name = "SHARE")]
+    validation_share: f64,
+}
+
+/// What evaluation sees of a photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CropMode {
+    /// Its centre, undistorted
+    Center,
+    /// All of it
+    Squash,
+}
+
+impl RecipeArgs {
+    fn recipe(&self) -> Recipe {
+        let pair = |values: &[f64]| [values[0], values[1]];
+        Recipe {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            seed: self.seed,
+            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(self.batch_size)),
+            min_lr: self.min_lr,
+            // A run that is shorter than its warm-up would never reach its learning rate.
+            warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            smoothing: self.smoothing,
+            mixup: self.mixup,
+            model_ema_decay: self.model_ema_decay,
+            augment: Augment {
+                scale: pair(&self.scale),
+                ratio: pair(&self.ratio),
+                hflip: self.hflip,
+                color_jitter: ColourJitter::of(self.color_jitter),
+            },
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let recipe = args.recipe.recipe();
+    recipe.validate()?;
+    if !(0.0..1.0).contains(&args.input.validation_share) {
+        return Err(Failure::Message("--validation-share must be at least 0 and below 1".into()));
+    }
+    let preprocess = args.preprocess()?;
+    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let out = args.out.clone().unwrap_or_else(|| free_name(args.network.entry().name));
+    if out.symlink_metadata().is_ok() {
+        return Err(cspnet_train::TrainError::Exists(out).into());
+    }
+    let data_folder = args.data.canonicalize().unwrap_or_else(|_| args.data.clone());
+    let options = DataOptions {
+        validation_share: args.input.validation_share,
+        seed: recipe.seed,
+        threads,
+        decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
+    };
+    let data = read_photos(|looked_at| DataSet::open(&data_folder, &options, looked_at))?;
+    running::describe_data(&data);
+    let network = args.network_for(data.classes.len())?;
+    let graph = network.build()?;
+    let config = Config {
+        program: env!("CARGO_PKG_VERSION").into(),
+        network: network.to_string(),
+        data: data_folder,
+        validation_share: args.input.validation_share,
+        preprocess,
+        dtype: args.dtype.into(),
+        licence: args.licence.clone(),
+        recipe,
+        classes: data.classes.clone(),
+        fingerprint: data.fingerprint.clone(),
+    };
+    let start = Checkpoint::start(&graph, config.recipe.seed);
+    let folder = RunFolder::create(&out, &config, &graph, &start)?;
+    running::train(Trainer::new(folder, config, graph, data, start, threads)?)
+}
+
+impl Args {
+    /// The network with as many classes as there are folders.
+    fn network_for(&self, classes: usize) -> Result<Spec, Failure> {
+        let network = self.network.with_classes(classes)?;
+        let asked = self.network.classes();
+        let untouched: Spec = self.network.entry().name.parse()?;
+        if asked != classes && asked != untouched.classes() {
+            return Err(Failure::Message(format!(
+                "the network is asked for with {asked} classes, but the photos have {classes}; leave out `classes=`"
+            )));
+        }
+        Ok(network)
+    }
+
+    fn preprocess(&self) -> Result<Preprocess, Failure> {
+        let input = &self.network.entry().input;
+        let [height, width] = self.size.unwrap_or([input.size; 2]).map(|n| n as u32);
+        let crop_pct = self.input.crop_pct.unwrap_or(input.crop_pct);
+        if !(crop_pct > 0.0 && crop_pct <= 1.0) {
+            return Err(Failure::Message("--crop-pct must be above 0 and at most 1".into()));
+        }
+        let preprocess = Preprocess {
+            size: (height, width),
+            resize: match self.input.crop_mode {
+                CropMode::Center => Resize::ShorterSide(scaled_side(height.min(width), crop_pct)),
+                CropMode::Squash => Resize::Stretch,
+            },
+            filter: if input.bicubic { Filter::Bicubic } else { Filter::Bilinear },
+            mean: input.mean,
+            std: input.std,
+            background: [255; 3],
+        };
+        preprocess.validate()?;
+        Ok(preprocess)
+    }
+}
+
+/// `runs/NETWORK`, or the first of `runs/NETWORK-2`, `runs/NETWORK-3`, ... that is free.
+fn free_name(network: &str) -> PathBuf {
+    let numbered = |n: usize| if n == 1 { network.to_owned() } else { format!("{network}-{n}") };
+    let free = (1..).map(|n| Path::new("runs").join(numbered(n))).find(|p| p.symlink_metadata().is_err());
+    free.expect("there are more numbers than folders")
+}

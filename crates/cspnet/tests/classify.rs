@@ -1,0 +1,42 @@
+//! Models and sessions on a network whose answers are plain to see.
+
+use cspnet::{Error, Model, Photo};
+
+include!("common/brightness.rs");
+
+fn grey(width: u32, height: u32, value: u8) -> Photo {
+    Photo::new(width, height, vec![value; (3 * width * height) as usize]).unwrap()
+}
+
+#[test]
+fn a_photo_has_the_same_answer_alone_and_in_any_batch() {
+    let model = Model::new(brightness(8, 12)).unwrap();
+    let photos: Vec<Photo> = (0..7).map(|i| grey(20 + i, 10, 40 * i as u8)).collect();
+    let alone: Vec<_> = photos.iter().map(|p| model.classify(p).unwrap()).collect();
+    assert_eq!(model.session(3, 2).classify(&photos).unwrap(), alone);
+    assert_eq!(alone.iter().map(|c| c[0].label.as_str()).filter(|l| *l == "bright").count(), 4);
+}
+
+#[test]
+fn a_prepared_photo_of_another_shape_is_refused_even_if_it_has_as_many_pixels() {
+    let model = Model::new(brightness(8, 12)).unwrap();
+    let mut session = model.session(2, 1);
+    assert!(session.logits(&[grey(12, 8, 0)]).is_ok());
+    // Of two photos, one could lack what the other has too many.
+    for photos in [vec![grey(8, 12, 0)], vec![grey(12, 7, 0), grey(12, 9, 0)]] {
+        let error = session.classify_prepared(&photos).unwrap_err();
+        assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
+        assert!(error.to_string().contains("takes 12 x 8"), "{error}");
+    }
+}
+
+#[test]
+fn a_network_of_other_channels_takes_no_photos() {
+    let mut file = brightness(8, 8);
+    let mut b = cspnet::graph::Builder::new();
+    let x = b.input(1);
+    let x = b.linear("classifier", x, 2);
+    file.manifest.graph = b.finish(x).unwrap();
+    file.weights = cspnet::graph::Weights::reference(&file.manifest.graph);
+    assert!(matches!(Model::new(file).unwrap_err(), Error::NotPhotos(1)));
+}

@@ -1,0 +1,103 @@
+//! State files: named numbers and a text under one hash, for what a program must find again exactly as it left it.
+//!
+//! Not here: what the numbers mean. A checkpoint of training is one (`cspnet-train`); a model is a [`crate::ModelFile`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::atomic;
+use crate::error::FormatError;
+use crate::sealed::{Opened, Sealed, Stored};
+use crate::tensors;
+
+const KEY: &str = "cspnet.state";
+
+/// Named numbers and a text in one safetensors file, which says by its hash whether it is whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateFile {
+    /// A text, such as JSON.
+    pub text: String,
+    /// Numbers by name; every bit of them is kept, infinities and NaN included.
+    pub tensors: BTreeMap<String, Vec<f32>>,
+}
+
+impl StateFile {
+    /// Reads a state file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged or changed, or is no state file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        Self::read_bytes(&tensors::read_file(path)?).map_err(|e| e.at(path))
+    }
+
+    /// Reads a state file's bytes.
+    ///
+    /// # Errors
+    /// As [`StateFile::read`].
+    pub fn read_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let opened = Opened::new(bytes, KEY, FormatError::NoState)?;
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in opened.file.tensors() {
+            let numbers = tensors::numbers(&tensor);
+            tensors.insert(name.clone(), numbers.ok_or(FormatError::Tensors(format!("{name} holds no real numbers")))?);
+        }
+        let state = Self { text: opened.text.clone(), tensors };
+        opened.verify(&state.sealed()).map(|()| state)
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), FormatError> {
+        atomic::write(path.as_ref(), &self.sealed().to_bytes()?)
+    }
+
+    fn sealed(&self) -> Sealed {
+        let stored = |numbers: &Vec<f32>| Stored {
+            dtype: safetensors::Dtype::F32,
+            shape: vec![numbers.len()],
+            bytes: numbers.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        };
+        let tensors = self.tensors.iter().map(|(name, numbers)| (name.clone(), stored(numbers))).collect();
+        Sealed { key: KEY, text: self.text.clone(), tensors }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> StateFile {
+        let numbers = vec![1.5, -0.0, f32::INFINITY, f32::from_bits(0x7FC0_1234), f32::MIN_POSITIVE / 8.0];
+        StateFile { text: "{\"epoch\":3}".into(), tensors: [("a".into(), numbers), ("b".into(), Vec::new())].into() }
+    }
+
+    #[test]
+    fn every_bit_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        state().write(&path).unwrap();
+        let read = StateFile::read(&path).unwrap();
+        let bits = |s: &StateFile| s.tensors["a"].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(&read), read.text, read.tensors["b"].len()), (bits(&state()), state().text, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_not_whole_is_refused() {
+        let bytes = state().sealed().to_bytes().unwrap();
+        assert!(StateFile::read_bytes(&bytes).is_ok());
+        for len in 0..bytes.len() {
+            assert!(StateFile::read_bytes(&bytes[..len]).is_err(), "{len} bytes");
+            let mut zero_tail = bytes.clone();
+            zero_tail[len..].fill(0);
+            assert!(zero_tail == bytes || StateFile::read_bytes(&zero_tail).is_err(), "zeros from {len}");
+        }
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            assert!(StateFile::read_bytes(&flipped).is_err(), "byte {at}");
+        }
+    }
+}

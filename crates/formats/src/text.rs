@@ -1,0 +1,41 @@
+//! Texts that come with files: what may be in them, and how they stand in a message.
+//!
+//! Such texts end up on terminals. A control character could begin a command to one: to hide a line, to recolour it, to retitle
+//! the window.
+
+use std::borrow::Cow;
+
+/// The first control character of a text.
+pub(crate) fn control(text: &str) -> Option<char> {
+    text.chars().find(|c| c.is_control())
+}
+
+/// Refuses a text that cannot be shown as it is; `what` names it.
+pub(crate) fn check(what: &str, text: &str) -> Result<(), String> {
+    control(text).map_or(Ok(()), |c| {
+        let code = u32::from(c);
+        Err(format!(
+            "{what} holds the control character U+{code:04X}, which could command a terminal; write it without"
+        ))
+    })
+}
+
+/// A text for a message, with control characters spelt out.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if control(text).is_none() {
+        return text.into();
+    }
+    let spell = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(spell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_spelt_out_and_others_left() {
+        assert_eq!(shown("\u{1b}[2Jchien \"é\"\n"), "\\u{1b}[2Jchien \"é\"\\n");
+        assert_eq!(shown("a \\n b"), "a \\n b");
+    }
+}

@@ -1,0 +1,44 @@
+//! Why a graph cannot be, and how large one may be.
+
+/// Why a graph cannot be, or cannot take pictures of a size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// An operation does not fit its inputs or its parameters.
+    #[error("{path}: {op} {why}")]
+    Node {
+        /// The node's path.
+        path: String,
+        /// Its operation.
+        op: &'static str,
+        /// What does not fit.
+        why: String,
+    },
+    /// Nothing to run, or more than is believed.
+    #[error(
+        "a graph of {nodes} nodes and {params} parameters: at least one node and at most {} of each are taken",
+        GraphError::MAX_NODES
+    )]
+    Size {
+        /// Nodes.
+        nodes: usize,
+        /// Parameters.
+        params: usize,
+    },
+    /// A value is named that does not exist.
+    #[error("`{name}` refers to value {value}, which does not exist")]
+    NoSuchValue {
+        /// Who refers.
+        name: String,
+        /// To what.
+        value: usize,
+    },
+}
+
+impl GraphError {
+    /// Most nodes, and most parameters, of a graph.
+    pub const MAX_NODES: usize = 65_536;
+    /// Most channels of a value.
+    pub const MAX_CHANNELS: usize = 1 << 20;
+    /// Largest kernel, stride, padding or dilation.
+    pub const MAX_WINDOW: usize = 1 << 12;
+}

@@ -1,0 +1,157 @@
+//! The batches of an epoch: its photos in the epoch's order, as varied views, with their targets.
+
+use std::sync::Arc;
+
+use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped, mix};
+use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
+
+use crate::recipe::Recipe;
+
+/// What the batches of all epochs are made from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub samples: Vec<Sample>,
+    pub classes: usize,
+    pub recipe: Recipe,
+    pub preprocess: Preprocess,
+    pub decode: DecodeOptions,
+}
+
+/// A batch for a step.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Photos that could be read.
+    pub images: usize,
+    /// RGB pixels `[n, h, w, 3]`.
+    pub pixels: Vec<u8>,
+    /// Target distributions `[n, classes]`.
+    pub targets: Vec<f32>,
+    /// Photos that could not be read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The batches of an epoch that are left, loaded ahead on threads of their own.
+pub(crate) struct Batches {
+    source: Arc<Source>,
+    epoch: u32,
+    step: usize,
+    views: Ordered<Result<(Photo, usize), Skipped>>,
+}
+
+impl Source {
+    /// Photos of a batch: fewer than the recipe's where there are not so many.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.recipe.batch_size.min(self.samples.len())
+    }
+
+    /// Batches of an epoch. The photos that do not fill another batch are left for other epochs, which have other orders.
+    pub(crate) fn steps(&self) -> usize {
+        self.samples.len() / self.batch_size()
+    }
+
+    /// The order of an epoch's photos.
+    fn order(&self, epoch: u32) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.samples.len()).collect();
+        Draw::new(self.recipe.seed, epoch.into(), 0, Purpose::Order).shuffle(&mut order);
+        order
+    }
+
+    /// What an epoch sees of a photo.
+    fn view(&self, epoch: u32, index: usize) -> Result<(Photo, usize), Skipped> {
+        let Sample { path, class } = &self.samples[index];
+        let (recipe, epoch) = (&self.recipe, u64::from(epoch));
+        decode_file(path, &self.decode)
+            .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, index as u64))
+            .map(|view| (view, *class))
+            .map_err(|e| Skipped { path: path.clone(), why: e.to_string(), unreadable: true })
+    }
+}
+
+impl Batches {
+    /// The batches of `epoch` from `step` on, loaded by `threads`.
+    pub(crate) fn new(source: &Arc<Source>, epoch: u32, step: usize, threads: usize) -> Self {
+        let (batch, order) = (source.batch_size(), source.order(epoch));
+        let left: Vec<usize> = order[step * batch..source.steps() * batch].to_vec();
+        let from = Arc::clone(source);
+        let views = Ordered::new(left.len(), threads, 3 * batch, move |i| from.view(epoch, left[i]));
+        Self { source: Arc::clone(source), epoch, step, views }
+    }
+
+    /// Fills `batch` with the next.
+    pub(crate) fn next_into(&mut self, batch: &mut Batch) {
+        batch.images = 0;
+        batch.pixels.clear();
+        batch.targets.clear();
+        batch.skipped.clear();
+        let (classes, recipe) = (self.source.classes, &self.source.recipe);
+        for view in self.views.by_ref().take(self.source.batch_size()) {
+            match view {
+                Ok((photo, class)) => {
+                    batch.images += 1;
+                    batch.pixels.extend_from_slice(photo.pixels());
+                    batch.targets.extend((0..classes).map(|c| smoothed(c == class, classes, recipe.smoothing)));
+                }
+                Err(skipped) => batch.skipped.push(skipped),
+            }
+        }
+        let draw = Draw::new(recipe.seed, self.epoch.into(), self.step as u64, Purpose::Mix);
+        mix(&mut batch.pixels, &mut batch.targets, batch.images, recipe.mixup, draw);
+        self.step += 1;
+    }
+}
+
+/// A class's share of a smoothed target: `smoothing` is spread over all classes alike, the photo's own among them.
+fn smoothed(is_class: bool, classes: usize, smoothing: f32) -> f32 {
+    let spread = smoothing / classes as f32;
+    if is_class { 1.0 - smoothing + spread } else { spread }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(samples: usize, batch_size: usize) -> Source {
+        let sample = |i| Sample { path: format!("missing-{i}.jpg").into(), class: i % 2 };
+        Source {
+            samples: (0..samples).map(sample).collect(),
+            classes: 2,
+            recipe: Recipe { batch_size, ..Recipe::default() },
+            preprocess: Preprocess::torchvision(),
+            decode: DecodeOptions::default(),
+        }
+    }
+
+    #[test]
+    fn every_photo_is_seen_once_and_epochs_differ() {
+        let source = source(10, 3);
+        assert_eq!((source.steps(), source.batch_size()), (3, 3));
+        let mut order = source.order(4);
+        assert_ne!(order, source.order(5));
+        order.sort_unstable();
+        assert_eq!(order, (0..10).collect::<Vec<_>>());
+        assert_eq!(self::source(2, 3).steps(), 1);
+    }
+
+    #[test]
+    fn an_epoch_entered_in_the_middle_goes_on_as_it_would_have() {
+        let source = Arc::new(source(10, 3));
+        let names = |batches: &mut Batches| {
+            let mut batch = Batch::default();
+            batches.next_into(&mut batch);
+            assert_eq!((batch.images, batch.pixels.len()), (0, 0));
+            batch.skipped.iter().map(|s| s.path.clone()).collect::<Vec<_>>()
+        };
+        let mut whole = Batches::new(&source, 7, 0, 2);
+        let all: Vec<_> = (0..3).map(|_| names(&mut whole)).collect();
+        assert!(all.iter().all(|b| b.len() == 3));
+        for step in 0..3 {
+            assert_eq!(names(&mut Batches::new(&source, 7, step, 1)), all[step]);
+        }
+    }
+
+    #[test]
+    fn smoothed_targets_are_distributions() {
+        assert_eq!((smoothed(true, 4, 0.0), smoothed(false, 4, 0.0)), (1.0, 0.0));
+        assert!((smoothed(true, 4, 0.2) + 3.0 * smoothed(false, 4, 0.2) - 1.0).abs() < 1e-6);
+    }
+}

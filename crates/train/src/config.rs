@@ -1,0 +1,35 @@
+//! The resolved configuration of a run: `config.json`, all that a run is repeated or continued from.
+
+use std::path::PathBuf;
+
+use cspnet_formats::Dtype;
+use cspnet_vision::Preprocess;
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::Recipe;
+
+/// The resolved configuration of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this program.
+    pub program: String,
+    /// The network with all its knobs.
+    pub network: String,
+    /// The folder of photos.
+    pub data: PathBuf,
+    /// Share of every class that is set aside for validation where the folder is one tree.
+    pub validation_share: f64,
+    /// How a photo is brought to the network.
+    pub preprocess: Preprocess,
+    /// Precision of the model files that are written.
+    pub dtype: Dtype,
+    /// Licence of the weights, if it is stated.
+    pub licence: Option<String>,
+    /// How the network is trained.
+    pub recipe: Recipe,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Hash of the photos (see `DataSet::fingerprint` in `cspnet-data`).
+    pub fingerprint: String,
+}

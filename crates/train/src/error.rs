@@ -1,0 +1,108 @@
+//! Why a run cannot begin, continue or go on.
+
+use std::path::PathBuf;
+
+use cspnet_data::DataError;
+use cspnet_engine::{PlanError, RunError};
+use cspnet_formats::FormatError;
+use cspnet_graph::GraphError;
+use cspnet_vision::VisionError;
+
+/// Why a run cannot begin, continue or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A number of the recipe makes no sense.
+    #[error("--{field} must be {rule}")]
+    Recipe {
+        /// The field, as its flag is called.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The folder for the run exists.
+    #[error("{}: exists already; `cspnet resume` continues a run, or give another folder with --out", .0.display())]
+    Exists(PathBuf),
+    /// No run in that folder.
+    #[error("{}: is no folder of a run (it has no config.json); give the folder that `cspnet train` made", .0.display())]
+    NoRun(PathBuf),
+    /// Another process works on the run.
+    #[error("{}: another process works on this run; wait for it or end it first", .0.display())]
+    Busy(PathBuf),
+    /// A file of the run cannot be read or written.
+    #[error("{}: cannot be {what}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A checkpoint cannot be written.
+    #[error(
+        "a checkpoint cannot be written: {source}; the checkpoints before it are whole: make room or mend the disk, then \
+         `cspnet resume {}`", run.display()
+    )]
+    Checkpoint {
+        /// The run.
+        run: PathBuf,
+        /// Why not.
+        source: FormatError,
+    },
+    /// No checkpoint is whole.
+    #[error("{}: none of the run's checkpoints can be used: {why}", path.display())]
+    NoCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// What is wrong with each.
+        why: String,
+    },
+    /// The run's configuration cannot be understood.
+    #[error("{}: is no configuration of a run: {why}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The photos are no longer those that the run began with.
+    #[error(
+        "the photos in {} are not those the run began with, so it would not end as it would have; put them back as they were, \
+         or begin a new run", data.display()
+    )]
+    DataChanged {
+        /// The folder of photos.
+        data: PathBuf,
+    },
+    /// The loss left all bounds.
+    #[error(
+        "the loss is not finite in epoch {epoch}, step {step}; the last checkpoint is whole; begin again with a smaller --lr"
+    )]
+    Diverged {
+        /// Epoch, counted from 1.
+        epoch: u32,
+        /// Step in it, counted from 1.
+        step: usize,
+    },
+    /// Not one photo could be loaded.
+    #[error("none of the {0} photos could be read; the last was {1}")]
+    NothingLoaded(&'static str, String),
+    /// The data set cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network cannot be trained.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The network and the photos do not fit.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A step was refused.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A model file cannot be written or read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The preprocessing makes no sense.
+    #[error(transparent)]
+    Preprocess(#[from] VisionError),
+}

@@ -1,0 +1,30 @@
+//! Trains a network on photos in class folders, so that a run that was stopped at any moment ends as if it never had been.
+//!
+//! A [`Recipe`] says how; a [`RunFolder`] holds what a run writes; [`Trainer`] is the loop. What it does is told to an
+//! [`Observer`] as it happens. Everything a step depends on is in the [`State`] and in the numbers a checkpoint holds beside it:
+//! weights, momentum, averaged weights. Randomness is none of it, for draws are pure functions of seed, epoch and sample
+//! (`cspnet-data`).
+//!
+//! Not here: kernels and the arithmetic of an update (`cspnet-engine`), decoding (`cspnet-vision`), terminals.
+#![forbid(unsafe_code)]
+
+mod batches;
+mod checkpoint;
+mod config;
+mod error;
+mod evaluate;
+mod observer;
+mod recipe;
+mod run_folder;
+mod state;
+mod trainer;
+
+pub use checkpoint::Checkpoint;
+pub use config::Config;
+pub use error::TrainError;
+pub use evaluate::Validation;
+pub use observer::{Observer, Step};
+pub use recipe::Recipe;
+pub use run_folder::RunFolder;
+pub use state::{Best, Epoch, State};
+pub use trainer::{Outcome, Trainer};

@@ -1,0 +1,32 @@
+//! What a run tells of itself while it goes on.
+
+use std::path::Path;
+
+use cspnet_data::Skipped;
+
+use crate::state::{Epoch, State};
+
+/// A step that has been taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Where the run stands now.
+    pub state: &'a State,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Learning rate of the step.
+    pub lr: f64,
+}
+
+/// Who is told what a run does. Every method does nothing unless it is written.
+pub trait Observer {
+    /// A step was taken.
+    fn step(&mut self, _step: &Step<'_>) {}
+    /// An epoch has ended and was judged; `is_best` if no other was better.
+    fn epoch(&mut self, _epoch: &Epoch, _is_best: bool) {}
+    /// A photo that was readable when the run began is not any more; its batch goes on without it.
+    fn skipped(&mut self, _skipped: &Skipped) {}
+    /// A checkpoint is safely on the disk.
+    fn checkpoint(&mut self, _path: &Path) {}
+    /// A checkpoint that was found cannot be used, so an older one is.
+    fn unusable(&mut self, _path: &Path, _why: &str) {}
+}

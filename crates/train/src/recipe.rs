@@ -1,0 +1,173 @@
+//! How a network is trained, as numbers with the field's usual names.
+
+use cspnet_data::{Augment, ColourJitter};
+use cspnet_engine::UpdateRule;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// How often every photo is seen.
+    pub epochs: u32,
+    /// Photos of a step.
+    pub batch_size: usize,
+    /// Seed of the initial weights and of all that is drawn.
+    pub seed: u64,
+    /// Largest learning rate.
+    pub lr: f64,
+    /// Learning rate at the end.
+    pub min_lr: f64,
+    /// Epochs in which the learning rate rises from zero (Goyal et al., arXiv:1706.02677).
+    pub warmup_epochs: f64,
+    /// Share of the past steps that is kept in a step, with Nesterov's look ahead.
+    pub momentum: f32,
+    /// Weight decay of convolutions' and linear layers' weights; scales, shifts and biases have none.
+    pub weight_decay: f32,
+    /// Share of a target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
+    pub smoothing: f32,
+    /// Parameter of mixup's Beta distribution; 0 mixes nothing.
+    pub mixup: f64,
+    /// Share of the past that the moving average of weights and running statistics keeps at each step.
+    pub model_ema_decay: f64,
+    /// How the photos vary.
+    pub augment: Augment,
+}
+
+impl Recipe {
+    /// Batch that [`Recipe::LR`] belongs to.
+    const LR_BATCH: f64 = 64.0;
+    /// Learning rate of DenseNet (Huang et al., arXiv:1608.06993, section 4.2) for batches of 64; others are in proportion.
+    const LR: f64 = 0.1;
+
+    /// The default learning rate for a batch size.
+    pub fn default_lr(batch_size: usize) -> f64 {
+        Self::LR * batch_size as f64 / Self::LR_BATCH
+    }
+
+    /// Learning rate of a step, counted in epochs from the start: a linear rise, then half a cosine (Loshchilov and Hutter,
+    /// arXiv:1608.03983).
+    pub fn lr_at(&self, epochs: f64) -> f64 {
+        let (warm, all) = (self.warmup_epochs, f64::from(self.epochs));
+        if epochs < warm {
+            return self.lr * epochs / warm;
+        }
+        let way = if all > warm { ((epochs - warm) / (all - warm)).clamp(0.0, 1.0) } else { 1.0 };
+        self.min_lr + (self.lr - self.min_lr) * (1.0 + (std::f64::consts::PI * way).cos()) / 2.0
+    }
+
+    /// How much of the past the moving average keeps at an update, counted from 0: little at first, so that it forgets the
+    /// initial weights.
+    pub fn ema_decay_at(&self, update: u64) -> f32 {
+        let update = update as f64;
+        self.model_ema_decay.min((1.0 + update) / (10.0 + update)) as f32
+    }
+
+    /// The rule of an update.
+    pub(crate) fn update_rule(&self, lr: f64) -> UpdateRule {
+        UpdateRule::Sgd { rate: lr as f32, momentum: self.momentum, nesterov: true, decay: self.weight_decay }
+    }
+
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// Names the first that does not.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
+        let jitter = self.augment.color_jitter;
+        let rules: [(&'static str, bool, &'static str); 14] = [
+            ("epochs", self.epochs > 0, "at least 1"),
+            ("batch-size", self.batch_size > 0, "at least 1"),
+            ("lr", not_negative(self.lr), "finite and not negative"),
+            ("min-lr", not_negative(self.min_lr) && self.min_lr <= self.lr, "at least 0 and at most the lr"),
+            ("warmup-epochs", not_negative(self.warmup_epochs), "finite and not negative"),
+            ("momentum", (0.0..1.0).contains(&self.momentum), "at least 0 and below 1"),
+            ("weight-decay", not_negative(self.weight_decay.into()), "finite and not negative"),
+            ("smoothing", (0.0..1.0).contains(&self.smoothing), "at least 0 and below 1"),
+            ("mixup", not_negative(self.mixup) && self.mixup <= 10.0, "in 0..=10"),
+            ("model-ema-decay", (0.0..1.0).contains(&self.model_ema_decay), "at least 0 and below 1"),
+            ("scale", ordered(self.augment.scale) && self.augment.scale[1] <= 1.0, "two shares in rising order"),
+            ("ratio", ordered(self.augment.ratio), "two positive numbers in rising order"),
+            ("hflip", share(self.augment.hflip), "in 0..=1"),
+            (
+                "color-jitter",
+                [jitter.brightness, jitter.contrast, jitter.saturation].into_iter().all(share),
+                "in 0..=1",
+            ),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            Some((field, _, rule)) => Err(TrainError::Recipe { field, rule }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Recipe {
+    /// A recipe for a few thousand photos.
+    fn default() -> Self {
+        let batch_size = 32;
+        Self {
+            epochs: 100,
+            batch_size,
+            seed: 0,
+            lr: Self::default_lr(batch_size),
+            min_lr: 0.0,
+            warmup_epochs: 5.0,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            smoothing: 0.1,
+            mixup: 0.2,
+            model_ema_decay: 0.999,
+            augment: Augment {
+                scale: [0.35, 1.0],
+                ratio: [3.0 / 4.0, 4.0 / 3.0],
+                hflip: 0.5,
+                color_jitter: ColourJitter::of(0.3),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls() {
+        let recipe = Recipe { epochs: 20, warmup_epochs: 4.0, lr: 0.8, min_lr: 0.1, ..Recipe::default() };
+        let near = |epochs: f64, expected: f64| {
+            assert!((recipe.lr_at(epochs) - expected).abs() < 1e-12, "{epochs}: {}", recipe.lr_at(epochs));
+        };
+        near(0.0, 0.0);
+        near(2.0, 0.4);
+        near(4.0, 0.8);
+        near(12.0, 0.45);
+        near(20.0, 0.1);
+        let all_warm = Recipe { epochs: 2, warmup_epochs: 5.0, ..recipe.clone() };
+        assert!(all_warm.lr_at(1.0) > 0.0 && all_warm.lr_at(2.0).is_finite());
+        let cold = Recipe { warmup_epochs: 0.0, ..recipe };
+        assert_eq!(cold.lr_at(0.0), 0.8);
+    }
+
+    #[test]
+    fn the_average_forgets_its_beginning() {
+        let recipe = Recipe { model_ema_decay: 0.99, ..Recipe::default() };
+        assert_eq!(recipe.ema_decay_at(0), 0.1);
+        assert!(recipe.ema_decay_at(90) < 0.92 && recipe.ema_decay_at(100_000) == 0.99);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        assert!(Recipe::default().validate().is_ok());
+        let refused = |recipe: Recipe| recipe.validate().unwrap_err().to_string();
+        assert!(refused(Recipe { epochs: 0, ..Recipe::default() }).contains("epochs"));
+        assert!(refused(Recipe { lr: f64::NAN, ..Recipe::default() }).contains("lr"));
+        assert!(refused(Recipe { smoothing: 1.0, ..Recipe::default() }).contains("smoothing"));
+        let augment = Augment { scale: [0.8, 0.2], ..Recipe::default().augment };
+        assert!(refused(Recipe { augment, ..Recipe::default() }).contains("scale"));
+    }
+}

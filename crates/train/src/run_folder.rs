@@ -1,0 +1,208 @@
+//! The folder of a run: its configuration, measurements, events, models and checkpoints.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.json` | the resolved configuration |
+//! | `metrics.csv` | a line for every finished epoch |
+//! | `events.jsonl` | what happened when, one JSON object a line; only ever added to |
+//! | `best.safetensors`, `last.safetensors` | model files of the averaged weights |
+//! | `checkpoints/` | the last two checkpoints |
+//!
+//! A folder comes into being whole, with a checkpoint of the beginning, so every run that exists can be continued. All files but
+//! `events.jsonl` are replaced whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cspnet_formats::{ModelFile, StateFile, atomic};
+use cspnet_graph::Graph;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::observer::Observer;
+use crate::state::Epoch;
+
+const CONFIG: &str = "config.json";
+const METRICS: &str = "metrics.csv";
+const EVENTS: &str = "events.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = "lock";
+
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+
+/// The folder of a run, held by this process alone.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// If something of that name exists, or the folder cannot be written.
+    pub fn create(path: &Path, config: &Config, graph: &Graph, start: &Checkpoint) -> Result<Self, TrainError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(TrainError::Exists(path.into()));
+        }
+        let made = beside(path);
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { path, what: "made", source }
+        };
+        fs::create_dir_all(made.join(CHECKPOINTS)).map_err(io(&made))?;
+        let filled = Self::fill(&made, config, graph, start);
+        let renamed = filled.and_then(|()| fs::rename(&made, path).map_err(io(path)));
+        renamed.inspect_err(|_| {
+            // It may be gone already; there is nothing more to do about it then.
+            let _ = fs::remove_dir_all(&made);
+        })?;
+        Self::hold(path)
+    }
+
+    fn fill(path: &Path, config: &Config, graph: &Graph, start: &Checkpoint) -> Result<(), TrainError> {
+        let folder = Self::hold(path)?;
+        folder.write(CONFIG, serde_json::to_string_pretty(config).unwrap_or_default().as_bytes())?;
+        folder.write_metrics(&[])?;
+        folder.write_checkpoint(start, graph).map(drop)
+    }
+
+    /// Opens the folder of a run to continue it.
+    ///
+    /// # Errors
+    /// If it is none, or another process works on it.
+    pub fn open(path: &Path) -> Result<(Self, Config), TrainError> {
+        let file = path.join(CONFIG);
+        if !file.is_file() {
+            return Err(TrainError::NoRun(path.into()));
+        }
+        let folder = Self::hold(path)?;
+        let text = fs::read_to_string(&file).map_err(|source| folder.io(CONFIG, "read", source))?;
+        let config: Config =
+            serde_json::from_str(&text).map_err(|e| TrainError::Config { path: file.clone(), why: e.to_string() })?;
+        config.recipe.validate()?;
+        config.preprocess.validate()?;
+        Ok((folder, config))
+    }
+
+    fn hold(path: &Path) -> Result<Self, TrainError> {
+        let name = path.join(LOCK);
+        let open = OpenOptions::new().create(true).append(true).open(&name);
+        let lock = open.map_err(|source| TrainError::Io { path: name, what: "opened", source })?;
+        match lock.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(TrainError::Busy(path.into())),
+            // Where a file system knows no locks, the run goes on without.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Self { path: path.into(), _lock: lock }),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a checkpoint as a new file, and then removes all but the last two.
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<PathBuf, TrainError> {
+        let state = &checkpoint.state;
+        let name = format!("epoch-{:06}-step-{:06}.safetensors", state.epoch, state.step);
+        let path = self.path.join(CHECKPOINTS).join(name);
+        let written = checkpoint.to_file(graph).and_then(|file| file.write(&path));
+        written.map_err(|source| TrainError::Checkpoint { run: self.path.clone(), source })?;
+        for old in self.checkpoints()?.iter().skip(KEPT) {
+            // A file too many does no harm, and the next checkpoint tries again.
+            let _ = fs::remove_file(old);
+        }
+        Ok(path)
+    }
+
+    /// The newest checkpoint that is whole.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn latest(&self, graph: &Graph, observer: &mut dyn Observer) -> Result<Checkpoint, TrainError> {
+        let mut reasons = Vec::new();
+        for path in self.checkpoints()? {
+            match StateFile::read(&path).and_then(|file| Checkpoint::from_file(file, graph)) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(e) => {
+                    observer.unusable(&path, &e.to_string());
+                    reasons.push(e.to_string());
+                }
+            }
+        }
+        let why = if reasons.is_empty() { "there is none".into() } else { reasons.join("; ") };
+        Err(TrainError::NoCheckpoint { path: self.path.join(CHECKPOINTS), why })
+    }
+
+    /// Checkpoints, the newest first.
+    fn checkpoints(&self) -> Result<Vec<PathBuf>, TrainError> {
+        let entries = fs::read_dir(self.path.join(CHECKPOINTS)).map_err(|e| self.io(CHECKPOINTS, "read", e))?;
+        let paths = entries.filter_map(|e| Some(e.ok()?.path()));
+        let mut paths: Vec<PathBuf> = paths.filter(|p| p.extension().is_some_and(|e| e == "safetensors")).collect();
+        paths.sort();
+        paths.reverse();
+        Ok(paths)
+    }
+
+    /// Writes a model file of the run, `best` or `last`.
+    pub(crate) fn write_model(&self, name: &str, model: &ModelFile) -> Result<(), TrainError> {
+        Ok(model.write(self.path.join(format!("{name}.safetensors")))?)
+    }
+
+    /// Writes the measurements of all finished epochs.
+    pub(crate) fn write_metrics(&self, history: &[Epoch]) -> Result<(), TrainError> {
+        let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        let told = |e: csv::Error| self.io(METRICS, "written", std::io::Error::other(e));
+        csv.write_record(Epoch::COLUMNS).map_err(told)?;
+        for epoch in history {
+            csv.serialize(epoch).map_err(told)?;
+        }
+        let bytes = csv.into_inner().map_err(|e| told(e.into_error().into()))?;
+        self.write(METRICS, &bytes)
+    }
+
+    /// Adds a line to the events.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn event(&self, name: &str, facts: &serde_json::Value) -> Result<(), TrainError> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let mut event = serde_json::json!({ "time": (time * 1e3).round() / 1e3, "event": name });
+        if let (Some(event), Some(facts)) = (event.as_object_mut(), facts.as_object()) {
+            event.extend(facts.clone());
+        }
+        self.append(&format!("{event}\n")).map_err(|source| self.io(EVENTS, "written", source))
+    }
+
+    fn append(&self, line: &str) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(self.path.join(EVENTS))?;
+        // A process that was killed may have left half a line.
+        let is_torn = file.seek(SeekFrom::End(-1)).is_ok() && {
+            let mut last = [0];
+            file.read_exact(&mut last)?;
+            last != *b"\n"
+        };
+        file.write_all(if is_torn { format!("\n{line}") } else { line.to_owned() }.as_bytes())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        Ok(atomic::write(&self.path.join(name), bytes)?)
+    }
+
+    fn io(&self, name: &str, what: &'static str, source: std::io::Error) -> TrainError {
+        TrainError::Io { path: self.path.join(name), what, source }
+    }
+}
+
+/// A name beside `path` that is nobody else's.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,290 @@
+//! The loop: epochs of steps, each judged by the averaged weights on the validation photos, with a checkpoint after each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cspnet_data::{DataSet, Skipped, Split};
+use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace};
+use cspnet_formats::{Manifest, ModelFile};
+use cspnet_graph::Graph;
+use cspnet_graph::rewrite::{with_loss, with_normalise};
+use cspnet_vision::DecodeOptions;
+use serde_json::json;
+
+use crate::batches::{Batch, Batches, Source};
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::evaluate::{Evaluator, Validation};
+use crate::observer::{Observer, Step};
+use crate::run_folder::RunFolder;
+use crate::state::State;
+
+/// A checkpoint is written at the end of every epoch, and within one when the last is older than this.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// It was asked to stop, and wrote a checkpoint.
+    Stopped,
+}
+
+/// A run in progress.
+pub struct Trainer {
+    folder: RunFolder,
+    config: Config,
+    /// The network, as it stands in model files.
+    graph: Graph,
+    /// The network that takes pixels.
+    judged: Graph,
+    data: DataSet,
+    source: Arc<Source>,
+    plan: TrainPlan,
+    workspace: TrainWorkspace,
+    threads: usize,
+    now: Checkpoint,
+    last_written: Instant,
+}
+
+impl Trainer {
+    /// A run of `config` in its `folder` that goes on from `checkpoint`, with `threads` that compute and as many that load.
+    ///
+    /// # Errors
+    /// If the network cannot be trained on photos of that size, or its classes are not those of the photos.
+    pub fn new(
+        folder: RunFolder,
+        config: Config,
+        graph: Graph,
+        data: DataSet,
+        checkpoint: Checkpoint,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
+        let (height, width) = config.preprocess.size;
+        let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
+        let plan = TrainPlan::new(&with_loss(&judged)?, [3, height as usize, width as usize], Isa::detect())?;
+        let source = Arc::new(Source {
+            samples: data.train.clone(),
+            classes: data.classes.len(),
+            recipe: config.recipe.clone(),
+            preprocess: config.preprocess.clone(),
+            decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+        });
+        let workspace = plan.workspace(source.batch_size(), threads);
+        let trainer = Self {
+            folder,
+            config,
+            graph,
+            judged,
+            data,
+            source,
+            plan,
+            workspace,
+            threads,
+            now: checkpoint,
+            last_written: Instant::now(),
+        };
+        // What could not be written at the end is found at the beginning.
+        trainer.model().to_bytes()?;
+        Ok(trainer)
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &State {
+        &self.now.state
+    }
+
+    /// The folder of the run.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Trains until all epochs are done or `stop` says so; it is asked after every step.
+    ///
+    /// # Errors
+    /// If a step diverges, no photo can be read any more, or something cannot be written.
+    pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
+        self.note_beginning()?;
+        while self.now.state.epoch < self.config.recipe.epochs {
+            if !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
+                self.write_checkpoint(observer)?;
+                self.folder.event("stopped", &self.place())?;
+                return Ok(Outcome::Stopped);
+            }
+        }
+        self.folder.event("finished", &json!({ "best": self.now.state.best }))?;
+        Ok(Outcome::Finished)
+    }
+
+    /// Epochs of the whole run.
+    pub fn epochs(&self) -> u32 {
+        self.config.recipe.epochs
+    }
+
+    /// Notes in the events where the run begins or goes on, and what the photos are.
+    fn note_beginning(&self) -> Result<(), TrainError> {
+        let DataSet { train, validation, test, skipped, duplicates, .. } = &self.data;
+        let photos = json!({ "train": train.len(), "validation": validation.len(), "test": test.len() });
+        self.folder.event("data", &json!({ "photos": photos, "fingerprint": self.data.fingerprint }))?;
+        skipped.iter().try_for_each(|s| self.note_skipped(s))?;
+        for d in duplicates {
+            let file = |(split, path): &(Split, PathBuf)| json!({ "split": split.to_string(), "file": path });
+            self.folder.event("duplicate", &json!({ "first": file(&d.first), "second": file(&d.second) }))?;
+        }
+        let begins = self.now.state == State::default();
+        self.folder.event(if begins { "begun" } else { "resumed" }, &self.place())
+    }
+
+    fn note_skipped(&self, skipped: &Skipped) -> Result<(), TrainError> {
+        self.folder.event("skipped", &json!({ "file": skipped.path, "why": skipped.why }))
+    }
+
+    /// Where the run stands, for events.
+    fn place(&self) -> serde_json::Value {
+        json!({ "epoch": self.now.state.epoch, "step": self.now.state.step, "threads": self.threads })
+    }
+
+    /// The steps of the epoch that are left; whether it came to its end.
+    fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
+        let (steps, state) = (self.source.steps(), &self.now.state);
+        let mut batches = Batches::new(&self.source, state.epoch, state.step, self.threads);
+        let mut batch = Batch::default();
+        while self.now.state.step < steps {
+            if stop() {
+                return Ok(false);
+            }
+            let begin = Instant::now();
+            batches.next_into(&mut batch);
+            let waited = begin.elapsed().as_secs_f64();
+            self.tell_skipped(&batch.skipped, observer)?;
+            let lr = self.lr();
+            self.step(&batch, lr)?;
+            self.now.state.step += 1;
+            self.now.state.seen.waited += waited;
+            self.now.state.seen.seconds += begin.elapsed().as_secs_f64();
+            observer.step(&Step { state: &self.now.state, steps, lr });
+            if self.now.state.step < steps && self.last_written.elapsed() > CHECKPOINT_AFTER {
+                self.write_checkpoint(observer)?;
+            }
+        }
+        match (self.now.state.seen.photos, batch.skipped.last()) {
+            (0, Some(last)) => Err(TrainError::NothingLoaded("training", last.why.clone())),
+            _ => Ok(true),
+        }
+    }
+
+    /// Learning rate of the next step.
+    fn lr(&self) -> f64 {
+        let State { epoch, step, .. } = self.now.state;
+        // The middle of the step, so that the first is not lost.
+        self.config.recipe.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64)
+    }
+
+    fn step(&mut self, batch: &Batch, lr: f64) -> Result<(), TrainError> {
+        if batch.images == 0 {
+            return Ok(());
+        }
+        let Checkpoint { state, weights, momentum, average } = &mut self.now;
+        self.workspace.set_images(batch.images);
+        let loss = self.plan.gradients(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });
+        }
+        self.plan.update(&mut self.workspace, weights, momentum, &self.config.recipe.update_rule(lr));
+        let decay = self.config.recipe.ema_decay_at(state.updates);
+        self.plan.average(&mut self.workspace, average, weights, decay)?;
+        state.updates += 1;
+        let classes = self.source.classes;
+        let is_right = |i: &usize| {
+            likeliest(&self.plan.logits(&self.workspace, *i)) == likeliest(&batch.targets[i * classes..][..classes])
+        };
+        state.seen.right += (0..batch.images).filter(is_right).count();
+        state.seen.photos += batch.images;
+        state.seen.loss += loss * batch.images as f64;
+        Ok(())
+    }
+
+    /// Judges the averaged weights and closes the epoch; whether it came to that.
+    fn judge_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
+        let evaluator = Evaluator {
+            graph: &self.judged,
+            preprocess: &self.config.preprocess,
+            decode: &self.source.decode,
+            samples: &self.data.validation,
+            batch: self.source.batch_size(),
+            threads: self.threads,
+        };
+        let Some((validation, skipped)) = evaluator.run(&self.now.average, stop)? else {
+            return Ok(false);
+        };
+        self.tell_skipped(&skipped, observer)?;
+        self.close_epoch(&validation, observer).map(|()| true)
+    }
+
+    fn tell_skipped(&self, skipped: &[Skipped], observer: &mut dyn Observer) -> Result<(), TrainError> {
+        skipped.iter().try_for_each(|s| {
+            observer.skipped(s);
+            self.note_skipped(s)
+        })
+    }
+
+    /// Writes what an epoch leaves. The checkpoint comes last: until it is there, the epoch is done again, and leaves the same.
+    fn close_epoch(&mut self, validation: &Validation, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let lr = self.config.recipe.lr_at(f64::from(self.now.state.epoch + 1));
+        self.now.state.close_epoch(lr, validation);
+        let is_best = self.now.state.note_best(validation);
+        let model = self.model();
+        if is_best {
+            self.folder.write_model("best", &model)?;
+        }
+        self.folder.write_model("last", &model)?;
+        self.folder.write_metrics(&self.now.state.history)?;
+        self.write_checkpoint(observer)?;
+        let epoch = self.now.state.history.last().expect("an epoch was closed");
+        observer.epoch(epoch, is_best);
+        self.folder.event("epoch", &serde_json::to_value(epoch).unwrap_or_default())
+    }
+
+    fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
+        self.last_written = Instant::now();
+        observer.checkpoint(&path);
+        Ok(())
+    }
+
+    /// The averaged weights as a model file. It holds no times and no paths: the same training gives the same file.
+    fn model(&self) -> ModelFile {
+        let mut manifest = Manifest::new(&self.config.network, self.graph.clone());
+        manifest.labels.clone_from(&self.data.classes);
+        manifest.preprocess = Some(self.config.preprocess.clone());
+        manifest.licence.clone_from(&self.config.licence);
+        manifest.dtype = self.config.dtype;
+        manifest.training = self.facts();
+        ModelFile { manifest, weights: self.now.average.clone() }
+    }
+
+    fn facts(&self) -> BTreeMap<String, serde_json::Value> {
+        let state = &self.now.state;
+        let mut facts = BTreeMap::from([
+            ("program".to_owned(), format!("cspnet {}", self.config.program).into()),
+            ("recipe".to_owned(), serde_json::to_value(&self.config.recipe).unwrap_or_default()),
+            ("data".to_owned(), self.data.fingerprint.clone().into()),
+            ("train_photos".to_owned(), self.data.train.len().into()),
+            ("epoch".to_owned(), state.epoch.into()),
+        ]);
+        if let Some(last) = state.history.last() {
+            facts.insert("validation_photos".to_owned(), self.data.validation.len().into());
+            facts.insert("validation_top1".to_owned(), last.val_top1.into());
+        }
+        facts
+    }
+}
+
+/// The place of the largest number; of equals the first.
+fn likeliest(numbers: &[f32]) -> usize {
+    (0..numbers.len()).fold(0, |best, i| if numbers[i] > numbers[best] { i } else { best })
+}
