@@ -144,8 +144,8 @@ mod tests {
         let mut whole = Batches::new(&source, 7, 0, 2);
         let all: Vec<_> = (0..3).map(|_| names(&mut whole)).collect();
         assert!(all.iter().all(|b| b.len() == 3));
-        for step in 0..3 {
-            assert_eq!(names(&mut Batches::new(&source, 7, step, 1)), all[step]);
+        for (step, expected) in all.iter().enumerate() {
+            assert_eq!(names(&mut Batches::new(&source, 7, step, 1)), *expected);
         }
     }
 
