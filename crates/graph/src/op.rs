@@ -45,7 +45,7 @@ impl Window {
         self.dilation[axis].checked_mul(self.kernel[axis].checked_sub(1)?)?.checked_add(1)
     }
 
-    /// Whether a window of some output has all its taps on padding, where that is at most half the reach.
+    /// Whether a window of some output has all its taps on padding, where that is less than the reach.
     fn misses(&self, size: [usize; 2], outputs: [usize; 2]) -> bool {
         let hits = |axis: usize, output: usize| {
             let place =
@@ -150,7 +150,7 @@ pub enum Op {
     Pool {
         /// What is taken of the window.
         kind: PoolKind,
-        /// The window; its padding is at most half of what it reaches over.
+        /// The window; its padding is less than what it reaches over.
         window: Window,
     },
     /// The mean over all pixels: `[c, h, w]` to `[c, 1, 1]`.
@@ -220,9 +220,9 @@ impl Op {
             },
             Self::Pool { window, .. } => {
                 window_is_sound(window)?;
-                // PyTorch's rule. It keeps windows off padding alone, of which there is no largest and no mean.
-                if (0..2).any(|axis| window.reach(axis).is_none_or(|reach| window.padding[axis] > reach / 2)) {
-                    return Err(format!("pads by {:?}, more than half of its window", window.padding));
+                // The first window would lie on padding alone, of which there is no largest and no mean.
+                if (0..2).any(|axis| window.reach(axis).is_none_or(|reach| window.padding[axis] >= reach)) {
+                    return Err(format!("pads by {:?}, which is beyond its window", window.padding));
                 }
                 one()
             }
@@ -338,8 +338,8 @@ mod tests {
             for (padding, size) in (0..=reach + 1).flat_map(|p| (1..2 * reach + 3).map(move |n| (p, n))) {
                 let op = pool(kernel, stride, padding, dilation);
                 let shape = op.shape(1, &[[1, 1, size]]);
-                if padding > reach / 2 {
-                    assert!(op.channels(&[1]).unwrap_err().contains("half"));
+                if padding >= reach {
+                    assert!(op.channels(&[1]).unwrap_err().contains("beyond"));
                     refused[0] += 1;
                 } else if let Some(starts) = (size + 2 * padding).checked_sub(reach) {
                     let tap = |start: usize, k: usize| (start + k * dilation).wrapping_sub(padding) < size;

@@ -31,6 +31,7 @@ struct State {
     /// Number of the newest job; counts up, so that a spinning member sees a new one without the lock.
     newest: AtomicUsize,
     next_part: AtomicUsize,
+    /// Members that have taken the job and are not done with it; only they are waited for.
     busy: AtomicUsize,
     panicked: AtomicBool,
 }
@@ -76,15 +77,17 @@ impl Team {
             (0..parts).for_each(|part| work(part, 0));
             return;
         }
-        // SAFETY: only the lifetime changes. The members use the pointer between the post below and their `busy` count
-        // reaching zero, which this function waits for before it returns, also when `work` panics.
+        // SAFETY: only the lifetime changes. Members take the pointer while it is posted and count themselves into `busy`
+        // as they do; once it is withdrawn, and `busy` is zero, nobody has it. This function waits for that before it
+        // returns, also when `work` panics.
         let work: *const Work<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(work)) };
         let job = Job { work, parts };
         let state = &*self.state;
         state.next_part.store(0, Ordering::Relaxed);
-        state.busy.store(self.members.len(), Ordering::Relaxed);
         state.post(job);
         state.take_parts(job, 0);
+        // A member that has not come by now finds nothing: on a busy machine it may be long in coming.
+        state.lock().1 = None;
         wait(|| state.busy.load(Ordering::Acquire) == 0);
         if state.panicked.swap(false, Ordering::Relaxed) {
             resume_unwind(Box::new("a part of a kernel's work panicked"));
@@ -142,11 +145,10 @@ impl State {
                 return;
             }
             done = posted.0;
-            let job = posted.1;
+            let Some(job) = posted.1 else { continue };
+            self.busy.fetch_add(1, Ordering::Relaxed);
             drop(posted);
-            if let Some(job) = job {
-                self.take_parts(job, worker);
-            }
+            self.take_parts(job, worker);
             self.busy.fetch_sub(1, Ordering::Release);
         }
     }
@@ -159,7 +161,8 @@ impl State {
                 if part >= job.parts {
                     break;
                 }
-                // SAFETY: `Team::run` keeps the closure alive until this member has counted itself out of `busy`.
+                // SAFETY: `Team::run` keeps the closure alive until this member has counted itself out of `busy`, or is
+                // that very call.
                 unsafe { (*job.work)(part, worker) }
             }
         }));
@@ -198,6 +201,17 @@ mod tests {
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
             }
         }
+    }
+
+    #[test]
+    fn a_member_that_never_comes_is_not_waited_for() {
+        let mut team = Team::new(1);
+        team.members.push(std::thread::spawn(|| ()));
+        let sum = AtomicUsize::new(0);
+        team.run(4, &|part, _| {
+            sum.fetch_add(part, Ordering::Relaxed);
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 6);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::walk::{Geometry, Walk};
+use super::walk::{Axis, Geometry, Walk};
 use super::{Gradient, Images};
 use crate::LANES;
 use crate::simd::{Body, Simd};
@@ -73,20 +73,20 @@ unsafe fn sum<S: Simd>(s: S, walk: &Walk) -> S::V {
     let mut sums = [s.splat(0.0); SIDE_BY_SIDE];
     let [far, mid, near] = walk.axes;
     for (i, j) in (0..far.count).flat_map(|i| (0..mid.count).map(move |j| (i, j))) {
-        let mut x = walk.x.wrapping_add(i * far.x + j * mid.x);
-        let mut dy = walk.dy.wrapping_add(i * far.dy + j * mid.dy);
-        let mut add = |sum: &mut S::V| {
-            // SAFETY: the function's own promise; it is called once for every place of the innermost axis.
-            *sum = unsafe { s.fma(s.load(dy), s.load(x), *sum) };
-            x = x.wrapping_add(near.x);
-            dy = dy.wrapping_add(near.dy);
-        };
+        let mut pair =
+            Pair { x: walk.x.wrapping_add(i * far.x + j * mid.x), dy: walk.dy.wrapping_add(i * far.dy + j * mid.dy) };
         for _ in 0..near.count / SIDE_BY_SIDE {
-            sums.iter_mut().for_each(&mut add);
+            for sum in &mut sums {
+                // SAFETY: the function's own promise; here and below, one call for every place of the innermost axis.
+                *sum = unsafe { pair.add(s, *sum, &near) };
+            }
             // As in the tiles: later loads hoisted would push sums out of the registers.
             compiler_fence(Ordering::SeqCst);
         }
-        sums.iter_mut().take(near.count % SIDE_BY_SIDE).for_each(&mut add);
+        for sum in sums.iter_mut().take(near.count % SIDE_BY_SIDE) {
+            // SAFETY: as above.
+            *sum = unsafe { pair.add(s, *sum, &near) };
+        }
     }
     let mut width = SIDE_BY_SIDE / 2;
     while width > 0 {
@@ -96,4 +96,25 @@ unsafe fn sum<S: Simd>(s: S, walk: &Walk) -> S::V {
         width /= 2;
     }
     sums[0]
+}
+
+/// Where the walk is.
+struct Pair {
+    x: *const f32,
+    dy: *const f32,
+}
+
+impl Pair {
+    /// Adds the product to a sum and goes on to the next place of an axis.
+    ///
+    /// # Safety
+    /// Eight floats are readable on both sides.
+    #[inline(always)]
+    unsafe fn add<S: Simd>(&mut self, s: S, sum: S::V, axis: &Axis) -> S::V {
+        // SAFETY: the function's own promise.
+        let sum = unsafe { s.fma(s.load(self.dy), s.load(self.x), sum) };
+        self.x = self.x.wrapping_add(axis.x);
+        self.dy = self.dy.wrapping_add(axis.dy);
+        sum
+    }
 }
