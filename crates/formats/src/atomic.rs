@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::crash;
 use crate::error::FormatError;
 
 /// Most symbolic links that are followed, as many as Linux follows.
@@ -26,11 +27,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
     let mode = mode_to_keep(path)?;
     let target = behind_links(path).map_err(failed)?;
     let (temporary, file) = create_beside(&target).map_err(failed)?;
-    let written = fill(file, mode, bytes).and_then(|()| fs::rename(&temporary, &target)).inspect_err(|_| {
+    crash::point(&target, "created");
+    let written = fill(file, mode, bytes, &target).and_then(|()| fs::rename(&temporary, &target)).inspect_err(|_| {
         // It may be gone; there is nothing more to do about it then.
         let _ = fs::remove_file(&temporary);
     });
-    written.and_then(|()| sync_folder(&target)).map_err(failed)
+    crash::point(&target, "renamed");
+    written.and_then(|()| sync_folder(&target)).map_err(failed)?;
+    crash::point(&target, "folder on the disk");
+    Ok(())
 }
 
 /// The mode of the file that will be replaced. What is no file, such as `/dev/null`, must not become one.
@@ -71,11 +76,17 @@ fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
-fn fill(mut file: File, mode: Option<Permissions>, bytes: &[u8]) -> io::Result<()> {
+fn fill(mut file: File, mode: Option<Permissions>, bytes: &[u8], target: &Path) -> io::Result<()> {
     // Before the bytes, so that nobody reads them who may not read the old ones.
     mode.map_or(Ok(()), |mode| file.set_permissions(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let (front, back) = bytes.split_at(bytes.len() / 2);
+    file.write_all(front)?;
+    crash::point(target, "half written");
+    file.write_all(back)?;
+    crash::point(target, "written");
+    file.sync_all()?;
+    crash::point(target, "on the disk");
+    Ok(())
 }
 
 /// The new name is on the disk only when the folder is.

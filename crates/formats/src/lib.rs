@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod crash;
 mod error;
 mod labels;
 mod manifest;

@@ -44,10 +44,9 @@ fn tensor(name: &str, [from, to]: [usize; 2]) -> String {
 }
 
 #[test]
-fn labels_are_told_apart_and_none_is_empty() {
+fn no_label_is_empty_and_two_may_be_equal() {
     assert!(manifest().validate().is_ok());
-    let error = refusal(labelled(["crane", "dog", "crane"]));
-    assert!(error.contains("labels 0 and 2") && error.contains("`crane 0` and `crane 2`"), "{error}");
+    assert!(labelled(["crane", "dog", "crane"]).validate().is_ok());
     for empty in ["", " ", "\u{a0}"] {
         let error = refusal(labelled(["cat", empty, "fish"]));
         assert!(error.contains("label 1 (counted from 0) is empty"), "{error}");

@@ -3,6 +3,7 @@
 use cspnet_data::{Ordered, Sample, Skipped};
 use cspnet_engine::{Input, Plan, PlanOptions, Workspace};
 use cspnet_graph::{Graph, Weights};
+use cspnet_metrics::rank;
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +43,7 @@ impl Validation {
         let target = f64::from(logits[class]);
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&l| f64::from(l - largest).exp()).sum();
-        // Of equals the first counts as likelier.
-        let before =
-            logits.iter().enumerate().filter(|&(i, &l)| f64::from(l) > target || (f64::from(l) == target && i < class));
-        let rank = before.count();
+        let rank = rank(logits, class).unwrap_or(logits.len());
         self.photos += 1;
         self.right += usize::from(rank == 0);
         self.among_five += usize::from(rank < 5);

@@ -88,7 +88,19 @@ impl RunFolder {
             serde_json::from_str(&text).map_err(|e| TrainError::Config { path: file.clone(), why: e.to_string() })?;
         config.recipe.validate()?;
         config.preprocess.validate()?;
+        folder.clear_left_overs();
+        folder.remove_old_checkpoints()?;
         Ok((folder, config))
+    }
+
+    /// Removes what a process that was killed had not finished writing; nobody else writes while this one holds the folder.
+    fn clear_left_overs(&self) {
+        let folders = [self.path.clone(), self.path.join(CHECKPOINTS)];
+        let entries = folders.iter().filter_map(|f| fs::read_dir(f).ok()).flatten().filter_map(Result::ok);
+        for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "part")) {
+            // It is only in the way; a run goes on without its removal.
+            let _ = fs::remove_file(path);
+        }
     }
 
     fn hold(path: &Path) -> Result<Self, TrainError> {
@@ -114,11 +126,16 @@ impl RunFolder {
         let path = self.path.join(CHECKPOINTS).join(name);
         let written = checkpoint.to_file(graph).and_then(|file| file.write(&path));
         written.map_err(|source| TrainError::Checkpoint { run: self.path.clone(), source })?;
+        self.remove_old_checkpoints()?;
+        Ok(path)
+    }
+
+    fn remove_old_checkpoints(&self) -> Result<(), TrainError> {
         for old in self.checkpoints()?.iter().skip(KEPT) {
             // A file too many does no harm, and the next checkpoint tries again.
             let _ = fs::remove_file(old);
         }
-        Ok(path)
+        Ok(())
     }
 
     /// The newest checkpoint that is whole.
@@ -205,4 +222,117 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use cspnet_data::DataOptions;
+    use cspnet_formats::Dtype;
+    use cspnet_graph::Builder;
+    use cspnet_vision::Preprocess;
+
+    use super::*;
+    use crate::recipe::Recipe;
+
+    struct Silent(Vec<String>);
+
+    impl Observer for Silent {
+        fn unusable(&mut self, _path: &Path, why: &str) {
+            self.0.push(why.into());
+        }
+    }
+
+    fn graph() -> Graph {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let x = b.global_avg_pool("pool", x);
+        let x = b.linear("fc", x, 2);
+        b.finish(x).unwrap()
+    }
+
+    fn config() -> Config {
+        Config {
+            program: "0".into(),
+            network: "test".into(),
+            data: "photos".into(),
+            validation_share: DataOptions::default().validation_share,
+            preprocess: Preprocess::torchvision(),
+            dtype: Dtype::F32,
+            licence: None,
+            recipe: Recipe::default(),
+            classes: vec!["a".into(), "b".into()],
+            fingerprint: String::new(),
+        }
+    }
+
+    fn made(path: &Path) -> RunFolder {
+        RunFolder::create(path, &config(), &graph(), &Checkpoint::start(&graph(), 1)).unwrap()
+    }
+
+    fn at_epoch(epoch: u32) -> Checkpoint {
+        let mut checkpoint = Checkpoint::start(&graph(), u64::from(epoch));
+        checkpoint.state.epoch = epoch;
+        checkpoint
+    }
+
+    #[test]
+    fn a_new_run_can_be_continued_and_is_held_by_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs/one");
+        let folder = made(&path);
+        assert!(matches!(RunFolder::open(&path), Err(TrainError::Busy(_))));
+        drop(folder);
+        let (folder, read) = RunFolder::open(&path).unwrap();
+        assert_eq!(read, config());
+        assert_eq!(folder.latest(&graph(), &mut Silent(Vec::new())).unwrap(), Checkpoint::start(&graph(), 1));
+        let again = RunFolder::create(&path, &config(), &graph(), &at_epoch(0));
+        assert!(matches!(again, Err(TrainError::Exists(_))));
+        assert!(matches!(RunFolder::open(dir.path()), Err(TrainError::NoRun(_))));
+        assert_eq!(fs::read_dir(dir.path().join("runs")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(&dir.path().join("run"));
+        let paths: Vec<PathBuf> = (1..4).map(|e| folder.write_checkpoint(&at_epoch(e), &graph()).unwrap()).collect();
+        assert_eq!(folder.checkpoints().unwrap(), [paths[2].clone(), paths[1].clone()]);
+        let mut bytes = fs::read(&paths[2]).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0);
+        fs::write(&paths[2], bytes).unwrap();
+        let mut told = Silent(Vec::new());
+        assert_eq!(folder.latest(&graph(), &mut told).unwrap(), at_epoch(2));
+        assert_eq!(told.0.len(), 1);
+        fs::write(&paths[1], b"").unwrap();
+        let error = folder.latest(&graph(), &mut told).unwrap_err();
+        assert!(matches!(&error, TrainError::NoCheckpoint { why, .. } if why.contains("epoch-000002")), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_is_an_error_that_names_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(&dir.path().join("run"));
+        fs::remove_dir_all(folder.path().join(CHECKPOINTS)).unwrap();
+        fs::write(folder.path().join(CHECKPOINTS), b"in the way").unwrap();
+        let error = folder.write_checkpoint(&at_epoch(1), &graph()).unwrap_err().to_string();
+        assert!(error.contains("cspnet resume") && error.contains("run"), "{error}");
+    }
+
+    #[test]
+    fn half_a_line_of_events_does_not_spoil_the_next_and_left_overs_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        made(&path).event("begun", &serde_json::json!({ "epoch": 0 })).unwrap();
+        let mut torn = OpenOptions::new().append(true).open(path.join(EVENTS)).unwrap();
+        torn.write_all(b"{\"time\":1,\"ev").unwrap();
+        fs::write(path.join(CHECKPOINTS).join("x.safetensors.1.0.part"), b"half").unwrap();
+        let (folder, _) = RunFolder::open(&path).unwrap();
+        folder.event("resumed", &serde_json::json!({})).unwrap();
+        let text = fs::read_to_string(path.join(EVENTS)).unwrap();
+        let events: Vec<&str> = text.lines().collect();
+        assert!(events.len() == 3 && events[2].contains("resumed"), "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(events[2]).is_ok());
+        assert_eq!(fs::read_dir(path.join(CHECKPOINTS)).unwrap().count(), 1);
+    }
 }

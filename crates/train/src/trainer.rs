@@ -10,6 +10,7 @@ use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace};
 use cspnet_formats::{Manifest, ModelFile};
 use cspnet_graph::Graph;
 use cspnet_graph::rewrite::{with_loss, with_normalise};
+use cspnet_metrics::likeliest;
 use cspnet_vision::DecodeOptions;
 use serde_json::json;
 
@@ -282,9 +283,4 @@ impl Trainer {
         }
         facts
     }
-}
-
-/// The place of the largest number; of equals the first.
-fn likeliest(numbers: &[f32]) -> usize {
-    (0..numbers.len()).fold(0, |best, i| if numbers[i] > numbers[best] { i } else { best })
 }

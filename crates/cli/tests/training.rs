@@ -1,0 +1,267 @@
+//! `cspnet train` and `cspnet resume` as a user meets them: runs end the same whether or not, and whenever, they are killed.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::{cspnet, run, text};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Splits, their photos of each class, and the number of the first.
+const PHOTOS: [(&str, usize, usize); 2] = [("train", 12, 0), ("validation", 4, 12)];
+const EPOCHS: u32 = 4;
+
+/// A folder with photos of two classes, striped along and across, and with runs.
+struct Workshop(TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        let workshop = Self(tempfile::tempdir().unwrap());
+        for (split, photos, first) in PHOTOS {
+            for (class, along) in [("along", true), ("across", false)] {
+                for i in 0..photos {
+                    workshop.write(&format!("data/{split}/{class}/{i}.bmp"), &striped(along, first + i));
+                }
+            }
+        }
+        workshop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// The command that begins a run.
+    fn train(&self, name: &str) -> Command {
+        self.train_for(name, EPOCHS)
+    }
+
+    fn train_for(&self, name: &str, epochs: u32) -> Command {
+        let mut command = cspnet(&[]);
+        command.args(["train", "--network", "densenet_bc:depth=10,growth=4", "--size", "16", "--batch-size", "5"]);
+        command.args(["--epochs", &epochs.to_string(), "--threads", "2", "--seed", "3", "--out"]);
+        command.arg(self.path(name)).arg(self.path("data"));
+        command
+    }
+
+    fn resume(&self, name: &str) -> Command {
+        let mut command = cspnet(&["resume"]);
+        command.arg(self.path(name));
+        command
+    }
+
+    /// Brings a run to its end, wherever it stands, and says what came of it.
+    fn finish(&self, name: &str) -> Outcome {
+        let mut command = if self.path(name).exists() { self.resume(name) } else { self.train(name) };
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        Outcome::of(&self.path(name))
+    }
+}
+
+/// A picture of stripes in the BMP format: 20 x 20 pixels.
+fn striped(along: bool, seed: usize) -> Vec<u8> {
+    let (side, header) = (20_usize, 54);
+    let mut bytes = b"BM".to_vec();
+    let number = |bytes: &mut Vec<u8>, n: usize| bytes.extend((n as u32).to_le_bytes());
+    for n in [header + 3 * side * side, 0, header, 40, side, side] {
+        number(&mut bytes, n);
+    }
+    bytes.extend([1, 0, 24, 0]);
+    bytes.resize(header, 0);
+    for y in 0..side {
+        for x in 0..side {
+            let stripe = (if along { y } else { x } + seed) / 2 % 2;
+            let noise = (x * 7919 + y * 104_729 + seed * 1299) % 60;
+            bytes.extend([(stripe * 150 + noise) as u8, (noise * 2) as u8, (40 + seed * 5 % 100) as u8]);
+        }
+    }
+    bytes
+}
+
+/// What is left of a run, as far as it must not depend on how it went.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    last: Vec<u8>,
+    best: Vec<u8>,
+    /// `metrics.csv` without times.
+    metrics: Vec<String>,
+}
+
+impl Outcome {
+    fn of(run: &Path) -> Self {
+        let read = |name: &str| fs::read(run.join(name)).unwrap();
+        let metrics = String::from_utf8(read("metrics.csv")).unwrap();
+        let untimed = |line: &str| line.split(',').take(7).collect::<Vec<_>>().join(",");
+        let outcome = Self {
+            last: read("last.safetensors"),
+            best: read("best.safetensors"),
+            metrics: metrics.lines().map(untimed).collect(),
+        };
+        assert_eq!(outcome.metrics.len() as u32, 1 + EPOCHS);
+        outcome
+    }
+}
+
+fn terminate(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn code(status: ExitStatus) -> Option<i32> {
+    status.code()
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
+    let workshop = Workshop::new();
+    let begin = Instant::now();
+    let expected = workshop.finish("whole");
+    let whole = begin.elapsed();
+    assert_eq!(workshop.finish("again"), expected, "the same command gives the same model");
+    for i in 0..30_u32 {
+        let name = format!("killed-{i}");
+        let mut child = workshop.train(&name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Spread over the run, in an order that has nothing to do with what happens in it.
+        sleep(whole * ((i * 11) % 30) / 30);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(workshop.finish(&name) == expected, "{name} ended otherwise");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_not_been() {
+    let workshop = Workshop::new();
+    let expected = workshop.finish("whole");
+    // Each file is created, half written, written, brought to the disk, renamed, and its name brought to the disk.
+    let points = 6 * (1 + EPOCHS);
+    for point in 0..=points {
+        let name = format!("killed-{point}");
+        let mut command = workshop.train(&name);
+        command.env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        if point == points {
+            assert!(child.wait().unwrap().success() && line.is_empty(), "there are no other points: {line}");
+            continue;
+        }
+        assert!(line.starts_with(&format!("crash point {point}")), "point {point}: {line}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(workshop.finish(&name) == expected, "killed at {line}");
+        let left: Vec<_> = fs::read_dir(workshop.path(&name).join("checkpoints")).unwrap().collect();
+        assert_eq!(left.len(), 2, "the last two checkpoints are kept and nothing else: {left:?}");
+    }
+}
+
+#[test]
+fn signals_end_a_run_with_a_checkpoint_from_which_it_goes_on() {
+    let workshop = Workshop::new();
+    let expected = workshop.finish("whole");
+    for (signal, expected_code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let name = format!("signal-{expected_code}");
+        // So long that the signal comes before the end.
+        let mut command = workshop.train_for(&name, 100_000);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("epoch 2/") {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "it ended by itself");
+        }
+        terminate(&child, signal);
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).unwrap();
+        assert_eq!(code(child.wait().unwrap()), Some(expected_code));
+        assert!(rest.contains("cspnet resume"), "{rest}");
+    }
+    // A run of the usual length, stopped by a signal in the middle of whatever it does.
+    for i in 0..5 {
+        let name = format!("stopped-{i}");
+        let mut child = workshop.train(&name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(40 * i));
+        terminate(&child, Signal::TERM);
+        child.wait().unwrap();
+        assert!(workshop.finish(&name) == expected, "{name} ended otherwise");
+    }
+}
+
+#[test]
+fn files_that_are_no_photos_are_named_and_the_rest_is_learnt() {
+    let workshop = Workshop::new();
+    let whole = striped(true, 1);
+    workshop.write("data/train/along/truncated.bmp", &whole[..300]);
+    workshop.write("data/train/across/empty.jpg", b"");
+    workshop.write("data/train/across/notes.txt", b"not a photo");
+    workshop.write("data/validation/along/page.jpg", b"<html></html>");
+    fs::copy(workshop.path("data/train/along/0.bmp"), workshop.path("data/validation/along/copy.bmp")).unwrap();
+    let output = workshop.train("run").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for name in ["truncated.bmp", "empty.jpg", "notes.txt", "page.jpg", "copy.bmp"] {
+        assert!(told.contains(name), "{name}: {told}");
+    }
+    assert!(told.contains("4 files cannot be used") && told.contains("1 photo is in two splits"), "{told}");
+    assert!(told.contains("24 train, 9 validation"), "{told}");
+    let events = fs::read_to_string(workshop.path("run/events.jsonl")).unwrap();
+    assert_eq!(events.lines().filter(|l| l.contains("\"event\":\"skipped\"")).count(), 4);
+    assert_eq!(events.lines().filter(|l| l.contains("\"event\":\"duplicate\"")).count(), 1);
+}
+
+#[test]
+fn what_cannot_begin_or_go_on_says_why() {
+    let workshop = Workshop::new();
+    workshop.finish("run");
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        text(&output.stderr).to_owned()
+    };
+    assert!(refused(&mut workshop.train("run")).contains("exists already"));
+    assert!(refused(&mut workshop.resume("data")).contains("no folder of a run"));
+    // A class that one split lacks.
+    workshop.write("data/train/around/0.bmp", &striped(true, 5));
+    let error = refused(&mut workshop.train("other"));
+    assert!(error.contains("`around`") && error.contains("validation"), "{error}");
+    fs::remove_dir_all(workshop.path("data/train/around")).unwrap();
+    assert!(!workshop.path("other").exists());
+    // Photos that changed while a run was stopped.
+    let mut child = workshop.train_for("long", 100_000).stdout(Stdio::null()).spawn().unwrap();
+    while !workshop.path("long").exists() {
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    workshop.write("data/train/along/0.bmp", &striped(false, 0));
+    assert!(refused(&mut workshop.resume("long")).contains("not those the run began with"));
+}
+
+#[test]
+fn a_trained_model_names_what_it_has_learnt() {
+    let workshop = Workshop::new();
+    let output = workshop.train_for("run", 30).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let best = workshop.path("run/best.safetensors");
+    let [model, data] = [best, workshop.path("data")].map(|p| p.to_str().unwrap().to_owned());
+    let judged = run(&["eval", "--json", "--split", "validation", &model, &data]);
+    let judged: serde_json::Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!(judged["photos"], 8, "{judged}");
+    assert!(judged["top1"]["share"].as_f64().unwrap() >= 0.75, "{judged}");
+    let photo = workshop.path("data/validation/across/0.bmp");
+    let named = run(&["predict", "--model", &model, photo.to_str().unwrap()]);
+    assert!(text(&named.stdout).contains("across"), "{}", text(&named.stdout));
+}
