@@ -59,6 +59,10 @@ pub fn train(mut trainer: Trainer) -> Result<ExitCode, Failure> {
     let outcome = trainer.run(&mut told, &|| signals.any());
     told.bar.finish_and_clear();
     told.summarise();
+    let unused = trainer.data().skipped.len() + told.skipped.len();
+    if unused > 0 {
+        say(&format!("{} not used: see the run's events.jsonl", files_were(unused)));
+    }
     match outcome? {
         Outcome::Finished => finished(trainer.folder().path(), trainer.state()),
         Outcome::Stopped => {
@@ -67,6 +71,10 @@ pub fn train(mut trainer: Trainer) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(signals.exit_code()))
         }
     }
+}
+
+fn files_were(n: usize) -> String {
+    if n == 1 { "1 file was".into() } else { format!("{n} files were") }
 }
 
 /// Says how a finished run came out.

@@ -36,15 +36,14 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     size: Option<[usize; 2]>,
 
+    /// Pixels of the views that are trained with, as random crops show things larger than evaluation does (arXiv:1906.06423); by
+    /// default those of the input
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    train_size: Option<[usize; 2]>,
+
     /// Folder of the run; it must not exist yet [default: runs/NETWORK, with a number if there is one]
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-
-    #[command(flatten)]
-    recipe: RecipeArgs,
-
-    #[command(flatten)]
-    input: InputArgs,
 
     /// Precision of the model files
     #[arg(long, value_enum, default_value_t = Precision::F32)]
@@ -58,6 +57,12 @@ pub struct Args {
     /// not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
+
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 /// How the network is trained.
@@ -181,6 +186,7 @@ impl RecipeArgs {
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let recipe = args.recipe.recipe();
     recipe.validate()?;
+    args.check_channels()?;
     if !(0.0..1.0).contains(&args.input.validation_share) {
         return Err(Failure::Message("--validation-share must be at least 0 and below 1".into()));
     }
@@ -206,6 +212,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         network: network.to_string(),
         data: data_folder,
         validation_share: args.input.validation_share,
+        train_size: args.train_size.map_or(preprocess.size, |[height, width]| (height as u32, width as u32)),
         preprocess,
         dtype: args.dtype.into(),
         licence: args.licence.clone(),
@@ -219,6 +226,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 impl Args {
+    /// Photos are red, green and blue, also where they look grey.
+    fn check_channels(&self) -> Result<(), Failure> {
+        match self.network.build()?.input_channels() {
+            3 => Ok(()),
+            n => Err(Failure::Message(format!("a network of {n} channels takes no photos; leave out `channels=`"))),
+        }
+    }
+
     /// The network with as many classes as there are folders.
     fn network_for(&self, classes: usize) -> Result<Spec, Failure> {
         let network = self.network.with_classes(classes)?;

@@ -22,6 +22,9 @@ pub struct Config {
     pub validation_share: f64,
     /// How a photo is brought to the network.
     pub preprocess: Preprocess,
+    /// Height and width of the views that are trained with. Random crops show things larger than evaluation does, so views somewhat
+    /// smaller than the input are no loss (Touvron et al., arXiv:1906.06423), and cost less.
+    pub train_size: (u32, u32),
     /// Precision of the model files that are written.
     pub dtype: Dtype,
     /// Licence of the weights, if it is stated.
@@ -32,4 +35,11 @@ pub struct Config {
     pub classes: Vec<String>,
     /// Hash of the photos (see `DataSet::fingerprint` in `cspnet-data`).
     pub fingerprint: String,
+}
+
+impl Config {
+    /// How a photo becomes a view that is trained with.
+    pub fn viewed(&self) -> Preprocess {
+        Preprocess { size: self.train_size, ..self.preprocess.clone() }
+    }
 }

@@ -124,7 +124,7 @@ impl Default for Recipe {
             model_ema_decay: 0.999,
             augment: Augment {
                 scale: [0.35, 1.0],
-                ratio: [3.0 / 4.0, 4.0 / 3.0],
+                ratio: [0.75, 1.3333],
                 hflip: 0.5,
                 color_jitter: ColourJitter::of(0.3),
             },

@@ -88,6 +88,7 @@ impl RunFolder {
             serde_json::from_str(&text).map_err(|e| TrainError::Config { path: file.clone(), why: e.to_string() })?;
         config.recipe.validate()?;
         config.preprocess.validate()?;
+        config.viewed().validate()?;
         folder.clear_left_overs();
         folder.remove_old_checkpoints()?;
         Ok((folder, config))
@@ -257,6 +258,7 @@ mod tests {
             data: "photos".into(),
             validation_share: DataOptions::default().validation_share,
             preprocess: Preprocess::torchvision(),
+            train_size: (64, 64),
             dtype: Dtype::F32,
             licence: None,
             recipe: Recipe::default(),

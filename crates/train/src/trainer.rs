@@ -65,14 +65,14 @@ impl Trainer {
         checkpoint: Checkpoint,
         threads: usize,
     ) -> Result<Self, TrainError> {
-        let (height, width) = config.preprocess.size;
+        let (height, width) = config.train_size;
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
         let plan = TrainPlan::new(&with_loss(&judged)?, [3, height as usize, width as usize], Isa::detect())?;
         let source = Arc::new(Source {
             samples: data.train.clone(),
             classes: data.classes.len(),
             recipe: config.recipe.clone(),
-            preprocess: config.preprocess.clone(),
+            preprocess: config.viewed(),
             decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
         });
         let workspace = plan.workspace(source.batch_size(), threads);
@@ -97,6 +97,11 @@ impl Trainer {
     /// Where the run stands.
     pub fn state(&self) -> &State {
         &self.now.state
+    }
+
+    /// What is trained with.
+    pub fn data(&self) -> &DataSet {
+        &self.data
     }
 
     /// The folder of the run.
@@ -273,6 +278,7 @@ impl Trainer {
         let mut facts = BTreeMap::from([
             ("program".to_owned(), format!("cspnet {}", self.config.program).into()),
             ("recipe".to_owned(), serde_json::to_value(&self.config.recipe).unwrap_or_default()),
+            ("train_size".to_owned(), serde_json::json!(self.config.train_size)),
             ("data".to_owned(), self.data.fingerprint.clone().into()),
             ("train_photos".to_owned(), self.data.train.len().into()),
             ("epoch".to_owned(), state.epoch.into()),
