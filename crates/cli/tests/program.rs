@@ -130,3 +130,19 @@ fn a_network_of_one_channel_takes_no_photos() {
     let output = run(&["predict", "--model", &b, "examples/photos/coffee.jpg"]);
     assert!(text(&output.stderr).contains("takes 1-channel pictures"), "{}", text(&output.stderr));
 }
+
+#[cfg(unix)]
+#[test]
+fn names_of_files_command_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "a\u{1b}]0;title\u{7}.jpg";
+    std::fs::write(dir.path().join(name), b"no photo").unwrap();
+    let folder = dir.path().to_str().unwrap();
+    for arguments in
+        [vec!["predict", "--format", "table", folder], vec!["predict", "--model", &format!("{folder}/{name}"), folder]]
+    {
+        let output = run(&arguments);
+        let told = text(&[output.stdout, output.stderr].concat());
+        assert!(told.contains("u{1b}") && !told.contains('\u{1b}') && !told.contains('\u{7}'), "{told:?}");
+    }
+}
