@@ -21,8 +21,8 @@ fn photos_of_a_folder_are_named_in_order() {
         let name = r["photo"].as_str().unwrap().rsplit('/').next().unwrap();
         name.starts_with(r["classes"][0]["label"].as_str().unwrap())
     });
-    // Thirteen of twenty is what this model reaches on these photos, which were not chosen for it.
-    assert!(right.count() >= 12);
+    // Fourteen of twenty is what this model reaches on these photos, which were not chosen for it.
+    assert!(right.count() >= 13);
     let photos: Vec<&str> = records.iter().map(|r| r["photo"].as_str().unwrap()).collect();
     assert!(photos.is_sorted());
 }
