@@ -1,10 +1,12 @@
 //! The second stage: at every point, tiles times input channels times output channels.
 
+use std::ops::Range;
+
 use super::input::Points;
 use super::{GROUP, Winograd, WinogradWeights};
 use crate::LANES;
 use crate::conv::PANEL;
-use crate::conv::tile::{CHAIN, Chain, SUMS};
+use crate::conv::tile::{CHAIN, Chain, SUMS, bounds};
 use crate::simd::Simd;
 
 /// Every chain begins with these.
@@ -82,12 +84,11 @@ impl Product<'_> {
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
             let tiles = self.tiles.div_ceil(SUMS / V);
-            let bound = |tile: usize, of: usize| tile * of / tiles;
+            // The lines of the next weights, which lie behind these, spread over the tiles.
+            let ahead = chain.offsets.len() * step / 16;
             for tile in 0..tiles {
-                let (at, end) = (bound(tile, self.tiles), bound(tile + 1, self.tiles));
-                // The lines of the next weights, which lie behind these, spread over the tiles.
-                let ahead = chain.offsets.len() * step / 16;
-                for line in bound(tile, ahead)..bound(tile + 1, ahead) {
+                let Range { start: at, end } = bounds::<V>(tile, self.tiles);
+                for line in tile * ahead / tiles..(tile + 1) * ahead / tiles {
                     s.prefetch(next.wrapping_add(line * 16));
                 }
                 let from = |t: usize| self.from.wrapping_add((at + t) * self.tile_len);
