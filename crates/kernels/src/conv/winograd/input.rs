@@ -14,8 +14,8 @@ use crate::simd::Simd;
 /// Tiles whose columns go through the vertical half at once: they stay in the first-level cache.
 const RUN: usize = 8;
 
-/// Tile sides are at most 4, so a run has at most so many columns.
-const MOST_COLUMNS: usize = 4 * RUN + TAPS - 1;
+/// Tiles have at most 4 outputs a side, and strides are at most 2, so a run has at most so many columns.
+const MOST_COLUMNS: usize = (4 * RUN - 1) * 2 + TAPS;
 
 /// What lies above and below the source.
 static ZEROS: [f32; MOST_COLUMNS * LANES] = [0.0; MOST_COLUMNS * LANES];
@@ -67,20 +67,19 @@ impl Winograd {
 
     /// Floats of a run's columns after the vertical half.
     pub(super) fn columns_len(&self) -> usize {
-        self.tile.window() * self.row_len()
+        self.tile.inputs(1) * self.row_len()
     }
 
     /// Floats from one row of those to the next.
     fn row_len(&self) -> usize {
-        let tiles = RUN.min(self.tiles[1]);
-        odd_lines((tiles * self.tile.outputs() + TAPS - 1) * LANES)
+        odd_lines(self.tile.inputs(RUN.min(self.tiles[1])) * LANES)
     }
 
     fn columns_of(&self, run: &Run) -> Columns {
-        let m = self.tile.outputs();
-        let all = run.tiles * m + TAPS - 1;
+        let all = self.tile.inputs(run.tiles);
         // Padded columns: column `c` of the source is column `c + padding` of these.
-        let (start, left, width) = (run.place[1] * m, self.padding[1], self.source.width());
+        let start = run.place[1] * self.tile.outputs() * self.tile.stride();
+        let (left, width) = (self.padding[1], self.source.width());
         let inside = |padded: usize| padded.saturating_sub(start).min(all);
         let inside = inside(left)..inside(left + width);
         Columns { all, first: (start + inside.start).saturating_sub(left), inside }
@@ -108,7 +107,7 @@ pub(super) unsafe fn transform<S: Simd, F: Scheme<M, N>, const M: usize, const N
         let plane = image.wrapping_add(block.offset + first * LANES);
         let mut rows = [ZEROS.as_ptr(); N];
         for i in 0..N {
-            let row = (run.place[0] * M + i).wrapping_sub(winograd.padding[0]);
+            let row = (run.place[0] * M * F::STRIDE + i).wrapping_sub(winograd.padding[0]);
             if row < height {
                 rows[i] = plane.wrapping_add(row * width * LANES);
             }
@@ -173,7 +172,7 @@ unsafe fn horizontal<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
 ) {
     for i in 0..N {
         for tile in 0..tiles {
-            let from = from.wrapping_add(i * row_len + tile * M * LANES);
+            let from = from.wrapping_add(i * row_len + tile * M * F::STRIDE * LANES);
             let to = points.start.wrapping_add(i * N * points.point_len + tile * points.tile_len);
             // SAFETY: the function's own promise.
             unsafe {

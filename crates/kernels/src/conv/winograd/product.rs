@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::input::Points;
-use super::{GROUP, Winograd, WinogradWeights};
+use super::{Winograd, WinogradWeights};
 use crate::LANES;
 use crate::conv::PANEL;
 use crate::conv::tile::{CHAIN, Chain, SUMS, bounds};
@@ -37,8 +37,9 @@ pub(super) unsafe fn multiply<S: Simd>(
     sums: Sums,
 ) {
     let blocks = winograd.group(group).len();
-    let mut packed = weights.packed[group * winograd.floats_of_a_group(GROUP)..].as_ptr();
+    let packed = weights.packed[group * winograd.floats_of_a_group()..].as_ptr();
     for point in 0..winograd.tile.points() {
+        let mut packed = packed.wrapping_add(point * winograd.floats_of_a_point(blocks));
         let from = points.start.wrapping_add(point * points.point_len);
         for (panel, first) in (0..blocks).step_by(PANEL).enumerate() {
             let totals = sums.start.wrapping_add(panel * sums.panel_len + point * sums.point_len);

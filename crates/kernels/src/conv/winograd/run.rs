@@ -7,7 +7,7 @@ use super::output::{BlockSums, finish};
 use super::product::{Sums, multiply};
 use super::scheme::with_scheme;
 use super::{GROUP, PANELS_A_GROUP, Winograd, WinogradWeights, odd_lines};
-use crate::conv::{PANEL, PARTS};
+use crate::conv::{PANEL, PART_WORK, PARTS};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
@@ -34,11 +34,14 @@ pub(super) struct Cut {
 
 impl Winograd {
     pub(super) fn cut(&self, images: usize) -> Cut {
+        let pairs = self.source.blocks().len() * self.target.blocks().len() * LANES * LANES;
+        let work = self.tiles_of_an_image() * self.tile.points() * pairs;
+        let parts = (work / PART_WORK).clamp(1, PARTS);
         let tiles = images * self.tiles_of_an_image();
         let blocks = tiles.div_ceil(self.most_tiles());
-        let shares = PARTS.div_ceil(blocks.max(1)).min(self.groups() / GROUPS_A_PART).max(1);
+        let shares = parts.div_ceil(blocks.max(1)).min(self.groups() / GROUPS_A_PART).max(1);
         // A layer of one block and few channels is cut in two all the same.
-        let blocks = if blocks * shares == 1 { blocks.max(2).min(tiles) } else { blocks };
+        let blocks = if blocks * shares == 1 { parts.min(2).min(tiles) } else { blocks };
         Cut { tiles, blocks, shares }
     }
 

@@ -1,4 +1,5 @@
-//! The transforms of each tile, along one axis; two axes are one after the other.
+//! The transforms of each tile, along one axis; two axes are one after the other. Those of stride 2 are in
+//! [`super::polyphase`].
 
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -8,6 +9,9 @@ use crate::simd::Simd;
 
 /// `M` outputs along an axis from a window of `N` inputs.
 pub(super) trait Scheme<const M: usize, const N: usize> {
+    /// Inputs from one output to the next.
+    const STRIDE: usize;
+
     /// `G`: taps to points.
     fn weights() -> [[f64; TAPS]; N];
     /// `B^T`: inputs to points.
@@ -25,6 +29,8 @@ impl F2 {
 }
 
 impl Scheme<2, 4> for F2 {
+    const STRIDE: usize = 1;
+
     fn weights() -> [[f64; TAPS]; 4] {
         taps_to_points(&Self::FINITE)
     }
@@ -49,6 +55,8 @@ impl F4 {
 }
 
 impl Scheme<4, 6> for F4 {
+    const STRIDE: usize = 1;
+
     fn weights() -> [[f64; TAPS]; 6] {
         taps_to_points(&Self::FINITE)
     }
@@ -87,14 +95,19 @@ impl Scheme<4, 6> for F4 {
     }
 }
 
-/// Evaluates `$body` with `$scheme`, `$m` and `$n` standing for a tile's scheme and its sizes.
+/// Calls `$function` for an instruction set with a tile's scheme and its sizes.
 macro_rules! with_scheme {
-    ($tile:expr, $function:ident::<$s:ty>($($argument:expr),*)) => {
+    ($tile:expr, $function:ident::<$s:ty>($($argument:expr),*)) => {{
+        use $crate::conv::WinogradTile;
+        use $crate::conv::winograd::polyphase::{F2Strided, F4Strided};
+        use $crate::conv::winograd::scheme::{F2, F4};
         match $tile {
-            $crate::conv::WinogradTile::F2 => $function::<$s, $crate::conv::winograd::scheme::F2, 2, 4>($($argument),*),
-            $crate::conv::WinogradTile::F4 => $function::<$s, $crate::conv::winograd::scheme::F4, 4, 6>($($argument),*),
+            WinogradTile::F2 => $function::<$s, F2, 2, 4>($($argument),*),
+            WinogradTile::F4 => $function::<$s, F4, 4, 6>($($argument),*),
+            WinogradTile::F2Strided => $function::<$s, F2Strided, 2, 5>($($argument),*),
+            WinogradTile::F4Strided => $function::<$s, F4Strided, 4, 9>($($argument),*),
         }
-    };
+    }};
 }
 pub(super) use with_scheme;
 

@@ -1,7 +1,8 @@
 //! Weights at the points, in the order in which the products read them.
 
+use super::polyphase::{F2Strided, F4Strided};
 use super::scheme::{F2, F4, Scheme};
-use super::{GROUP, TAPS, Winograd, WinogradTile};
+use super::{GROUP, TAPS, Winograd, WinogradTile, odd_lines};
 use crate::conv::{PANEL, weights::scatter};
 use crate::{AlignedBuf, Block, LANES};
 
@@ -18,7 +19,7 @@ impl WinogradWeights {
     /// Whether they have the lengths that a convolution reads.
     pub(super) fn fit(&self, winograd: &Winograd) -> bool {
         let blocks = winograd.target.blocks().len();
-        [self.packed.len(), self.bias.len()] == [winograd.floats_of_a_group(blocks), blocks * LANES]
+        [self.packed.len(), self.bias.len()] == [winograd.packed_len(), blocks * LANES]
     }
 
     /// Bytes they take.
@@ -28,9 +29,19 @@ impl WinogradWeights {
 }
 
 impl Winograd {
-    /// Floats of the weights of so many target blocks.
-    pub(super) fn floats_of_a_group(&self, blocks: usize) -> usize {
-        self.tile.points() * self.source.blocks().len() * LANES * blocks * LANES
+    /// Floats of the weights of so many target blocks, at one point.
+    pub(super) fn floats_of_a_point(&self, blocks: usize) -> usize {
+        odd_lines(self.source.blocks().len() * LANES * blocks * LANES)
+    }
+
+    /// Floats of all weights of a group that is not the last.
+    pub(super) fn floats_of_a_group(&self) -> usize {
+        self.tile.points() * self.floats_of_a_point(GROUP)
+    }
+
+    fn packed_len(&self) -> usize {
+        let last = self.groups() - 1;
+        last * self.floats_of_a_group() + self.tile.points() * self.floats_of_a_point(self.group(last).len())
     }
 
     /// Transforms and packs a weight `[out, in, 3, 3]` and a bias `[out]`. The transform is computed in double precision
@@ -44,16 +55,14 @@ impl Winograd {
         assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
         assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
         let blocks = self.target.blocks().len();
-        let mut weights = WinogradWeights {
-            packed: AlignedBuf::zeroed(self.floats_of_a_group(blocks)),
-            bias: AlignedBuf::zeroed(blocks * LANES),
-        };
-        for group in 0..self.groups() {
-            let start = group * self.floats_of_a_group(GROUP);
-            let packed = &mut weights.packed[start..][..self.floats_of_a_group(self.group(group).len())];
+        let mut weights =
+            WinogradWeights { packed: AlignedBuf::zeroed(self.packed_len()), bias: AlignedBuf::zeroed(blocks * LANES) };
+        for (group, packed) in weights.packed.chunks_mut(self.floats_of_a_group()).enumerate() {
             match self.tile {
                 WinogradTile::F2 => self.pack_group(&F2::weights(), packed, group, weight),
                 WinogradTile::F4 => self.pack_group(&F4::weights(), packed, group, weight),
+                WinogradTile::F2Strided => self.pack_group(&F2Strided::weights(), packed, group, weight),
+                WinogradTile::F4Strided => self.pack_group(&F4Strided::weights(), packed, group, weight),
             }
         }
         if let Some(bias) = bias {
@@ -70,8 +79,8 @@ impl Winograd {
         for panel in targets.chunks(PANEL) {
             let row_len = panel.len() * LANES;
             for (s, source) in sources.iter().enumerate() {
-                for (v, target) in panel.iter().enumerate() {
-                    for lane in 0..source.count {
+                for lane in 0..source.count {
+                    for (v, target) in panel.iter().enumerate() {
                         let points = self.points_of(g, source.first + lane, target, weight);
                         let at = panel_start + (s * LANES + lane) * row_len + v * LANES;
                         for (point, numbers) in points.as_flattened().iter().enumerate() {
