@@ -27,11 +27,14 @@ pub struct PlanOptions {
     pub isa: Isa,
     /// Modules whose values are to be seen after a run; they are kept, so fewer steps can be fused.
     pub taps: Vec<String>,
+    /// The graph is computed as it stands: no rewrites of it or its weights, and every convolution directly. Slower, and
+    /// what the optimised plan is held against.
+    pub strict: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new() }
+        Self { isa: Isa::detect(), taps: Vec::new(), strict: false }
     }
 }
 
@@ -73,7 +76,8 @@ impl Plan {
     pub fn new(graph: &Graph, weights: &Weights, picture: Shape, options: &PlanOptions) -> Result<Self, PlanError> {
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let (graph, weights) = fold_batch_norm(graph, weights);
+        let (graph, weights) =
+            if options.strict { (graph.clone(), weights.clone()) } else { fold_batch_norm(graph, weights) };
         let shapes = graph.shapes(picture)?;
         let mut taps = BTreeMap::new();
         for name in &options.taps {
@@ -81,7 +85,8 @@ impl Plan {
         }
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa: options.isa };
+        let PlanOptions { isa, strict, .. } = *options;
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, strict };
         let kernels: Vec<Kernel> = program.steps.iter().map(|s| build.kernel(s, |v| program.planes(v))).collect();
         let report = program.report(&build, &kernels);
         Ok(Self {
