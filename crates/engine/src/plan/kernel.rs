@@ -2,7 +2,7 @@
 
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    Affine, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
+    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
 };
 
 use crate::import::{Import, copies};
@@ -19,6 +19,7 @@ pub(super) enum Kernel {
     Map(Map),
     Combine(Combine),
     Pool(Pool),
+    AffinePool(AffinePool, Channels),
     Copy(Vec<Transfer>),
 }
 
@@ -69,7 +70,12 @@ impl Build<'_> {
                 &output,
                 false,
             )),
-            Task::Pool { kind, window: w } => {
+            Task::Pool { window: w, prologue: Some(p), .. } => {
+                let w = pool_window(*w, self.shapes[step.inputs[0]]);
+                let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
+                Kernel::AffinePool(pool, self.affine(p.norm))
+            }
+            Task::Pool { kind, window: w, prologue: None } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
             }
@@ -116,6 +122,7 @@ impl Kernel {
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
+            Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
         }
     }
@@ -129,6 +136,7 @@ impl Kernel {
             Self::Map(_) => "map".into(),
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
+            Self::AffinePool(..) => "scale, shift and pool".into(),
             Self::Copy(_) => "copy".into(),
         }
     }
@@ -143,7 +151,7 @@ impl Kernel {
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
             Self::Conv(_, weights) => weights.bytes(),
-            Self::Affine(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
         }
     }
