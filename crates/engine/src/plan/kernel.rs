@@ -2,8 +2,8 @@
 
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    Affine, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer, Winograd,
-    WinogradWeights,
+    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
+    Winograd, WinogradWeights,
 };
 
 use crate::import::{Import, copies};
@@ -21,6 +21,7 @@ pub(super) enum Kernel {
     Map(Map),
     Combine(Combine),
     Pool(Pool),
+    AffinePool(AffinePool, Channels),
     Copy(Vec<Transfer>),
 }
 
@@ -71,7 +72,12 @@ impl Build<'_> {
                 &output,
                 false,
             )),
-            Task::Pool { kind, window: w } => {
+            Task::Pool { window: w, prologue: Some(p), .. } => {
+                let w = pool_window(*w, self.shapes[step.inputs[0]]);
+                let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
+                Kernel::AffinePool(pool, self.affine(p.norm))
+            }
+            Task::Pool { kind, window: w, prologue: None } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
             }
@@ -135,6 +141,7 @@ impl Kernel {
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
+            Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
         }
     }
@@ -149,6 +156,7 @@ impl Kernel {
             Self::Map(_) => "map".into(),
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
+            Self::AffinePool(..) => "scale, shift and pool".into(),
             Self::Copy(_) => "copy".into(),
         }
     }
@@ -165,7 +173,7 @@ impl Kernel {
         match self {
             Self::Conv(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
-            Self::Affine(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
         }
     }

@@ -8,7 +8,7 @@ mod kernel;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cspnet_graph::rewrite::fold_batch_norm;
+use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
@@ -77,12 +77,9 @@ impl Plan {
         weights.check(graph.params())?;
         graph.shapes(picture)?;
         let (graph, weights) =
-            if options.strict { (graph.clone(), weights.clone()) } else { fold_batch_norm(graph, weights) };
+            if options.strict { (graph.clone(), weights.clone()) } else { rewritten(graph, weights, &options.taps)? };
         let shapes = graph.shapes(picture)?;
-        let mut taps = BTreeMap::new();
-        for name in &options.taps {
-            taps.insert(name.clone(), graph.value(name).ok_or_else(|| PlanError::Tap(name.clone()))?);
-        }
+        let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept)?;
         let PlanOptions { isa, strict, .. } = *options;
@@ -147,6 +144,22 @@ impl Plan {
     pub fn report(&self) -> &Report {
         &self.report
     }
+}
+
+/// The values of modules that are to be seen.
+fn tapped(graph: &Graph, taps: &[String]) -> Result<BTreeMap<String, ValueId>, PlanError> {
+    let value = |name: &String| graph.value(name).ok_or_else(|| PlanError::Tap(name.clone()));
+    taps.iter().map(|name| Ok((name.clone(), value(name)?))).collect()
+}
+
+/// The graph with all rewrites that leave the tapped values as they are.
+fn rewritten(graph: &Graph, weights: &Weights, taps: &[String]) -> Result<(Graph, Weights), PlanError> {
+    let (mut graph, mut weights) = fold_batch_norm(graph, weights);
+    for rewrite in [merge_linear_pair, pool_first] {
+        let kept: Vec<ValueId> = tapped(&graph, taps)?.into_values().chain([graph.output()]).collect();
+        (graph, weights) = rewrite(&graph, &weights, &kept);
+    }
+    Ok((graph, weights))
 }
 
 fn export(planes: &Planes, workspace: &Workspace, image: usize) -> Vec<f32> {
