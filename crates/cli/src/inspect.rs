@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cspnet::engine::{Plan, PlanOptions};
+use cspnet::graph::Shape;
 use cspnet::graph::analysis::Count;
-use cspnet::graph::{Shape, Weights};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -90,11 +90,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn inspect(args: &Args) -> Result<Inspection, Failure> {
     let network = source::network(&args.network)?;
     let [height, width] = args.size.unwrap_or(network.size);
-    let graph = network.graph;
-    let input = [graph.input_channels(), height, width];
-    let count = Count::of(&graph, input)?;
-    let weights = network.file.map_or_else(|| Weights::published(&graph, 0), |f| f.weights);
-    let plan = Plan::new(&graph, &weights, input, &PlanOptions::default())?;
+    let input = [network.graph.input_channels(), height, width];
+    let count = Count::of(&network.graph, input)?;
+    let plan = Plan::new(&network.graph, &network.weights(), input, &PlanOptions::default())?;
     let planned = plan.report();
     let totals = Totals {
         params: count.params(),

@@ -3,8 +3,10 @@
 //! One file a verb. Not here: arithmetic and file formats.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod embedded;
 mod eval;
+mod export;
 mod failure;
 mod import;
 mod inspect;
@@ -49,6 +51,8 @@ enum Verb {
     Models(models::Args),
     New(new::Args),
     Import(import::Args),
+    Export(export::Args),
+    Bench(bench::Args),
     // Its flags are many, and this is one value.
     Train(Box<train::Args>),
     Resume(resume::Args),
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Models(args) => models::run(&args),
         Verb::New(args) => new::run(&args),
         Verb::Import(args) => import::run(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Resume(args) => resume::run(&args),
     };

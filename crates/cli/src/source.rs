@@ -1,9 +1,10 @@
 //! What a command line names as a network: a model file, or a network of the zoo.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use cspnet::formats::ModelFile;
-use cspnet::graph::Graph;
+use cspnet::graph::{Graph, Weights};
 use cspnet::vision::Preprocess;
 use cspnet::{Model, zoo};
 
@@ -20,6 +21,16 @@ pub struct Network {
     pub size: [usize; 2],
     /// Weights are taken from here where the network comes from a file.
     pub file: Option<ModelFile>,
+}
+
+impl Network {
+    /// The file's weights, or those `cspnet new` gives a network of the zoo.
+    pub fn weights(&self) -> Cow<'_, Weights> {
+        match &self.file {
+            Some(file) => Cow::Borrowed(&file.weights),
+            None => Cow::Owned(Weights::published(&self.graph, 0)),
+        }
+    }
 }
 
 /// The model in `file`, or the one inside the program.

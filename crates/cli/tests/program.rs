@@ -146,3 +146,73 @@ fn names_of_files_command_no_terminal() {
         assert!(told.contains("u{1b}") && !told.contains('\u{1b}') && !told.contains('\u{7}'), "{told:?}");
     }
 }
+
+#[test]
+fn a_model_is_exported_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (network, model, onnx) = ("cs3darknet_s:classes=3", path("m.safetensors"), path("m.onnx"));
+    assert!(run(&["new", network, "--labels", "cat,dog,fish", "-o", &model]).status.success());
+    let export = |more: &[&str]| run(&[&["export", "--to", "onnx", "-o", &onnx], more].concat());
+    let holds = |name: &str| std::fs::read(&onnx).unwrap().windows(name.len()).any(|w| w == name.as_bytes());
+
+    let output = export(&[&model]);
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("opset 17") && !said.contains("untrained"), "{said}");
+    assert!(["stem.conv1.conv.weight", "[\"cat\",\"dog\",\"fish\"]", "cspnet.preprocess"].into_iter().all(holds));
+    assert!(!holds("stem.conv1.bn.running_mean"));
+    let folded = std::fs::read(&onnx).unwrap();
+    assert!(export(&[&model]).status.success() && std::fs::read(&onnx).unwrap() == folded);
+
+    let output = export(&[&model, "--size", "64x96", "--batch-norm", "node"]);
+    assert!(text(&output.stdout).contains("batch x 3 x 64 x 96"));
+    assert!(text(&output.stderr).contains("preprocessing is left out") && !holds("cspnet.preprocess"));
+    assert!(holds("stem.conv1.bn.running_mean"));
+
+    assert!(text(&export(&[network]).stdout).contains("untrained"));
+    let before = std::fs::read(&onnx).unwrap();
+    assert_eq!(export(&["no-such-network"]).status.code(), Some(1));
+    assert_eq!(run(&["export", &model, "--to", "onnx", "-o", &path("")]).status.code(), Some(1));
+    assert!(std::fs::read(&onnx).unwrap() == before && std::fs::read_dir(dir.path()).unwrap().count() == 2);
+}
+
+const SMALL: [&str; 6] = ["bench", "densenet_bc:depth=10,growth=4", "--size", "16", "--seconds", "0"];
+
+#[test]
+fn speed_is_told_as_json() {
+    let output = run(&[&SMALL[..], &["--batch", "1,3", "--threads", "1,2", "--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut keys = ["network", "size", "batch", "threads", "min_ms", "median_ms", "p90_ms", "images_per_s"].to_vec();
+    keys.extend(["gmac_per_s", "peak_share", "peak_rss_bytes"]);
+    keys.sort_unstable();
+    let records = records(&output);
+    for record in &records {
+        assert_eq!(record.as_object().unwrap().keys().collect::<Vec<_>>(), keys);
+        assert_eq!((record["network"].as_str(), record["size"].as_u64()), (Some(SMALL[1]), Some(16)));
+        let number = |key: &str| record[key].as_f64().unwrap();
+        assert!(0.0 < number("min_ms") && number("min_ms") <= number("median_ms"), "{record}");
+        assert!(number("median_ms") <= number("p90_ms"), "{record}");
+        assert!((number("images_per_s") * number("min_ms") / number("batch") - 1e3).abs() < 1e-6, "{record}");
+        assert!(number("gmac_per_s") > 0.0 && number("peak_share") > 0.0, "{record}");
+        assert_eq!(record["peak_rss_bytes"].is_u64(), cfg!(target_os = "linux"));
+    }
+    let combinations = records.iter().map(|r| (r["batch"].as_u64().unwrap(), r["threads"].as_u64().unwrap()));
+    assert_eq!(combinations.collect::<Vec<_>>(), [(1, 1), (1, 2), (3, 1), (3, 2)]);
+}
+
+#[test]
+fn layers_are_told_with_their_kernels() {
+    let output = run(&[&SMALL[..], &["--threads", "1", "--profile", "--json"]].concat());
+    let layers = records(&output)[0]["layers"].as_array().unwrap().clone();
+    let shares: f64 = layers.iter().map(|l| l["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    let last = layers.last().unwrap();
+    assert_eq!((&last["nodes"][0], &last["shape"]), (&"classifier".into(), &serde_json::json!([10, 1, 1])));
+    assert!(last["kernel"].as_str().unwrap().contains("conv") && last["gflop_per_s"].as_f64().unwrap() > 0.0);
+
+    let table = text(&run(&[&SMALL[..], &["--threads", "1", "--profile"]].concat()).stdout);
+    assert!(["of peak", "GFLOP/s", "classifier"].into_iter().all(|word| table.contains(word)), "{table}");
+    assert_eq!(run(&[&SMALL[..], &["--batch", "0"]].concat()).status.code(), Some(2));
+    assert_eq!(run(&["bench", "resnet50", "--seconds", "-1"]).status.code(), Some(2));
+    assert_eq!(run(&["bench", "no-such-network"]).status.code(), Some(1));
+}

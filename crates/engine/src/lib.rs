@@ -21,6 +21,7 @@ mod translate;
 mod views;
 
 pub use cspnet_kernels::Isa;
+pub use cspnet_kernels::probe;
 pub use error::{PlanError, RunError};
 pub use input::Input;
 pub use plan::{Plan, PlanOptions, Workspace};

@@ -6,6 +6,7 @@ use common::{PICTURE, random_network};
 use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Isa, Plan, PlanOptions};
 use cspnet_graph::init::reference_input;
+use cspnet_graph::rewrite::with_normalise;
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 /// The largest deviation of a plan's answers from the interpreter's, relative to the answers' root mean square.
@@ -124,4 +125,27 @@ fn wrong_input_is_refused() {
     assert!(Plan::new(&graph, &Weights::reference(&graph), PICTURE, &options).is_err());
     assert!(Plan::new(&graph, &Weights::reference(&graph), [4, 13, 11], &PlanOptions::default()).is_err());
     assert!(Plan::new(&graph, &Weights::reference(&turned(8)), PICTURE, &PlanOptions::default()).is_err());
+}
+
+#[test]
+fn steps_that_are_timed_give_the_same_bits() {
+    let graph = turned(16);
+    let weights = Weights::reference(&graph);
+    let plan = Plan::new(&graph, &weights, PICTURE, &PlanOptions::default()).unwrap();
+    let x = reference_input(2 * PICTURE.iter().product::<usize>());
+    let [mut plain, mut timed] = [plan.workspace(2, 2), plan.workspace(2, 2)];
+    plan.run(&mut plain, Input::Real(&x)).unwrap();
+    let durations = plan.run_timed(&mut timed, Input::Real(&x)).unwrap();
+    assert_eq!(durations.len(), plan.report().steps.len());
+    assert!((0..2).all(|image| plan.output(&plain, image) == plan.output(&timed, image)));
+    assert!(plan.run_timed(&mut timed, Input::Real(&[0.0; 3])).is_err());
+}
+
+#[test]
+fn a_plan_tells_which_kind_of_pictures_it_takes() {
+    let graph = turned(16);
+    for (graph, takes_pixels) in [(with_normalise(&graph, &[0.5; 3], &[0.5; 3]).unwrap(), true), (graph, false)] {
+        let plan = Plan::new(&graph, &Weights::reference(&graph), PICTURE, &PlanOptions::default()).unwrap();
+        assert_eq!(plan.takes_pixels(), takes_pixels);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cspnet_graph::WeightsError;
+use cspnet_graph::{GraphError, WeightsError};
 use cspnet_vision::VisionError;
 
 use crate::text::shown;
@@ -63,6 +63,23 @@ pub enum FormatError {
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// A size of picture that does not fit the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An operation that ONNX has no words for.
+    #[error("{path} cannot be written as ONNX: {why}")]
+    Onnx {
+        /// The operation's path.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A network that is too large for one ONNX file.
+    #[error("as ONNX the network would have {bytes} bytes; at most {} fit into one file", i32::MAX)]
+    OnnxLength {
+        /// Bytes it would have.
+        bytes: usize,
+    },
     /// A number that half precision cannot hold.
     #[error("{0} holds a number that half precision cannot; store the model as f32")]
     Precision(String),

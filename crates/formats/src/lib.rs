@@ -2,7 +2,8 @@
 //!
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
-//! other libraries, which hold tensors only. A [`StateFile`] keeps what a run must find again. Not here: running a network.
+//! other libraries, which hold tensors only, and [`onnx`] writes what other engines run. A [`StateFile`] keeps what a run must
+//! find again. Not here: running a network.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
@@ -12,6 +13,7 @@ mod labels;
 mod manifest;
 mod model_file;
 mod names;
+pub mod onnx;
 mod published;
 mod sealed;
 mod state_file;

@@ -7,6 +7,7 @@
 mod kernel;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
@@ -118,6 +119,29 @@ impl Plan {
             kernel.run(input, memory, team);
         }
         Ok(())
+    }
+
+    /// Runs a batch as [`Plan::run`] does, and tells how long each step took, in the order of [`Report::steps`].
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    ///
+    /// # Panics
+    /// As [`Plan::run`].
+    pub fn run_timed(&self, workspace: &mut Workspace, input: Input<'_>) -> Result<Vec<Duration>, RunError> {
+        let Workspace { memory, team } = workspace;
+        check_input(memory.images(), self.picture, self.normalises, input)?;
+        let timed = |kernel: &Kernel| {
+            let begin = Instant::now();
+            kernel.run(input, memory, team);
+            begin.elapsed()
+        };
+        Ok(self.kernels.iter().map(timed).collect())
+    }
+
+    /// Whether the network begins with a normalisation of pixels, so that a batch is [`Input::Pixels`] and not [`Input::Real`].
+    pub fn takes_pixels(&self) -> bool {
+        self.normalises
     }
 
     /// The network's answer for one image of the batch, `[c, h, w]` row-major.

@@ -1,0 +1,51 @@
+//! Where the time goes: every step of a plan with its kernel and its share.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cspnet::engine::Report;
+use cspnet::graph::Shape;
+use cspnet::graph::analysis::Count;
+use serde::Serialize;
+
+/// A step of the plan, as measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Paths of the nodes that it computes together.
+    pub nodes: Vec<String>,
+    pub kernel: String,
+    /// Of its answer for one picture.
+    pub shape: Shape,
+    /// Median of the runs.
+    pub ms: f64,
+    /// Of all steps' time.
+    pub share: f64,
+    /// Of convolutions and fully connected layers, two for every multiply-add as they are defined; whatever the kernel does.
+    pub gflop_per_s: Option<f64>,
+}
+
+/// The steps of a plan with their times in several runs of a batch.
+pub fn layers(report: &Report, count: &Count, batch: usize, runs: &[Vec<Duration>]) -> Vec<Layer> {
+    let macs: HashMap<&str, u64> = count.layers.iter().map(|l| (l.path.as_str(), l.macs)).collect();
+    let ms: Vec<f64> = (0..report.steps.len()).map(|step| median_ms(runs, step)).collect();
+    let all: f64 = ms.iter().sum();
+    let layer = |(step, &ms): (&cspnet::engine::StepReport, &f64)| {
+        let macs: u64 = step.nodes.iter().filter_map(|n| macs.get(n.as_str())).sum();
+        let gflops = 2.0 * (batch as u64 * macs) as f64 / 1e9;
+        Layer {
+            nodes: step.nodes.clone(),
+            kernel: step.kernel.clone(),
+            shape: step.shape,
+            ms,
+            share: ms / all,
+            gflop_per_s: (macs > 0).then_some(1e3 * gflops / ms),
+        }
+    };
+    report.steps.iter().zip(&ms).map(layer).collect()
+}
+
+fn median_ms(runs: &[Vec<Duration>], step: usize) -> f64 {
+    let mut times: Vec<Duration> = runs.iter().map(|run| run[step]).collect();
+    times.sort_unstable();
+    times[times.len() / 2].as_nanos() as f64 / 1e6
+}

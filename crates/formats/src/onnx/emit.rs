@@ -1,0 +1,156 @@
+//! The graph in the making: names, initialisers, nodes, and the form of every value.
+//!
+//! Not here: which of ONNX's operators an operation is ([`super::operators`]).
+
+use std::collections::HashMap;
+
+use cspnet_graph::{Graph, Node, Op, ValueId, Weights};
+
+use super::proto;
+
+/// How a value `[c, 1, 1]` of an image stands in ONNX, whose fully connected layer knows no rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `[batch, c, h, w]`.
+    Planes,
+    /// `[batch, c]`.
+    Flat,
+}
+
+/// A value as it has been written.
+struct Written {
+    name: String,
+    form: Form,
+    /// The same value in the other form, once somebody asked for it.
+    other: Option<String>,
+}
+
+/// What is written of a graph so far.
+pub(super) struct Emitter<'a> {
+    pub graph: &'a Graph,
+    /// Every name that is taken, and the number that was last tried behind it.
+    names: HashMap<String, u32>,
+    /// Names of the parameters' initialisers.
+    params: Vec<String>,
+    /// Every value so far, in the order of the graph's nodes.
+    values: Vec<Written>,
+    pub nodes: Vec<proto::Node>,
+    pub initialisers: Vec<proto::Tensor>,
+}
+
+impl<'a> Emitter<'a> {
+    /// Nothing but the parameters.
+    pub(super) fn new(graph: &'a Graph, weights: &Weights) -> Self {
+        let (names, params, values, nodes, initialisers) = Default::default();
+        let mut new = Self { graph, names, params, values, nodes, initialisers };
+        for (param, numbers) in graph.params().iter().zip(weights.tensors()) {
+            let name = new.floats(&param.name, &param.shape, numbers);
+            new.params.push(name);
+        }
+        new
+    }
+
+    /// A name that nobody has: the one asked for, or that with a number.
+    ///
+    /// In ONNX all values and initialisers share one space of names; an empty one would mean that there is no value.
+    pub(super) fn claim(&mut self, wanted: &str) -> String {
+        let mut number = self.names.get(wanted).copied().unwrap_or(0);
+        let free = loop {
+            number += 1;
+            let name = if number == 1 { wanted.to_owned() } else { format!("{wanted}#{number}") };
+            if !name.is_empty() && !self.names.contains_key(&name) {
+                break name;
+            }
+        };
+        self.names.insert(free.clone(), 1);
+        self.names.insert(wanted.to_owned(), number);
+        free
+    }
+
+    /// An initialiser of real numbers; gives its name.
+    pub(super) fn floats(&mut self, name: &str, shape: &[usize], numbers: &[f32]) -> String {
+        self.initialiser(name, proto::FLOAT, shape, numbers.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// An initialiser that is a list of integers; gives its name.
+    pub(super) fn ints(&mut self, name: &str, numbers: &[usize]) -> String {
+        let bytes = numbers.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
+        self.initialiser(name, proto::INT64, &[numbers.len()], bytes)
+    }
+
+    fn initialiser(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> String {
+        let name = self.claim(name);
+        let dims = shape.iter().map(|&d| d as i64).collect();
+        self.initialisers.push(proto::Tensor { dims, data_type: Some(data_type), name: name.clone(), raw_data });
+        name
+    }
+
+    /// A node, named as its only output is; gives that name.
+    pub(super) fn node(
+        &mut self,
+        op_type: &str,
+        name: String,
+        input: Vec<String>,
+        attribute: Vec<proto::Attribute>,
+    ) -> String {
+        let output = vec![name.clone()];
+        self.nodes.push(proto::Node { input, output, name: name.clone(), op_type: op_type.into(), attribute });
+        name
+    }
+
+    /// Remembers the next node of the graph as written.
+    pub(super) fn push(&mut self, name: String, form: Form) {
+        self.values.push(Written { name, form, other: None });
+    }
+
+    /// Name and form of a value that has been written.
+    pub(super) fn value(&self, id: ValueId) -> (&str, Form) {
+        (&self.values[id].name, self.values[id].form)
+    }
+
+    /// Names of a node's parameters.
+    pub(super) fn params(&self, node: &Node) -> Vec<String> {
+        node.params.iter().map(|&p| self.params[p].clone()).collect()
+    }
+
+    /// The form in which a node takes its inputs, and gives its output.
+    pub(super) fn form(&self, node: &Node) -> Form {
+        let flat = match node.op {
+            Op::Linear { .. } => true,
+            // These do not care, as long as all inputs have the same.
+            Op::Unary { .. } | Op::Binary { .. } | Op::Concat | Op::Slice { .. } => {
+                node.inputs.iter().all(|&v| self.values[v].form == Form::Flat)
+            }
+            _ => false,
+        };
+        if flat { Form::Flat } else { Form::Planes }
+    }
+
+    /// Names of a node's inputs, all in one form.
+    pub(super) fn inputs(&mut self, node: &Node, form: Form) -> Vec<String> {
+        node.inputs.iter().map(|&v| self.in_form(v, form)).collect()
+    }
+
+    fn in_form(&mut self, id: ValueId, form: Form) -> String {
+        let Written { name, form: has, other } = &self.values[id];
+        match other {
+            _ if *has == form => return name.clone(),
+            Some(other) => return other.clone(),
+            None => {}
+        }
+        let from = name.clone();
+        let changed = match form {
+            Form::Flat => {
+                let name = self.claim(&format!("{from}.flat"));
+                self.node("Flatten", name, vec![from], vec![proto::Attribute::int("axis", 1)])
+            }
+            Form::Planes => {
+                let name = self.claim(&format!("{from}.planes"));
+                let axes = self.ints(&format!("{name}.axes"), &[2, 3]);
+                self.node("Unsqueeze", name, vec![from, axes], Vec::new())
+            }
+        };
+        self.values[id].other = Some(changed.clone());
+        changed
+    }
+}

@@ -1,0 +1,129 @@
+//! ONNX files: a network with its weights as other engines read it.
+//!
+//! Nodes and values are named by the graph's paths, initialisers as the parameters. The batch is open; pictures are real numbers
+//! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. The same network gives the same
+//! bytes. Not here: reading ONNX, and networks in half precision.
+
+mod emit;
+mod metadata;
+mod operators;
+mod proto;
+#[cfg(test)]
+mod tests;
+
+use cspnet_graph::rewrite::fold_batch_norm;
+use cspnet_graph::{Graph, Shape, Weights};
+use prost::Message;
+
+use crate::error::FormatError;
+use crate::labels;
+use crate::manifest::Manifest;
+use emit::{Emitter, Form};
+use proto::Dimension;
+
+/// Version of the set of operators that is written; it is of 2022, and what reads ONNX today reads it.
+pub const OPSET: i64 = 17;
+
+/// Version of the file's form, the one that came with the operators (<https://onnx.ai/onnx/repo-docs/Versioning.html>).
+const IR_VERSION: i64 = 8;
+
+/// Longest message that readers of protocol buffers take, in bytes.
+const MAX_LEN: usize = i32::MAX as usize;
+
+/// Choices in writing a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Rows and columns of the pictures; open if there are none, which engines are slower with.
+    pub size: Option<[usize; 2]>,
+    /// What becomes of normalisations.
+    pub batch_norm: BatchNorm,
+    /// Whether the answer are probabilities instead of the network's own numbers.
+    pub softmax: bool,
+}
+
+/// What becomes of normalisations behind convolutions; those in front of them are nodes in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchNorm {
+    /// They go into the convolutions' weights; see [`fold_batch_norm`].
+    #[default]
+    Fold,
+    /// Each is a node, and every parameter is in the file as it is.
+    Node,
+}
+
+/// A network with its weights as the bytes of an ONNX file; labels and preprocessing of the manifest, if there is one, become its
+/// metadata, as JSON.
+///
+/// # Errors
+/// If the weights, the manifest or the size do not fit the graph, an operation cannot be said in ONNX, or the file would be longer
+/// than ONNX allows.
+pub fn write(
+    graph: &Graph,
+    weights: &Weights,
+    manifest: Option<&Manifest>,
+    options: &Options,
+) -> Result<Vec<u8>, FormatError> {
+    weights.check(graph.params())?;
+    if let Some(manifest) = manifest {
+        manifest.validate()?;
+        labels::check(&manifest.labels, graph.channels(graph.output())).map_err(FormatError::Manifest)?;
+    }
+    let model = match options.batch_norm {
+        BatchNorm::Fold => {
+            let (graph, weights) = fold_batch_norm(graph, weights);
+            model(&graph, &weights, manifest, options)?
+        }
+        BatchNorm::Node => model(graph, weights, manifest, options)?,
+    };
+    match model.encoded_len() {
+        0..=MAX_LEN => Ok(model.encode_to_vec()),
+        bytes => Err(FormatError::OnnxLength { bytes }),
+    }
+}
+
+fn model(
+    graph: &Graph,
+    weights: &Weights,
+    manifest: Option<&Manifest>,
+    options: &Options,
+) -> Result<proto::Model, FormatError> {
+    let shape = options.size.map(|[h, w]| graph.shapes([graph.input_channels(), h, w])).transpose()?;
+    let mut emitter = Emitter::new(graph, weights);
+    (0..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
+    let (output, form) = match (graph.output(), options.softmax) {
+        (output, true) => emitter.softmax(output),
+        (output, false) => (emitter.value(output).0.to_owned(), emitter.value(output).1),
+    };
+    let info = |name: String, value: usize, form, sides| {
+        let shape = shape.as_ref().map(|shapes| shapes[value]);
+        proto::ValueInfo::floats(name, dimensions(graph.channels(value), shape, form, sides))
+    };
+    let input = info(emitter.value(0).0.to_owned(), 0, Form::Planes, ["height", "width"]);
+    let output = info(output, graph.output(), form, ["output_height", "output_width"]);
+    let graph = proto::Graph {
+        node: emitter.nodes,
+        name: manifest.map_or("network", |m| &m.network).to_owned(),
+        initializer: emitter.initialisers,
+        input: vec![input],
+        output: vec![output],
+    };
+    Ok(proto::Model {
+        ir_version: Some(IR_VERSION),
+        producer_name: "cspnet".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph),
+        opset_import: vec![proto::OperatorSet { version: Some(OPSET) }],
+        metadata_props: manifest.map_or(Ok(Vec::new()), metadata::entries)?,
+    })
+}
+
+/// A value's dimensions, of which the batch is open; rows and columns have names where no shape is known.
+fn dimensions(channels: usize, shape: Option<Shape>, form: Form, sides: [&str; 2]) -> Vec<Dimension> {
+    let mut dimensions = vec![Dimension::named("batch"), Dimension::known(channels)];
+    match (form, shape) {
+        (Form::Flat, _) => {}
+        (Form::Planes, Some([_, height, width])) => dimensions.extend([height, width].map(Dimension::known)),
+        (Form::Planes, None) => dimensions.extend(sides.map(Dimension::named)),
+    }
+    dimensions
+}
