@@ -1,9 +1,7 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
-use std::ops::Range;
-
 use super::epilogue::TOTALS;
-use super::tile::{CHAIN, Chain, SUMS, bounds};
+use super::tile::{CHAIN, Chain, Cut, LINE, SUMS, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -106,6 +104,7 @@ impl Run<'_> {
         let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
+        let tiling = Tiling::of::<V>(pixels.len());
         for first in (0..offsets.len().max(1)).step_by(CHAIN) {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
@@ -114,18 +113,17 @@ impl Run<'_> {
                 lanewise: conv.lanewise,
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
-            let tiles = pixels.len().div_ceil(SUMS / V);
-            // The lines of the next weights, spread over the tiles; a single tile streams its weights anyway.
-            let ahead = if tiles > 1 { CHAIN * step / 16 } else { 0 };
-            for tile in 0..tiles {
-                let Range { start: at, end } = bounds::<V>(tile, pixels.len());
-                for line in tile * ahead / tiles..(tile + 1) * ahead / tiles {
-                    s.prefetch(next.wrapping_add(line * 16));
+            // A single tile streams its weights anyway.
+            let ahead = if pixels.len() > SUMS / V { CHAIN * step / LINE } else { 0 };
+            for Cut { pixels: tile, lines } in tiling.tiles(ahead) {
+                for line in lines {
+                    s.prefetch(next.wrapping_add(line * LINE));
                 }
-                let from = |p: usize| self.source.wrapping_add(pixels[at + p].from);
+                let from = |p: usize| self.source.wrapping_add(pixels[tile.start + p].from);
+                let totals = self.totals.wrapping_add(tile.start * V * LANES);
                 // SAFETY: k-blocks lie in the strip or the source, `packed` holds the panel's weights for this grid, the
                 // bias eight numbers for every block, and the totals have room for a run of pixels.
-                unsafe { chain.tile::<S, V>(s, from, end - at, self.totals.wrapping_add(at * V * LANES)) };
+                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals) };
             }
         }
         for v in 0..V {

@@ -10,18 +10,52 @@ use crate::simd::Simd;
 /// registers for the factors.
 pub(super) const SUMS: usize = 12;
 
+/// Floats of a cache line.
+pub(super) const LINE: usize = 16;
+
 /// K-blocks summed in one go. Their sum is then added to the total: two levels keep long sums exact enough, and the
 /// weights of one chain (8 KB for two vectors of channels) stay in the first-level cache for many tiles.
 pub(super) const CHAIN: usize = 16;
 
-/// The pixels of a tile, of some pixels in `pixels.div_ceil(SUMS / V)` tiles.
-#[inline(always)]
-pub(super) fn bounds<const V: usize>(tile: usize, pixels: usize) -> Range<usize> {
-    let tiles = pixels.div_ceil(SUMS / V);
-    match V {
-        // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
-        1 => tile * SUMS..pixels.min((tile + 1) * SUMS),
-        _ => tile * pixels / tiles..(tile + 1) * pixels / tiles,
+/// Some pixels cut into tiles for panels of so many vectors. Made once for many chains: the loops over tiles are short enough
+/// for a division to be seen in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tiling {
+    pixels: usize,
+    /// Pixels of a tile; the first `larger` tiles have one more, the last may have fewer.
+    size: usize,
+    larger: usize,
+    /// Lines of the next chain's weights to ask for at each tile.
+    lines: usize,
+}
+
+/// A tile of a [`Tiling`] and the lines to ask for.
+pub(super) struct Cut {
+    pub pixels: Range<usize>,
+    pub lines: Range<usize>,
+}
+
+impl Tiling {
+    pub fn of<const V: usize>(pixels: usize) -> Self {
+        let tiles = pixels.div_ceil(SUMS / V).max(1);
+        let lines = (CHAIN * LANES * V * LANES / LINE).div_ceil(tiles);
+        match V {
+            // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
+            1 => Self { pixels, size: SUMS, larger: 0, lines },
+            _ => Self { pixels, size: pixels / tiles, larger: pixels % tiles, lines },
+        }
+    }
+
+    /// The tiles, for a chain whose successor has so many lines of weights.
+    #[inline(always)]
+    pub fn tiles(self, ahead: usize) -> impl Iterator<Item = Cut> {
+        let (mut tile, mut pixel, mut line) = (0, 0, 0);
+        std::iter::from_fn(move || {
+            let pixels = pixel..(pixel + self.size + usize::from(tile < self.larger)).min(self.pixels);
+            let lines = line..(line + self.lines).min(ahead);
+            (tile, pixel, line) = (tile + 1, pixels.end, lines.end);
+            (!pixels.is_empty()).then_some(Cut { pixels, lines })
+        })
     }
 }
 

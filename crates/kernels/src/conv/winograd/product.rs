@@ -1,12 +1,10 @@
 //! The second stage: at every point, tiles times input channels times output channels.
 
-use std::ops::Range;
-
 use super::input::Points;
 use super::{Winograd, WinogradWeights};
 use crate::LANES;
 use crate::conv::PANEL;
-use crate::conv::tile::{CHAIN, Chain, SUMS, bounds};
+use crate::conv::tile::{CHAIN, Chain, Cut, LINE, Tiling};
 use crate::simd::Simd;
 
 /// Every chain begins with these.
@@ -37,6 +35,7 @@ pub(super) unsafe fn multiply<S: Simd>(
     sums: Sums,
 ) {
     let blocks = winograd.group(group).len();
+    let tilings = [Tiling::of::<1>(tiles), Tiling::of::<2>(tiles)];
     let packed = weights.packed[group * winograd.floats_of_a_group()..].as_ptr();
     for point in 0..winograd.tile.points() {
         let mut packed = packed.wrapping_add(point * winograd.floats_of_a_point(blocks));
@@ -44,7 +43,8 @@ pub(super) unsafe fn multiply<S: Simd>(
         for (panel, first) in (0..blocks).step_by(PANEL).enumerate() {
             let totals = sums.start.wrapping_add(panel * sums.panel_len + point * sums.point_len);
             let vectors = PANEL.min(blocks - first);
-            let product = Product { winograd, packed, from, tile_len: points.tile_len, tiles, totals };
+            let tiling = tilings[vectors - 1];
+            let product = Product { winograd, packed, from, tile_len: points.tile_len, tiling, totals };
             // SAFETY: the function's own promise; the weights of a group lie point by point, panel by panel.
             unsafe {
                 match vectors {
@@ -63,7 +63,7 @@ struct Product<'a> {
     packed: *const f32,
     from: *const f32,
     tile_len: usize,
-    tiles: usize,
+    tiling: Tiling,
     totals: *mut f32,
 }
 
@@ -84,17 +84,15 @@ impl Product<'_> {
                 lanewise: false,
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
-            let tiles = self.tiles.div_ceil(SUMS / V);
-            // The lines of the next weights, which lie behind these, spread over the tiles.
-            let ahead = chain.offsets.len() * step / 16;
-            for tile in 0..tiles {
-                let Range { start: at, end } = bounds::<V>(tile, self.tiles);
-                for line in tile * ahead / tiles..(tile + 1) * ahead / tiles {
-                    s.prefetch(next.wrapping_add(line * 16));
+            let ahead = chain.offsets.len() * step / LINE;
+            for Cut { pixels: tile, lines } in self.tiling.tiles(ahead) {
+                for line in lines {
+                    s.prefetch(next.wrapping_add(line * LINE));
                 }
-                let from = |t: usize| self.from.wrapping_add((at + t) * self.tile_len);
+                let from = |t: usize| self.from.wrapping_add((tile.start + t) * self.tile_len);
+                let totals = self.totals.wrapping_add(tile.start * V * LANES);
                 // SAFETY: the function's own promise.
-                unsafe { chain.tile::<S, V>(s, from, end - at, self.totals.wrapping_add(at * V * LANES)) };
+                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals) };
             }
         }
     }

@@ -12,11 +12,12 @@ use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
-/// Floats of a block of tiles in the points' form that are worth being read from a cache that is not the first.
-const POINTS: usize = 128 * 1024;
+/// Floats of a block of tiles in the points' form, about: the second-level cache should hold much of it. What is best is
+/// flat, measured from half of this to twice as much.
+const POINTS: usize = 192 * 1024;
 
 /// Tiles of a block, at least and at most: with fewer, weights are read too often, and with more nothing is gained.
-const BLOCK: [usize; 2] = [16, 64];
+const BLOCK: [usize; 2] = [24, 48];
 
 /// Groups of panels of a part, at least, where the tiles alone would make too few parts: each part transforms its tiles.
 const GROUPS_A_PART: usize = 2;
