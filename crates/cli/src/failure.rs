@@ -1,8 +1,10 @@
 //! How a verb fails: a message for people and an exit code for scripts.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+
+use cspnet::formats::text::shown;
 
 /// Some of the photos could not be read.
 pub const SOME_FAILED: u8 = 3;
@@ -21,7 +23,8 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Message(message) => {
-                eprintln!("cspnet: {message}");
+                // If nobody can be told, the exit code still tells.
+                let _ = writeln!(io::stderr(), "cspnet: {}", shown(&message));
                 ExitCode::FAILURE
             }
             Self::ClosedPipe => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use cspnet::Class;
+use cspnet::formats::text::shown;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -118,7 +119,7 @@ impl<'a> Writer<'a> {
     /// A row as wide as the terminal: the photo's name is shortened from the left, then classes are left out.
     fn table_row(&mut self, record: &Record) -> Result<(), Failure> {
         let name_width = (self.width / 3).clamp(12, 44);
-        let name = shorten(&record.photo.to_string_lossy(), name_width);
+        let name = shorten(&shown(&record.photo.to_string_lossy()), name_width);
         match &record.answer {
             Ok((classes, milliseconds)) => {
                 let time = format!("{milliseconds:7.1} ms");
@@ -132,7 +133,7 @@ impl<'a> Writer<'a> {
                 }
                 Ok(writeln!(self.out, "{}", row.trim_end())?)
             }
-            Err(why) => Ok(writeln!(self.out, "{name:<name_width$}  error: {why}")?),
+            Err(why) => Ok(writeln!(self.out, "{name:<name_width$}  error: {}", shown(why))?),
         }
     }
 }

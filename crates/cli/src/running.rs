@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use cspnet::formats::text::shown;
 use cspnet_data::{DataSet, Skipped};
 use cspnet_train::{Epoch, Observer, Outcome, State, Step, Trainer};
 use indicatif::ProgressBar;
@@ -49,7 +50,7 @@ fn list<T>(one: &str, many: &str, items: &[T], name: impl Fn(&T) -> String) {
 
 /// Tells people something. That nobody listens any more is no reason to end a run.
 fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", shown(line));
 }
 
 /// Runs until the end, or until a signal asks for it.

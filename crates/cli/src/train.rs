@@ -95,15 +95,15 @@ struct RecipeArgs {
 
     /// Momentum, with Nesterov's look ahead
     #[arg(long, default_value_t = Recipe::default().momentum)]
-    momentum: f32,
+    momentum: f64,
 
     /// Weight decay of weights; scales, shifts and biases have none
     #[arg(long, default_value_t = Recipe::default().weight_decay)]
-    weight_decay: f32,
+    weight_decay: f64,
 
     /// Label smoothing (arXiv:1512.00567)
     #[arg(long, default_value_t = Recipe::default().smoothing)]
-    smoothing: f32,
+    smoothing: f64,
 
     /// Parameter of mixup (arXiv:1710.09412); 0 for none
     #[arg(long, default_value_t = Recipe::default().mixup, value_name = "ALPHA")]

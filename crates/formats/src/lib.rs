@@ -18,7 +18,7 @@ mod published;
 mod sealed;
 mod state_file;
 mod tensors;
-mod text;
+pub mod text;
 
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};

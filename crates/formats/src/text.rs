@@ -21,7 +21,11 @@ pub(crate) fn check(what: &str, text: &str) -> Result<(), String> {
 }
 
 /// A text for a message, with control characters spelt out.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+///
+/// ```
+/// assert_eq!(cspnet_formats::text::shown("\u{1b}[2J.jpg"), "\\u{1b}[2J.jpg");
+/// ```
+pub fn shown(text: &str) -> Cow<'_, str> {
     if control(text).is_none() {
         return text.into();
     }

@@ -89,7 +89,7 @@ impl Batches {
                 Ok((photo, class)) => {
                     batch.images += 1;
                     batch.pixels.extend_from_slice(photo.pixels());
-                    batch.targets.extend((0..classes).map(|c| smoothed(c == class, classes, recipe.smoothing)));
+                    batch.targets.extend((0..classes).map(|c| smoothed(c == class, classes, recipe.smoothing as f32)));
                 }
                 Err(skipped) => batch.skipped.push(skipped),
             }

@@ -23,11 +23,11 @@ pub struct Recipe {
     /// Epochs in which the learning rate rises from zero (Goyal et al., arXiv:1706.02677).
     pub warmup_epochs: f64,
     /// Share of the past steps that is kept in a step, with Nesterov's look ahead.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Weight decay of convolutions' and linear layers' weights; scales, shifts and biases have none.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Share of a target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
-    pub smoothing: f32,
+    pub smoothing: f64,
     /// Parameter of mixup's Beta distribution; 0 mixes nothing.
     pub mixup: f64,
     /// Share of the past that the moving average of weights and running statistics keeps at each step.
@@ -67,7 +67,12 @@ impl Recipe {
 
     /// The rule of an update.
     pub(crate) fn update_rule(&self, lr: f64) -> UpdateRule {
-        UpdateRule::Sgd { rate: lr as f32, momentum: self.momentum, nesterov: true, decay: self.weight_decay }
+        UpdateRule::Sgd {
+            rate: lr as f32,
+            momentum: self.momentum as f32,
+            nesterov: true,
+            decay: self.weight_decay as f32,
+        }
     }
 
     /// Whether the numbers make sense.
@@ -86,7 +91,7 @@ impl Recipe {
             ("min-lr", not_negative(self.min_lr) && self.min_lr <= self.lr, "at least 0 and at most the lr"),
             ("warmup-epochs", not_negative(self.warmup_epochs), "finite and not negative"),
             ("momentum", (0.0..1.0).contains(&self.momentum), "at least 0 and below 1"),
-            ("weight-decay", not_negative(self.weight_decay.into()), "finite and not negative"),
+            ("weight-decay", not_negative(self.weight_decay), "finite and not negative"),
             ("smoothing", (0.0..1.0).contains(&self.smoothing), "at least 0 and below 1"),
             ("mixup", not_negative(self.mixup) && self.mixup <= 10.0, "in 0..=10"),
             ("model-ema-decay", (0.0..1.0).contains(&self.model_ema_decay), "at least 0 and below 1"),
@@ -118,7 +123,8 @@ impl Default for Recipe {
             min_lr: 0.0,
             warmup_epochs: 5.0,
             momentum: 0.9,
-            weight_decay: 1e-4,
+            // Five times DenseNet's, as is usual where photos are few (Zagoruyko and Komodakis, arXiv:1605.07146).
+            weight_decay: 5e-4,
             smoothing: 0.1,
             mixup: 0.2,
             model_ema_decay: 0.999,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use cspnet::formats::text::shown as shown_text;
 use cspnet_data::Skipped;
 use cspnet_metrics::{Interval, Share};
 
@@ -42,7 +43,8 @@ fn headline(e: &Evaluation) -> String {
     let model = e.model.as_ref().map_or("the program's own model".into(), |path| path.display().to_string());
     let classes = e.labels.len() - e.absent.len();
     let of = if classes == 1 { "1 class".to_owned() } else { format!("{classes} classes") };
-    format!("{model} on {} of {of} in {}", counted(e.photos(), "photo"), e.folder.display())
+    let folder = e.folder.display();
+    shown_text(&format!("{model} on {} of {of} in {folder}", counted(e.photos(), "photo"))).into_owned()
 }
 
 fn shares(e: &Evaluation) -> String {
@@ -110,7 +112,7 @@ fn absent(e: &Evaluation) -> String {
 fn skipped(files: &[&Skipped], what: &str) -> String {
     let mut text = format!("{} {what}", counted(files.len() as u64, "file"));
     for Skipped { path, why, .. } in files.iter().take(MAX_LISTED) {
-        text += &format!("\n  {}: {why}", path.display());
+        text += &format!("\n  {}", shown_text(&format!("{}: {why}", path.display())));
     }
     if files.len() > MAX_LISTED {
         text += &format!("\n  ... and {} more; --json names them all", files.len() - MAX_LISTED);
