@@ -85,12 +85,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
                 told::row(&bench, &measured, &mut out)?
             }
             out.flush()?;
-            for doubt in measured.doubts() {
-                eprintln!("batch {batch}, threads {threads}: {doubt}; the machine is too noisy to trust these numbers");
-            }
+            measured.doubts().for_each(|doubt| warn(batch, threads, &doubt));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why numbers are not to be trusted; if nobody can be told, there are still the numbers.
+fn warn(batch: u32, threads: u32, doubt: &str) {
+    let told = format!("batch {batch}, threads {threads}: {doubt}; the machine is too noisy to trust these numbers");
+    let _ = writeln!(io::stderr(), "{told}");
 }
 
 /// What is measured.

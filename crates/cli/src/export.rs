@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use cspnet::Assume;
+use cspnet::formats::text::shown;
 use cspnet::formats::{Manifest, atomic, onnx};
 
 use crate::failure::Failure;
@@ -78,11 +79,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
     };
     atomic::write(&args.output, &bytes)?;
-    let (path, channels) = (args.output.display(), network.graph.input_channels());
+    let (path, channels) = (args.output.to_string_lossy(), network.graph.input_channels());
     let untrained = if network.file.is_none() { " (untrained)" } else { "" };
     writeln!(
         io::stdout(),
-        "{path}: {}{untrained} as ONNX, opset {}, input batch x {channels} x {height} x {width}, {:.1} MB",
+        "{}: {}{untrained} as ONNX, opset {}, input batch x {channels} x {height} x {width}, {:.1} MB",
+        shown(&path),
         manifest.network,
         onnx::OPSET,
         bytes.len() as f64 / 1e6,
@@ -102,7 +104,8 @@ fn manifest(network: &Network, [height, width]: [usize; 2]) -> Result<Manifest, 
     let own = manifest.preprocess.as_ref().map(|p| (p.size.0 as usize, p.size.1 as usize));
     if let Some((rows, columns)) = own.filter(|own| *own != (height, width)) {
         manifest.preprocess = None;
-        writeln!(io::stderr(), "the model's preprocessing is left out: it gives {rows} x {columns} pixels")?;
+        // If nobody can be told, the file still is what was asked for.
+        let _ = writeln!(io::stderr(), "the model's preprocessing is left out: it gives {rows} x {columns} pixels");
     }
     Ok(manifest)
 }

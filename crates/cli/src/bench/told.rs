@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use cspnet::formats::text::shown;
 use serde::Serialize;
 
 use super::layers::Layer;
@@ -59,8 +60,8 @@ pub fn json(bench: &Bench, m: &Measured, out: &mut impl Write) -> Result<(), Fai
 /// Writes what holds for all rows, and their header.
 pub fn headline(bench: &Bench, out: &mut impl Write) -> Result<(), Failure> {
     let [channels, height, width] = bench.picture;
-    let (network, isa, mmacs) = (&bench.network, bench.isa, 1e3 * bench.gmacs(1));
-    writeln!(out, "{network}   input {channels} x {height} x {width}, {mmacs:.1} M MACs a picture, {isa}\n")?;
+    let (network, isa, millions) = (shown(&bench.network), bench.isa, 1e3 * bench.gmacs(1));
+    writeln!(out, "{network}   input {channels} x {height} x {width}, {millions:.1} million MACs a picture, {isa}\n")?;
     Ok(writeln!(
         out,
         "{:>5}{:>9}{:>11}{:>11}{:>11}{:>11}{:>10}{:>10}{:>12}",
