@@ -1,12 +1,10 @@
 //! What cores can do at most, measured: the mark that kernels are held against.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::simd::{Body, Simd};
-use crate::{Isa, Team};
-
-/// Independent chains of multiply-adds: enough to hide the instruction's latency on two pipes.
-const CHAINS: usize = 12;
+use crate::{Isa, LANES, Team};
 
 /// Multiply-adds of every chain in one measurement.
 const STEPS: usize = 200_000;
@@ -24,32 +22,44 @@ pub fn team_peak_gflops(isa: Isa, threads: usize) -> f64 {
     let parts = team.threads();
     let mut once = || {
         let begin = Instant::now();
+        let done = AtomicUsize::new(0);
         team.run(parts, &|_, _| {
-            std::hint::black_box(isa.run(Chains));
+            done.fetch_add(isa.run(Chains), Ordering::Relaxed);
         });
-        begin.elapsed().as_secs_f64()
+        done.into_inner() as f64 / begin.elapsed().as_secs_f64() / 1e9
     };
-    let seconds = (0..30).map(|_| once()).fold(f64::INFINITY, f64::min);
-    (2 * 8 * CHAINS * STEPS * parts) as f64 / seconds / 1e9
+    (0..30).map(|_| once()).fold(0.0, f64::max)
 }
 
+/// Independent chains of multiply-adds of pairs of vectors, enough to hide the instruction's latency. Gives how many operations
+/// that was.
 struct Chains;
 
 impl Body for Chains {
-    type Output = [f32; 8];
+    type Output = usize;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
-        let factor = s.splat(std::hint::black_box(0.999_999));
-        let addend = s.splat(std::hint::black_box(1e-6));
-        let mut chains = [s.splat(1.0); CHAINS];
-        for _ in 0..STEPS {
-            for chain in &mut chains {
-                *chain = s.fma(*chain, factor, addend);
-            }
+        match S::PAIRS {
+            12 => chains::<S, 12>(s),
+            _ => chains::<S, 6>(s),
         }
-        s.to_array(chains.into_iter().fold(s.splat(0.0), |sum, chain| s.add(sum, chain)))
     }
+}
+
+#[inline(always)]
+fn chains<S: Simd, const N: usize>(s: S) -> usize {
+    let factor = s.splat_pair(std::hint::black_box(0.999_999));
+    let addend = std::hint::black_box(1e-6_f32);
+    let mut chains = [s.splat_pair(1.0); N];
+    for _ in 0..STEPS {
+        for chain in &mut chains {
+            // SAFETY: the addend is a float.
+            *chain = unsafe { s.fma_pair(factor, &raw const addend, *chain) };
+        }
+    }
+    std::hint::black_box(chains);
+    2 * 2 * LANES * N * STEPS
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
 use super::epilogue::TOTALS;
-use super::tile::{CHAIN, Chain, Cut, LINE, SUMS, Tiling};
+use super::tile::{CHAIN, Chain, Cut, LINE, Tiling, most_pixels};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -104,7 +104,7 @@ impl Run<'_> {
         let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
-        let tiling = Tiling::of::<V>(pixels.len());
+        let tiling = Tiling::of::<S, V>(pixels.len());
         for first in (0..offsets.len().max(1)).step_by(CHAIN) {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
@@ -114,7 +114,7 @@ impl Run<'_> {
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
             // A single tile streams its weights anyway.
-            let ahead = if pixels.len() > SUMS / V { CHAIN * step / LINE } else { 0 };
+            let ahead = if pixels.len() > most_pixels::<S, V>() { CHAIN * step / LINE } else { 0 };
             for Cut { pixels: tile, lines } in tiling.tiles(ahead) {
                 for line in lines {
                     s.prefetch(next.wrapping_add(line * LINE));

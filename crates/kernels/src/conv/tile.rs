@@ -6,9 +6,14 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use crate::LANES;
 use crate::simd::Simd;
 
-/// Sums of a full tile: what a core with two multiply-add pipes of five cycles' latency needs to be busy, and what leaves
-/// registers for the factors.
-pub(super) const SUMS: usize = 12;
+/// Sums of a full tile of single vectors: what a core with two multiply-add pipes of five cycles' latency needs to be busy, and
+/// what leaves registers for the factors.
+const SUMS: usize = 12;
+
+/// Pixels of a full tile of so many vectors.
+pub(super) const fn most_pixels<S: Simd, const V: usize>() -> usize {
+    if V == 1 { SUMS } else { S::PAIRS }
+}
 
 /// Floats of a cache line.
 pub(super) const LINE: usize = 16;
@@ -36,8 +41,8 @@ pub(super) struct Cut {
 }
 
 impl Tiling {
-    pub fn of<const V: usize>(pixels: usize) -> Self {
-        let tiles = pixels.div_ceil(SUMS / V).max(1);
+    pub fn of<S: Simd, const V: usize>(pixels: usize) -> Self {
+        let tiles = pixels.div_ceil(most_pixels::<S, V>()).max(1);
         let lines = (CHAIN * LANES * V * LANES / LINE).div_ceil(tiles);
         match V {
             // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
@@ -77,7 +82,7 @@ impl Chain<'_> {
     /// # Safety
     /// For every pixel and offset eight floats are readable at `from + offset`, for every k-block of the chain `weights`
     /// holds its floats (`V * LANES * LANES`, or `LANES` if lanewise), `bias` has `V * LANES`, and `totals` has
-    /// `pixels.len() * V * LANES`. At most `SUMS / V` pixels.
+    /// `pixels * V * LANES`. One or two vectors; at most [`most_pixels`].
     #[inline(always)]
     pub unsafe fn tile<S: Simd, const V: usize>(
         &self,
@@ -86,7 +91,7 @@ impl Chain<'_> {
         pixels: usize,
         totals: *mut f32,
     ) {
-        // SAFETY: the function's own promise; with two vectors there are at most six pixels.
+        // SAFETY: the function's own promise.
         unsafe {
             match pixels {
                 1 => self.sums::<S, V, 1>(s, from, totals),
@@ -95,12 +100,12 @@ impl Chain<'_> {
                 4 => self.sums::<S, V, 4>(s, from, totals),
                 5 => self.sums::<S, V, 5>(s, from, totals),
                 6 => self.sums::<S, V, 6>(s, from, totals),
-                7 if V == 1 => self.sums::<S, V, 7>(s, from, totals),
-                8 if V == 1 => self.sums::<S, V, 8>(s, from, totals),
-                9 if V == 1 => self.sums::<S, V, 9>(s, from, totals),
-                10 if V == 1 => self.sums::<S, V, 10>(s, from, totals),
-                11 if V == 1 => self.sums::<S, V, 11>(s, from, totals),
-                12 if V == 1 => self.sums::<S, V, 12>(s, from, totals),
+                7 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 7>(s, from, totals),
+                8 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 8>(s, from, totals),
+                9 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 9>(s, from, totals),
+                10 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 10>(s, from, totals),
+                11 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 11>(s, from, totals),
+                12 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 12>(s, from, totals),
                 _ => unreachable!("a tile of {pixels} pixels"),
             }
         }
@@ -116,55 +121,89 @@ impl Chain<'_> {
         let px: [*const f32; P] = std::array::from_fn(from);
         // SAFETY: the promise of `tile`.
         unsafe {
-            let mut sums = [[s.splat(0.0); P]; V];
-            if let Some(bias) = self.bias {
-                for v in 0..V {
-                    sums[v] = [s.load(bias.add(v * LANES)); P];
-                }
-            }
-            if V == 1 && self.lanewise {
-                self.lanes(s, &px, &mut sums[0]);
-            } else {
-                self.blocks(s, &px, &mut sums);
-            }
-            for p in 0..P {
-                for v in 0..V {
-                    let to = totals.add((p * V + v) * LANES);
-                    let total = if self.bias.is_some() { sums[v][p] } else { s.add(s.load(to), sums[v][p]) };
-                    s.store(total, to);
-                }
+            match V {
+                1 => self.single(s, &px, totals),
+                _ => self.paired(s, &px, totals),
             }
         }
     }
 
-    /// Eight source channels a k-block, each times a vector of weights for every vector of sums.
+    /// Sums of one vector for every pixel.
     #[inline(always)]
-    unsafe fn blocks<S: Simd, const V: usize, const P: usize>(
-        &self,
-        s: S,
-        px: &[*const f32; P],
-        sums: &mut [[S::V; P]; V],
-    ) {
+    unsafe fn single<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], totals: *mut f32) {
+        // SAFETY: the promise of `tile`.
+        unsafe {
+            let mut sums = match self.bias {
+                Some(bias) => [s.load(bias); P],
+                None => [s.splat(0.0); P],
+            };
+            if self.lanewise {
+                self.lanes(s, px, &mut sums);
+            } else {
+                self.blocks(s, px, &mut sums);
+            }
+            for p in 0..P {
+                let to = totals.add(p * LANES);
+                s.store(if self.bias.is_some() { sums[p] } else { s.add(s.load(to), sums[p]) }, to);
+            }
+        }
+    }
+
+    /// Sums of two vectors for every pixel.
+    #[inline(always)]
+    unsafe fn paired<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], totals: *mut f32) {
+        // SAFETY: the promise of `tile`.
+        unsafe {
+            let mut sums = match self.bias {
+                Some(bias) => [s.load_pair(bias); P],
+                None => [s.splat_pair(0.0); P],
+            };
+            self.pairs_of_blocks(s, px, &mut sums);
+            for p in 0..P {
+                let to = totals.add(2 * p * LANES);
+                s.store_pair(if self.bias.is_some() { sums[p] } else { s.add_pair(s.load_pair(to), sums[p]) }, to);
+            }
+        }
+    }
+
+    /// Eight source channels a k-block, each times a vector of weights.
+    #[inline(always)]
+    unsafe fn blocks<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], sums: &mut [S::V; P]) {
         let mut w = self.weights;
         for &offset in self.offsets {
             for lane in 0..LANES {
                 // SAFETY: the promise of `tile`.
                 unsafe {
-                    let mut wv = [s.splat(0.0); V];
-                    for v in 0..V {
-                        wv[v] = s.load(w.add((lane * V + v) * LANES));
-                    }
+                    let wv = s.load(w.add(lane * LANES));
                     for p in 0..P {
                         let x = s.broadcast(px[p].offset(offset + lane as isize));
-                        for v in 0..V {
-                            sums[v][p] = s.fma(wv[v], x, sums[v][p]);
-                        }
+                        sums[p] = s.fma(wv, x, sums[p]);
                     }
                 }
                 // Without the fence the compiler hoists loads of later steps until the sums no longer fit into registers.
                 compiler_fence(Ordering::SeqCst);
             }
-            w = w.wrapping_add(LANES * V * LANES);
+            w = w.wrapping_add(LANES * LANES);
+        }
+    }
+
+    /// Eight source channels a k-block, each times two vectors of weights.
+    #[inline(always)]
+    unsafe fn pairs_of_blocks<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], sums: &mut [S::Pair; P]) {
+        let mut w = self.weights;
+        for &offset in self.offsets {
+            for lane in 0..LANES {
+                // SAFETY: the promise of `tile`.
+                unsafe {
+                    let wv = s.load_pair(w.add(2 * lane * LANES));
+                    for p in 0..P {
+                        sums[p] = s.fma_pair(wv, px[p].offset(offset + lane as isize), sums[p]);
+                    }
+                }
+                // As above.
+                compiler_fence(Ordering::SeqCst);
+            }
+            w = w.wrapping_add(2 * LANES * LANES);
         }
     }
 

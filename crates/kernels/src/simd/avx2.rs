@@ -1,6 +1,6 @@
 //! Eight floats in a `ymm` register: AVX2 with FMA.
 
-use super::Simd;
+use super::{Simd, pairs_of_two};
 use std::arch::x86_64::*;
 
 /// AVX2 with FMA.
@@ -21,6 +21,8 @@ impl Avx2 {
 // SAFETY: a value comes only from `Avx2::new`, whose caller promises AVX2 and FMA; so every intrinsic below may run.
 unsafe impl Simd for Avx2 {
     type V = __m256;
+
+    pairs_of_two!();
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

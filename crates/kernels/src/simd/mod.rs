@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 pub(crate) mod scalar;
 
 /// An instruction set kernels exist for. The default is the best this machine has; callers may force a lower one, and that
@@ -15,12 +17,15 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA (Intel since Haswell, AMD since Zen).
     Avx2,
+    /// AVX-512 with vectors of every length (Intel since Skylake-X, AMD since Zen 4). It gives the bits that AVX2 gives: every
+    /// lane is computed by the same steps.
+    Avx512,
 }
 
 impl Isa {
     /// The best instruction set of this machine.
     pub fn detect() -> Self {
-        if Self::Avx2.is_available() { Self::Avx2 } else { Self::Scalar }
+        Self::available().last().unwrap_or(Self::Scalar)
     }
 
     /// Whether this machine has the instruction set.
@@ -29,14 +34,18 @@ impl Isa {
             Self::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Avx2 | Self::Avx512 => false,
         }
     }
 
     /// Every instruction set this machine has, lowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Scalar, Self::Avx2].into_iter().filter(|isa| isa.is_available())
+        [Self::Scalar, Self::Avx2, Self::Avx512].into_iter().filter(|isa| isa.is_available())
     }
 }
 
@@ -45,6 +54,7 @@ impl std::fmt::Display for Isa {
         f.write_str(match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2+fma",
+            Self::Avx512 => "avx512",
         })
     }
 }
@@ -69,6 +79,9 @@ impl Isa {
             // SAFETY: the machine has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { run_avx2(body) },
+            // SAFETY: the machine has AVX-512F and AVX-512VL, AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { run_avx512(body) },
             _ => body.run(scalar::Scalar),
         }
     }
@@ -83,6 +96,15 @@ unsafe fn run_avx2<B: Body>(body: B) -> B::Output {
     body.run(unsafe { avx2::Avx2::new() })
 }
 
+/// # Safety
+/// The machine has AVX-512F and AVX-512VL, AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+unsafe fn run_avx512<B: Body>(body: B) -> B::Output {
+    // SAFETY: the function's own promise.
+    body.run(unsafe { avx512::Avx512::new() })
+}
+
 /// Eight floats in one register, and the arithmetic kernels need of them.
 ///
 /// # Safety
@@ -91,6 +113,30 @@ unsafe fn run_avx2<B: Body>(body: B) -> B::Output {
 pub(crate) unsafe trait Simd: Copy {
     /// The register.
     type V: Copy;
+    /// Two vectors side by side: one register where the set has such, else two.
+    type Pair: Copy;
+    /// Sums of pairs that keep the set's multiply-add pipes busy and leave registers for the factors: 6 or 12.
+    const PAIRS: usize;
+
+    /// All lanes of both `x`.
+    fn splat_pair(self, x: f32) -> Self::Pair;
+    /// Sixteen floats from memory.
+    ///
+    /// # Safety
+    /// `at` points at sixteen readable floats; no alignment is asked.
+    unsafe fn load_pair(self, at: *const f32) -> Self::Pair;
+    /// Sixteen floats to memory.
+    ///
+    /// # Safety
+    /// `at` points at sixteen writable floats.
+    unsafe fn store_pair(self, v: Self::Pair, at: *mut f32);
+    /// `a + b`.
+    fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
+    /// `a * x + c` for the float `x` at `at`, as [`Simd::fma`].
+    ///
+    /// # Safety
+    /// `at` points at a readable float.
+    unsafe fn fma_pair(self, a: Self::Pair, at: *const f32, c: Self::Pair) -> Self::Pair;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -136,3 +182,44 @@ pub(crate) unsafe trait Simd: Copy {
     /// The lanes as an array.
     fn to_array(self, v: Self::V) -> [f32; 8];
 }
+
+/// Pairs as two vectors, for sets without longer registers.
+macro_rules! pairs_of_two {
+    () => {
+        type Pair = [Self::V; 2];
+        const PAIRS: usize = 6;
+
+        #[inline(always)]
+        fn splat_pair(self, x: f32) -> Self::Pair {
+            [self.splat(x); 2]
+        }
+
+        #[inline(always)]
+        unsafe fn load_pair(self, at: *const f32) -> Self::Pair {
+            // SAFETY: the caller promises sixteen floats.
+            unsafe { [self.load(at), self.load(at.add($crate::LANES))] }
+        }
+
+        #[inline(always)]
+        unsafe fn store_pair(self, v: Self::Pair, at: *mut f32) {
+            // SAFETY: the caller promises sixteen floats.
+            unsafe {
+                self.store(v[0], at);
+                self.store(v[1], at.add($crate::LANES));
+            }
+        }
+
+        #[inline(always)]
+        fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
+            [self.add(a[0], b[0]), self.add(a[1], b[1])]
+        }
+
+        #[inline(always)]
+        unsafe fn fma_pair(self, a: Self::Pair, at: *const f32, c: Self::Pair) -> Self::Pair {
+            // SAFETY: the caller promises a float.
+            let x = unsafe { self.broadcast(at) };
+            [self.fma(a[0], x, c[0]), self.fma(a[1], x, c[1])]
+        }
+    };
+}
+pub(crate) use pairs_of_two;

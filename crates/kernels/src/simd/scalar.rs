@@ -1,6 +1,6 @@
 //! Eight floats as an array: what runs where no better instruction set is known.
 
-use super::Simd;
+use super::{Simd, pairs_of_two};
 
 /// The instruction set every machine has.
 #[derive(Clone, Copy)]
@@ -13,6 +13,8 @@ fn each(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
 // SAFETY: needs no instruction set.
 unsafe impl Simd for Scalar {
     type V = [f32; 8];
+
+    pairs_of_two!();
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -35,7 +35,7 @@ pub(super) unsafe fn multiply<S: Simd>(
     sums: Sums,
 ) {
     let blocks = winograd.group(group).len();
-    let tilings = [Tiling::of::<1>(tiles), Tiling::of::<2>(tiles)];
+    let tilings = [Tiling::of::<S, 1>(tiles), Tiling::of::<S, 2>(tiles)];
     let packed = weights.packed[group * winograd.floats_of_a_group()..].as_ptr();
     for point in 0..winograd.tile.points() {
         let mut packed = packed.wrapping_add(point * winograd.floats_of_a_point(blocks));
