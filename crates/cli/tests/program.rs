@@ -131,6 +131,22 @@ fn a_network_of_one_channel_takes_no_photos() {
     assert!(text(&output.stderr).contains("takes 1-channel pictures"), "{}", text(&output.stderr));
 }
 
+#[cfg(unix)]
+#[test]
+fn names_of_files_command_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "a\u{1b}]0;title\u{7}.jpg";
+    std::fs::write(dir.path().join(name), b"no photo").unwrap();
+    let folder = dir.path().to_str().unwrap();
+    for arguments in
+        [vec!["predict", "--format", "table", folder], vec!["predict", "--model", &format!("{folder}/{name}"), folder]]
+    {
+        let output = run(&arguments);
+        let told = text(&[output.stdout, output.stderr].concat());
+        assert!(told.contains("u{1b}") && !told.contains('\u{1b}') && !told.contains('\u{7}'), "{told:?}");
+    }
+}
+
 #[test]
 fn a_model_is_exported_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
@@ -194,25 +210,15 @@ fn layers_are_told_with_their_kernels() {
     assert_eq!((&last["nodes"][0], &last["shape"]), (&"classifier".into(), &serde_json::json!([10, 1, 1])));
     assert!(last["kernel"].as_str().unwrap().contains("conv") && last["gflop_per_s"].as_f64().unwrap() > 0.0);
 
-    let table = text(&run(&[&SMALL[..], &["--threads", "1", "--profile"]].concat()).stdout);
-    assert!(["of peak", "GFLOP/s", "classifier"].into_iter().all(|word| table.contains(word)), "{table}");
+    let table = |more: &[&str]| {
+        text(&run(&[&["bench", "--threads", "1", "--seconds", "0", "--profile"], more].concat()).stdout)
+    };
+    let small = table(&SMALL[1..4]);
+    assert!(["of peak", "GFLOP/s", "classifier"].into_iter().all(|word| small.contains(word)), "{small}");
+    let stem = ["cspdarknet53", "--size", "64"];
+    let [optimised, strict] = [table(&stem), table(&[&stem[..], &["--strict"]].concat())];
+    assert!(optimised.contains("winograd") && !strict.contains("winograd"), "{optimised}{strict}");
     assert_eq!(run(&[&SMALL[..], &["--batch", "0"]].concat()).status.code(), Some(2));
     assert_eq!(run(&["bench", "resnet50", "--seconds", "-1"]).status.code(), Some(2));
     assert_eq!(run(&["bench", "no-such-network"]).status.code(), Some(1));
-}
-
-#[cfg(unix)]
-#[test]
-fn names_of_files_command_no_terminal() {
-    let dir = tempfile::tempdir().unwrap();
-    let name = "a\u{1b}]0;title\u{7}.jpg";
-    std::fs::write(dir.path().join(name), b"no photo").unwrap();
-    let folder = dir.path().to_str().unwrap();
-    for arguments in
-        [vec!["predict", "--format", "table", folder], vec!["predict", "--model", &format!("{folder}/{name}"), folder]]
-    {
-        let output = run(&arguments);
-        let told = text(&[output.stdout, output.stderr].concat());
-        assert!(told.contains("u{1b}") && !told.contains('\u{1b}') && !told.contains('\u{7}'), "{told:?}");
-    }
 }

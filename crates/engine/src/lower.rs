@@ -47,15 +47,15 @@ pub(crate) enum Task {
     Map { function: Unary },
     /// A function of two values.
     Combine { function: Binary, activation: Option<Unary> },
-    /// Pooling; no window means the whole plane.
-    Pool { kind: PoolKind, window: Option<Window> },
+    /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane.
+    Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue> },
     /// A concatenation or a slice that could not be a view.
     Copy,
     /// The mean cross entropy of the batch.
     Loss,
 }
 
-/// Normalisation and activation in front of a convolution.
+/// Normalisation and activation in front of a convolution or of a mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Prologue {
     pub norm: ValueId,
@@ -133,7 +133,8 @@ impl Lowering<'_> {
         (nodes, activation)
     }
 
-    /// Batch normalisations that were not folded: hidden in prologues where only convolutions read them, else steps.
+    /// Batch normalisations that were not folded: hidden in prologues where only convolutions and means of cells on the picture
+    /// read them, else steps.
     fn normalisations(&mut self) -> Vec<Step> {
         let is_norm = |id: &ValueId| matches!(self.op(*id), Op::BatchNorm { .. });
         let norms: Vec<ValueId> = (0..self.taken.len()).filter(is_norm).collect();
@@ -142,8 +143,13 @@ impl Lowering<'_> {
             let inputs = self.graph.node(norm).inputs.clone();
             let (nodes, activation) = self.with_activation(norm);
             let end = nodes[nodes.len() - 1];
-            let convolves = |&r: &ValueId| matches!(self.op(r), Op::Conv { groups: 1, .. });
-            let fits = self.purpose == Purpose::Inference && self.readers[end].iter().all(convolves);
+            let takes_prologue = |&r: &ValueId| match self.op(r) {
+                Op::Conv { groups, .. } => *groups == 1,
+                Op::Pool { kind: PoolKind::Average { .. }, window } => window.padding == [0, 0],
+                Op::GlobalAvgPool => true,
+                _ => false,
+            };
+            let fits = self.purpose == Purpose::Inference && self.readers[end].iter().all(takes_prologue);
             if fits && !self.kept.contains(&end) {
                 self.hidden.insert(end, (Prologue { norm, activation }, inputs[0]));
             } else {
@@ -161,12 +167,16 @@ impl Lowering<'_> {
         convs.into_iter().map(|conv| self.convolution(conv)).collect()
     }
 
-    fn convolution(&mut self, conv: ValueId) -> Step {
-        let read = self.graph.node(conv).inputs[0];
-        let (prologue, input) = match self.hidden.get(&read) {
+    /// What a step reads for `value`, and what it does to it first.
+    fn source(&self, value: ValueId) -> (Option<Prologue>, ValueId) {
+        match self.hidden.get(&value) {
             Some(&(prologue, source)) => (Some(prologue), source),
-            None => (None, read),
-        };
+            None => (None, value),
+        }
+    }
+
+    fn convolution(&mut self, conv: ValueId) -> Step {
+        let (prologue, input) = self.source(self.graph.node(conv).inputs[0]);
         if self.purpose == Purpose::Training {
             self.taken[conv] = true;
             let task = Task::Conv { node: conv, prologue: None, activation: None, residual: None };
@@ -199,6 +209,11 @@ impl Lowering<'_> {
         }
     }
 
+    fn pool(&self, id: ValueId, kind: PoolKind, window: Option<Window>) -> Step {
+        let (prologue, input) = self.source(self.graph.node(id).inputs[0]);
+        Step { task: Task::Pool { kind, window, prologue }, nodes: vec![id], inputs: vec![input] }
+    }
+
     /// All that is left. Concatenations and slices are views and no steps.
     fn others(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -226,11 +241,8 @@ impl Lowering<'_> {
                     let (nodes, activation) = self.with_activation(id);
                     steps.push(step(Task::Combine { function, activation }, nodes));
                 }
-                Op::Pool { kind, window } => steps.push(step(Task::Pool { kind, window: Some(window) }, vec![id])),
-                Op::GlobalAvgPool => {
-                    let kind = PoolKind::Average { count_include_pad: true };
-                    steps.push(step(Task::Pool { kind, window: None }, vec![id]));
-                }
+                Op::Pool { kind, window } => steps.push(self.pool(id, kind, Some(window))),
+                Op::GlobalAvgPool => steps.push(self.pool(id, PoolKind::Average { count_include_pad: true }, None)),
                 Op::SoftmaxCrossEntropy => steps.push(step(Task::Loss, vec![id])),
                 Op::Concat | Op::Slice { .. } => {}
                 Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } => unreachable!("taken before"),

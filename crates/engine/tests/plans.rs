@@ -15,7 +15,8 @@ fn deviation(graph: &Graph, isa: Isa, images: usize, taps: Vec<String>) -> f64 {
     let x = reference_input(images * PICTURE.iter().product::<usize>());
     let [c, h, w] = PICTURE;
     let exact = infer::<f64>(graph, &weights, &Tensor::from_f32([images, c, h, w], &x)).unwrap();
-    let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions { isa, taps: taps.clone() }).unwrap();
+    let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions { isa, taps: taps.clone(), ..PlanOptions::default() })
+        .unwrap();
     let mut workspace = plan.workspace(images, 2);
     plan.run(&mut workspace, Input::Real(&x)).unwrap();
     let mut worst: f64 = 0.0;
@@ -80,6 +81,36 @@ fn copies_are_made_only_where_nothing_else_helps_and_are_counted() {
         let graph = cspnet_zoo::build(name).unwrap();
         let plan = Plan::new(&graph, &Weights::reference(&graph), [3, 64, 64], &PlanOptions::default()).unwrap();
         assert_eq!(plan.report().copied_bytes, 0, "{name}");
+    }
+}
+
+/// How many steps a kernel of this name does.
+fn kernels(plan: &Plan, prefix: &str) -> usize {
+    plan.report().steps.iter().filter(|s| s.kernel.starts_with(prefix)).count()
+}
+
+#[test]
+fn the_optimised_plan_is_near_the_strict_one() {
+    let x = reference_input(3 * 64 * 64);
+    for name in ["cspdarknet53", "densenet121", "resnet50"] {
+        let graph = cspnet_zoo::build(name).unwrap();
+        let weights = Weights::reference(&graph);
+        let [fast, strict] = [false, true].map(|strict| {
+            let options = PlanOptions { strict, ..PlanOptions::default() };
+            Plan::new(&graph, &weights, [3, 64, 64], &options).unwrap()
+        });
+        assert_eq!(kernels(&strict, "winograd"), 0, "{name}");
+        let of_each = ["winograd 4x4 3x3", "winograd 2x2 3x3"].map(|k| kernels(&fast, k));
+        assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by Winograd's method");
+        let [fast, strict] = [fast, strict].map(|plan| {
+            let mut workspace = plan.workspace(1, 2);
+            plan.run(&mut workspace, Input::Real(&x)).unwrap();
+            plan.output(&workspace, 0)
+        });
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
+        let off = norm(&mut fast.iter().zip(&strict).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        let off = off / norm(&mut strict.iter().map(|&v| f64::from(v)));
+        assert!(off <= 3e-5, "{name}: logits differ by {off:.1e} of their norm");
     }
 }
 

@@ -17,29 +17,29 @@ pub enum PoolKind {
 
 /// The part of one output's window that lies on the picture, along one axis.
 #[derive(Clone, Copy, Debug)]
-struct Reach {
+pub(crate) struct Reach {
     /// The first row or column of the picture.
     first: usize,
     /// How many there are, a dilation apart; none where padding alone is seen.
-    count: usize,
+    pub count: usize,
     /// How many a mean counts.
     counted: usize,
 }
 
 /// Where windows lie on a plane.
 #[derive(Debug)]
-struct Windows {
+pub(crate) struct Windows {
     kind: PoolKind,
     dilation: [usize; 2],
     input: [usize; 2],
     /// For every row and every column of the output.
-    reaches: [Vec<Reach>; 2],
+    pub reaches: [Vec<Reach>; 2],
 }
 
 impl Windows {
     /// # Panics
     /// If the values do not have the same blocks, or as [`Window::check`].
-    fn new(kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
+    pub fn new(kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
         window.check([output.height(), output.width()]);
         assert!(input.is_cut_like(output), "values with different blocks");
         let input = [input.height(), input.width()];
@@ -107,10 +107,10 @@ impl Pool {
 }
 
 /// Pools one plane. Input and output are planes of the windows' sizes; the output is this body's alone.
-struct PoolBody<'a> {
-    windows: &'a Windows,
-    input: *const f32,
-    output: *mut f32,
+pub(crate) struct PoolBody<'a> {
+    pub windows: &'a Windows,
+    pub input: *const f32,
+    pub output: *mut f32,
 }
 
 impl Body for PoolBody<'_> {
@@ -136,7 +136,7 @@ impl Body for PoolBody<'_> {
 
 /// What a window's sum is divided by.
 #[inline(always)]
-fn divisor<S: Simd>(s: S, row: &Reach, column: &Reach) -> S::V {
+pub(crate) fn divisor<S: Simd>(s: S, row: &Reach, column: &Reach) -> S::V {
     // A window without cells has the mean 0, as in PyTorch.
     s.splat((row.counted * column.counted).max(1) as f32)
 }
@@ -144,7 +144,7 @@ fn divisor<S: Simd>(s: S, row: &Reach, column: &Reach) -> S::V {
 impl PoolBody<'_> {
     /// The first float of the window's cell `(i, j)`, from the start of the plane.
     #[inline(always)]
-    fn cell(&self, row: &Reach, column: &Reach, i: usize, j: usize) -> usize {
+    pub fn cell(&self, row: &Reach, column: &Reach, i: usize, j: usize) -> usize {
         let [down, right] = self.windows.dilation;
         ((row.first + i * down) * self.windows.input[1] + column.first + j * right) * LANES
     }
@@ -152,7 +152,7 @@ impl PoolBody<'_> {
     /// # Safety
     /// `cell` is [`Self::cell`] of reaches of these windows and of `i` and `j` below their counts: inside the plane.
     #[inline(always)]
-    unsafe fn load<S: Simd>(&self, s: S, cell: usize) -> S::V {
+    pub unsafe fn load<S: Simd>(&self, s: S, cell: usize) -> S::V {
         // SAFETY: the caller's promise.
         unsafe { s.load(self.input.wrapping_add(cell)) }
     }

@@ -204,6 +204,31 @@ fn pooling_with_dilation_and_windows_beyond_the_padding() {
 }
 
 #[test]
+fn a_mean_of_normalised_values_is_that_of_storing_them_first() {
+    each_case(|dice, isa| {
+        let window = Window { padding: [0, 0], ..dice.window() };
+        let reach = |a: usize| window.dilation[a] * (window.kernel[a] - 1) + 1;
+        let input = [0, 1].map(|a| reach(a) + dice.below(6));
+        let output = [0, 1].map(|a| (input[a] - reach(a)) / window.stride[a] + 1);
+        let ([x, y, _], mut memory) = draw(dice, input, output);
+        let ([scale, shift], f) = ([(); 2].map(|()| dice.numbers(x.channels())), dice.pick(&ACTIVATIONS));
+        let before = snapshot(&memory);
+        AffinePool::new(isa, f, window, &x, &y).run(&scale, &shift, &mut memory, &mut Team::new(2));
+        let kind = PoolKind::Average { count_include_pad: false };
+        for c in 0..x.channels() {
+            let (x, y) = (channel(&memory, &x, c), channel(&memory, &y, c));
+            let affine = |&v: &f64| value(f, f64::from(scale[c]) * v + f64::from(shift[c]));
+            let normalised: Vec<f64> = x.iter().map(affine).collect();
+            let (image, cells) = (input[0] * input[1], output[0] * output[1]);
+            for (x, y) in normalised.chunks(image).zip(y.chunks(cells)) {
+                assert_near(y, &pooled(kind, &window, input, output, x), 3e-6, &format!("{f:?}"));
+            }
+        }
+        untouched(&before, &memory, Some(&y));
+    });
+}
+
+#[test]
 fn a_nan_is_not_lost() {
     for isa in Isa::available() {
         let window = Window { kernel: [1, 3], stride: [1, 1], padding: [0, 0], dilation: [1, 1] };

@@ -69,7 +69,9 @@ impl Evaluator<'_> {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<(Validation, Vec<Skipped>)>, TrainError> {
         let (height, width) = self.preprocess.size;
-        let plan = Plan::new(self.graph, weights, [3, height as usize, width as usize], &PlanOptions::default())?;
+        // Strict, so that what a run measures, and which of its epochs is best, depends on no choice made for speed.
+        let options = PlanOptions { strict: true, ..PlanOptions::default() };
+        let plan = Plan::new(self.graph, weights, [3, height as usize, width as usize], &options)?;
         let mut workspace = plan.workspace(self.batch, self.threads);
         let (mut validation, mut skipped) = (Validation::default(), Vec::new());
         let mut photos = self.photos();

@@ -2,7 +2,8 @@
 
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    Affine, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
+    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
+    Winograd, WinogradWeights,
 };
 
 use crate::import::{Import, copies};
@@ -15,10 +16,12 @@ use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window
 pub(super) enum Kernel {
     Import(Import),
     Conv(Box<Conv>, ConvWeights),
+    Winograd(Box<Winograd>, WinogradWeights),
     Affine(Affine, Channels),
     Map(Map),
     Combine(Combine),
     Pool(Pool),
+    AffinePool(AffinePool, Channels),
     Copy(Vec<Transfer>),
 }
 
@@ -35,6 +38,8 @@ pub(super) struct Build<'a> {
     pub weights: &'a Weights,
     pub shapes: &'a [Shape],
     pub isa: Isa,
+    /// Every convolution is computed directly.
+    pub strict: bool,
 }
 
 impl Build<'_> {
@@ -52,9 +57,7 @@ impl Build<'_> {
                 };
                 let prologue_activation = prologue.map(|p| activation(p.activation));
                 let fusion = Fusion { prologue: prologue_activation, activation: activation(*act), residual };
-                let conv = Conv::forward(self.isa, conv_shape(&self.graph.node(*node).op), &input(0), &output, fusion);
-                let weights = self.pack(&conv, *node, *prologue);
-                Kernel::Conv(Box::new(conv), weights)
+                self.convolution(*node, *prologue, &input(0), &output, fusion)
             }
             Task::Norm { node, activation: act } => {
                 Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node))
@@ -69,7 +72,12 @@ impl Build<'_> {
                 &output,
                 false,
             )),
-            Task::Pool { kind, window: w } => {
+            Task::Pool { window: w, prologue: Some(p), .. } => {
+                let w = pool_window(*w, self.shapes[step.inputs[0]]);
+                let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
+                Kernel::AffinePool(pool, self.affine(p.norm))
+            }
+            Task::Pool { kind, window: w, prologue: None } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
             }
@@ -78,12 +86,28 @@ impl Build<'_> {
         }
     }
 
-    fn pack(&self, conv: &Conv, node: ValueId, prologue: Option<Prologue>) -> ConvWeights {
+    /// A convolution by the fastest algorithm for its shape, with its weights.
+    fn convolution(
+        &self,
+        node: ValueId,
+        prologue: Option<Prologue>,
+        input: &Planes,
+        output: &Planes,
+        fusion: Fusion,
+    ) -> Kernel {
+        let shape = conv_shape(&self.graph.node(node).op);
         let params = &self.graph.node(node).params;
-        let bias = params.get(1).map(|&p| self.weights.get(p));
+        let (weight, bias) = (self.weights.get(params[0]), params.get(1).map(|&p| self.weights.get(p)));
+        let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.strict);
+        if let Some(tile) = tile {
+            let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
+            let weights = winograd.pack(weight, bias);
+            return Kernel::Winograd(Box::new(winograd), weights);
+        }
+        let conv = Conv::forward(self.isa, shape, input, output, fusion);
         let prologue = prologue.map(|p| self.affine(p.norm));
-        let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
-        conv.pack(self.weights.get(params[0]), bias, prologue)
+        let weights = conv.pack(weight, bias, prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..])));
+        Kernel::Conv(Box::new(conv), weights)
     }
 
     /// A normalisation as `scale * x + shift`, computed in double precision.
@@ -112,10 +136,12 @@ impl Kernel {
         match self {
             Self::Import(import) => import.run(input, memory),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
+            Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
             Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
+            Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
         }
     }
@@ -125,10 +151,12 @@ impl Kernel {
             Self::Import(import) if import.normalises() => "import, normalise".into(),
             Self::Import(_) => "import".into(),
             Self::Conv(conv, _) => conv.name(),
+            Self::Winograd(winograd, _) => winograd.name(),
             Self::Affine(..) => "scale and shift".into(),
             Self::Map(_) => "map".into(),
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
+            Self::AffinePool(..) => "scale, shift and pool".into(),
             Self::Copy(_) => "copy".into(),
         }
     }
@@ -136,6 +164,7 @@ impl Kernel {
     pub(super) fn scratch_len(&self) -> usize {
         match self {
             Self::Conv(conv, _) => conv.scratch_len(),
+            Self::Winograd(winograd, _) => winograd.scratch_len(),
             _ => 0,
         }
     }
@@ -143,7 +172,8 @@ impl Kernel {
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
             Self::Conv(_, weights) => weights.bytes(),
-            Self::Affine(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            Self::Winograd(_, weights) => weights.bytes(),
+            Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
         }
     }

@@ -9,7 +9,7 @@ mod kernel;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cspnet_graph::rewrite::fold_batch_norm;
+use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
@@ -28,11 +28,14 @@ pub struct PlanOptions {
     pub isa: Isa,
     /// Modules whose values are to be seen after a run; they are kept, so fewer steps can be fused.
     pub taps: Vec<String>,
+    /// The graph is computed as it stands: no rewrites of it or its weights, and every convolution directly. Slower, and
+    /// what the optimised plan is held against.
+    pub strict: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new() }
+        Self { isa: Isa::detect(), taps: Vec::new(), strict: false }
     }
 }
 
@@ -74,15 +77,14 @@ impl Plan {
     pub fn new(graph: &Graph, weights: &Weights, picture: Shape, options: &PlanOptions) -> Result<Self, PlanError> {
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let (graph, weights) = fold_batch_norm(graph, weights);
+        let (graph, weights) =
+            if options.strict { (graph.clone(), weights.clone()) } else { rewritten(graph, weights, &options.taps)? };
         let shapes = graph.shapes(picture)?;
-        let mut taps = BTreeMap::new();
-        for name in &options.taps {
-            taps.insert(name.clone(), graph.value(name).ok_or_else(|| PlanError::Tap(name.clone()))?);
-        }
+        let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa: options.isa };
+        let PlanOptions { isa, strict, .. } = *options;
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, strict };
         let kernels: Vec<Kernel> = program.steps.iter().map(|s| build.kernel(s, |v| program.planes(v))).collect();
         let report = program.report(&build, &kernels);
         Ok(Self {
@@ -166,6 +168,22 @@ impl Plan {
     pub fn report(&self) -> &Report {
         &self.report
     }
+}
+
+/// The values of modules that are to be seen.
+fn tapped(graph: &Graph, taps: &[String]) -> Result<BTreeMap<String, ValueId>, PlanError> {
+    let value = |name: &String| graph.value(name).ok_or_else(|| PlanError::Tap(name.clone()));
+    taps.iter().map(|name| Ok((name.clone(), value(name)?))).collect()
+}
+
+/// The graph with all rewrites that leave the tapped values as they are.
+fn rewritten(graph: &Graph, weights: &Weights, taps: &[String]) -> Result<(Graph, Weights), PlanError> {
+    let (mut graph, mut weights) = fold_batch_norm(graph, weights);
+    for rewrite in [merge_linear_pair, pool_first] {
+        let kept: Vec<ValueId> = tapped(&graph, taps)?.into_values().chain([graph.output()]).collect();
+        (graph, weights) = rewrite(&graph, &weights, &kept);
+    }
+    Ok((graph, weights))
 }
 
 fn export(planes: &Planes, workspace: &Workspace, image: usize) -> Vec<f32> {

@@ -91,7 +91,7 @@ impl Pass<'_> {
                 let input = step.inputs[0];
                 self.to(input, |accumulate| Back::Map { function, input, output, accumulate });
             }
-            Task::Pool { kind, window } => {
+            Task::Pool { kind, window, .. } => {
                 let input = step.inputs[0];
                 self.to(input, |accumulate| Back::Pool { kind, window, input, output, accumulate });
             }

@@ -89,7 +89,7 @@ impl<'a> Build<'a> {
                 let act = activation(None);
                 Kernel::Combine(Combine::new(self.isa, operation(*function), act, &input(0), &input(1), &output, false))
             }
-            Task::Pool { kind, window } => {
+            Task::Pool { kind, window, .. } => {
                 let window = pool_window(*window, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), window, &input(0), &output))
             }

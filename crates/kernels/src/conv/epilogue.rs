@@ -8,21 +8,63 @@ use crate::{Activation, LANES, Planes};
 /// Floats of the totals of a run of pixels.
 pub(super) const TOTALS: usize = RUN * PANEL * LANES;
 
-/// The sums of some pixels of one target block, and where they go.
+/// Where the results of one target block go.
 ///
 /// No closure here or in the tiles touches a vector: one that the compiler does not inline is compiled without the
 /// instruction set, and each of its vector operations becomes a call.
-pub(super) struct Finish<'a> {
-    /// The sum of the first pixel; that of the next is `stride` floats further.
-    pub totals: *const f32,
-    pub stride: usize,
-    pub pixels: &'a [Pixel],
-    /// Target float that the pixels count from.
+pub(super) struct Outlet {
+    /// Target float that pixels count from.
     pub to: *mut f32,
     /// The same of the residuals.
     pub before: Option<*const f32>,
     pub after: Option<*const f32>,
     pub accumulate: bool,
+}
+
+impl Outlet {
+    /// Of a block, in an image, from so many floats into the block on; nothing is accumulated.
+    pub fn of(target: &Planes, residual: &Residual, block: usize, first: usize, image: *mut f32) -> Self {
+        let place = |planes: &Planes| image.wrapping_add(planes.blocks()[block].offset + first);
+        let (before, after) = match residual {
+            Residual::None => (None, None),
+            Residual::BeforeActivation(r) => (Some(place(r).cast_const()), None),
+            Residual::AfterActivation(r) => (None, Some(place(r).cast_const())),
+        };
+        Self { to: place(target), before, after, accumulate: false }
+    }
+
+    /// Stores `act(sum + before) + after` at so many floats from the first, or adds it to what is there.
+    ///
+    /// # Safety
+    /// The pixel lies in the target and the residuals and is touched by nobody else.
+    #[inline(always)]
+    pub unsafe fn put<S: Simd>(&self, s: S, activation: Activation, sum: S::V, at: usize) {
+        // SAFETY: the function's own promise.
+        unsafe {
+            let mut value = sum;
+            if let Some(residual) = self.before {
+                value = s.add(value, s.load(residual.add(at)));
+            }
+            value = activation.apply(s, value);
+            if let Some(residual) = self.after {
+                value = s.add(value, s.load(residual.add(at)));
+            }
+            let to = self.to.add(at);
+            if self.accumulate {
+                value = s.add(s.load(to), value);
+            }
+            s.store(value, to);
+        }
+    }
+}
+
+/// The sums of some pixels of one target block, and where they go.
+pub(super) struct Finish<'a> {
+    /// The sum of the first pixel; that of the next is `stride` floats further.
+    pub totals: *const f32,
+    pub stride: usize,
+    pub pixels: &'a [Pixel],
+    pub outlet: Outlet,
 }
 
 impl Conv {
@@ -35,18 +77,13 @@ impl Conv {
         pixels: &'a [Pixel],
         (totals, stride): (*const f32, usize),
     ) -> Finish<'a> {
-        let place = |planes: &Planes| image.wrapping_add(planes.blocks()[block].offset + first);
-        let (before, after) = match &self.fusion.residual {
-            Residual::None => (None, None),
-            Residual::BeforeActivation(r) => (Some(place(r).cast_const()), None),
-            Residual::AfterActivation(r) => (None, Some(place(r).cast_const())),
-        };
-        Finish { totals, stride, pixels, to: place(&self.target), before, after, accumulate: self.accumulate }
+        let outlet = Outlet::of(&self.target, &self.fusion.residual, block, first, image);
+        Finish { totals, stride, pixels, outlet: Outlet { accumulate: self.accumulate, ..outlet } }
     }
 }
 
 impl Finish<'_> {
-    /// Stores `act(sum + before) + after`, or adds it to what is there.
+    /// Stores the results of all pixels.
     ///
     /// # Safety
     /// Every pixel has a sum, lies in the target and the residuals, and is touched by nobody else.
@@ -61,19 +98,8 @@ impl Finish<'_> {
         for (i, pixel) in self.pixels.iter().enumerate() {
             // SAFETY: the promise of `store`.
             unsafe {
-                let mut value = s.load(self.totals.add(i * self.stride));
-                if let Some(residual) = self.before {
-                    value = s.add(value, s.load(residual.add(pixel.to)));
-                }
-                value = activation.apply(s, value);
-                if let Some(residual) = self.after {
-                    value = s.add(value, s.load(residual.add(pixel.to)));
-                }
-                let to = self.to.add(pixel.to);
-                if self.accumulate {
-                    value = s.add(s.load(to), value);
-                }
-                s.store(value, to);
+                let sum = s.load(self.totals.add(i * self.stride));
+                self.outlet.put(s, activation, sum, pixel.to);
             }
         }
     }

@@ -6,7 +6,8 @@
 //! `s * s` grids, each of which sees taps of its own ([`taps`]). [`Conv`] holds what depends on the geometry alone;
 //! weights are packed apart ([`weights`]), so that training can pack them again in every step.
 //!
-//! The gradient of the weight is another computation ([`ConvGrad`]).
+//! The gradient of the weight is another computation ([`ConvGrad`]), and so is a convolution in fewer multiplications
+//! ([`Winograd`]).
 
 mod epilogue;
 mod grad;
@@ -17,6 +18,7 @@ mod taps;
 mod tests;
 mod tile;
 mod weights;
+mod winograd;
 
 use std::ops::Range;
 
@@ -26,6 +28,7 @@ use taps::Grid;
 
 pub use grad::ConvGrad;
 pub use weights::ConvWeights;
+pub use winograd::{Winograd, WinogradTile, WinogradWeights};
 
 /// The geometry of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,17 @@ pub enum Residual {
     BeforeActivation(Planes),
     /// `act(W x + b) + r`
     AfterActivation(Planes),
+}
+
+impl Residual {
+    /// Checks that it lies as the output does, and gives the end of its floats.
+    fn check(&self, output: &Planes) -> usize {
+        let (Self::BeforeActivation(r) | Self::AfterActivation(r)) = self else { return 0 };
+        assert!(r.is_cut_like(output), "a residual is laid out as the output");
+        assert!((r.height(), r.width()) == (output.height(), output.width()), "a residual of another size");
+        assert!(r == output || r.is_apart_from(output), "a residual is the output's own or apart from it");
+        r.end()
+    }
 }
 
 /// What is computed in one pass with a convolution.
@@ -189,18 +203,10 @@ impl Conv {
             end: source.end().max(target.end()),
             fusion,
         };
-        conv.check_residual();
+        conv.end = conv.end.max(conv.fusion.residual.check(target));
         conv.make_panels();
         conv.make_parts();
         conv
-    }
-
-    fn check_residual(&mut self) {
-        let (Residual::BeforeActivation(r) | Residual::AfterActivation(r)) = &self.fusion.residual else { return };
-        assert!(r.is_cut_like(&self.target), "a residual is laid out as the output");
-        assert!((r.height(), r.width()) == (self.target.height(), self.target.width()), "a residual of another size");
-        assert!(*r == self.target || r.is_apart_from(&self.target), "a residual is the output's own or apart from it");
-        self.end = self.end.max(r.end());
     }
 
     fn make_panels(&mut self) {

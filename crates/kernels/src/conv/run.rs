@@ -1,7 +1,9 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
+use std::ops::Range;
+
 use super::epilogue::TOTALS;
-use super::tile::{CHAIN, Chain, SUMS};
+use super::tile::{CHAIN, Chain, SUMS, bounds};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -115,14 +117,9 @@ impl Run<'_> {
             let tiles = pixels.len().div_ceil(SUMS / V);
             // The lines of the next weights, spread over the tiles; a single tile streams its weights anyway.
             let ahead = if tiles > 1 { CHAIN * step / 16 } else { 0 };
-            let bound = |tile: usize, of: usize| tile * of / tiles;
             for tile in 0..tiles {
-                let (at, end) = match V {
-                    // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
-                    1 => (tile * SUMS, pixels.len().min((tile + 1) * SUMS)),
-                    _ => (bound(tile, pixels.len()), bound(tile + 1, pixels.len())),
-                };
-                for line in bound(tile, ahead)..bound(tile + 1, ahead) {
+                let Range { start: at, end } = bounds::<V>(tile, pixels.len());
+                for line in tile * ahead / tiles..(tile + 1) * ahead / tiles {
                     s.prefetch(next.wrapping_add(line * 16));
                 }
                 let from = |p: usize| self.source.wrapping_add(pixels[at + p].from);

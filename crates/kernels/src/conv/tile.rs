@@ -1,5 +1,6 @@
 //! The innermost loops: some pixels times some vectors of output channels, summed over k-blocks in registers.
 
+use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::LANES;
@@ -12,6 +13,17 @@ pub(super) const SUMS: usize = 12;
 /// K-blocks summed in one go. Their sum is then added to the total: two levels keep long sums exact enough, and the
 /// weights of one chain (8 KB for two vectors of channels) stay in the first-level cache for many tiles.
 pub(super) const CHAIN: usize = 16;
+
+/// The pixels of a tile, of some pixels in `pixels.div_ceil(SUMS / V)` tiles.
+#[inline(always)]
+pub(super) fn bounds<const V: usize>(tile: usize, pixels: usize) -> Range<usize> {
+    let tiles = pixels.div_ceil(SUMS / V);
+    match V {
+        // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
+        1 => tile * SUMS..pixels.min((tile + 1) * SUMS),
+        _ => tile * pixels / tiles..(tile + 1) * pixels / tiles,
+    }
+}
 
 /// What the k-blocks of one chain are for every tile.
 pub(super) struct Chain<'a> {

@@ -199,7 +199,7 @@ fn gather(row: &mut [f32], numbers: &[f32], step: usize) {
 }
 
 /// A number for every channel to its lane.
-fn scatter<'a>(planes: &Planes, channels: &[f32], lanes: impl Iterator<Item = &'a mut [f32]>) {
+pub(super) fn scatter<'a>(planes: &Planes, channels: &[f32], lanes: impl Iterator<Item = &'a mut [f32]>) {
     for (out, &Block { first, count, .. }) in lanes.zip(planes.blocks()) {
         out[..count].copy_from_slice(&channels[first..first + count]);
     }

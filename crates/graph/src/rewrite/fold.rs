@@ -1,0 +1,80 @@
+//! Normalisations folded into the convolutions before them.
+
+use super::copying::Copying;
+use crate::graph::{Graph, ValueId};
+use crate::op::Op;
+use crate::weights::Weights;
+
+/// Folds every batch normalisation into the convolution before it, where nothing else reads that convolution
+/// (rewrite R1).
+///
+/// Proof: `s (Wx + b - m) / sqrt(v + e) + t = (s / sqrt(v + e)) W x + (t + s (b - m) / sqrt(v + e))`, channel by channel.
+/// Computed in double precision and rounded once.
+pub fn fold_batch_norm(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
+    let readers = graph.consumers();
+    let folds = |id: ValueId| {
+        let node = graph.node(id);
+        let before = *node.inputs.first()?;
+        let is_norm = matches!(node.op, Op::BatchNorm { .. });
+        let is_conv = matches!(graph.node(before).op, Op::Conv { .. });
+        let seen_elsewhere = graph.output() == before || graph.modules().values().any(|&v| v == before);
+        (is_norm && is_conv && readers[before].len() == 1 && !seen_elsewhere).then_some(before)
+    };
+    let mut copy = Copying::new(graph, weights);
+    for (id, readers) in readers.iter().enumerate() {
+        let is_folded_later = readers.iter().any(|&r| folds(r) == Some(id));
+        match folds(id) {
+            Some(conv) => copy.push_folded(conv, id),
+            None if is_folded_later => {}
+            None => copy.push(id),
+        }
+    }
+    copy.finish()
+}
+
+impl Copying<'_> {
+    /// A convolution together with the normalisation behind it, as one convolution with a bias.
+    fn push_folded(&mut self, conv: ValueId, norm: ValueId) {
+        let (conv_node, norm_node) = (self.graph.node(conv), self.graph.node(norm));
+        let (Op::Conv { out, .. }, &Op::BatchNorm { eps, .. }) = (&conv_node.op, &norm_node.op) else {
+            unreachable!("only a normalisation behind a convolution is folded");
+        };
+        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.weights.get(norm_node.params[i]));
+        let weight = self.weights.get(conv_node.params[0]);
+        let bias = conv_node.params.get(1).map(|&p| self.weights.get(p));
+        let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
+        let per_channel = weight.len() / out;
+        let folded: Vec<f32> =
+            weight.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor(i / per_channel)) as f32).collect();
+        let offset = |c: usize| bias.map_or(0.0, |b| f64::from(b[c])) - f64::from(mean[c]);
+        let shifted = (0..*out).map(|c| (f64::from(shift[c]) + offset(c) * factor(c)) as f32).collect();
+        let inputs = self.inputs(conv);
+        self.push_conv(norm, conv, inputs, folded, shifted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Conv, Unary};
+
+    #[test]
+    fn normalisations_behind_convolutions_disappear() {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let x = b.conv("conv", x, Conv::new(8, 3));
+        let x = b.batch_norm("norm", x);
+        let x = b.unary("relu", x, Unary::Relu);
+        let pre = b.batch_norm("pre", x);
+        let y = b.conv("shared", pre, Conv::new(4, 1));
+        let n = b.batch_norm("kept", y);
+        let y = b.add("sum", y, n);
+        let g = b.finish(y).unwrap();
+        let (folded, w) = fold_batch_norm(&g, &Weights::reference(&g));
+        let ops: Vec<&str> = folded.nodes().iter().map(|n| n.op.name()).collect();
+        assert_eq!(ops, ["input", "conv", "relu", "batch norm", "conv", "batch norm", "add"]);
+        let old = Weights::reference(&g);
+        let factor = f64::from(old.get(1)[0]) / (f64::from(old.get(4)[0]) + 1e-5).sqrt();
+        assert_eq!(w.get(0)[0], (f64::from(old.get(0)[0]) * factor) as f32);
+    }
+}

@@ -1,0 +1,24 @@
+//! Exact rewrites: graph and weights to another graph and its weights that compute the same function.
+//!
+//! Each is one function with a one-line proof; what it saves is read off [`crate::analysis`] and the plan. Not here: fusions
+//! that only the plan can express (an activation in a convolution's epilogue).
+
+mod copying;
+mod ends;
+mod fold;
+mod merge;
+mod pool;
+
+pub use ends::{with_loss, with_normalise};
+pub use fold::fold_batch_norm;
+pub use merge::merge_linear_pair;
+pub use pool::pool_first;
+
+use crate::graph::{Graph, ValueId};
+use crate::op::{Op, Window};
+
+/// The weight and the bias of a convolution that mixes the channels of each pixel by itself: 1 x 1, without stride, padding or
+/// groups.
+fn is_pointwise(graph: &Graph, id: ValueId) -> bool {
+    matches!(graph.node(id).op, Op::Conv { window, groups: 1, .. } if window == Window::square(1, 1, 0))
+}

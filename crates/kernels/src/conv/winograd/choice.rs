@@ -1,0 +1,130 @@
+//! For which layers Winograd's method is worth it, and with which tile: a model of the cost, in cycles of one core.
+//!
+//! Only the layer's shape decides, never batch, threads or data, so that bits do not depend on those. The model counts what
+//! measurements showed to matter: multiply-adds, transforms, and reading weights, of which a tile of 4x4 outputs has four
+//! times as many as a direct convolution. Late layers with many channels and few pixels are bound by those.
+
+use super::{TAPS, Winograd, WinogradTile};
+use crate::conv::{ConvShape, Fusion};
+use crate::{LANES, Planes};
+
+/// Multiply-adds of a cycle: two vectors.
+const MACS: f64 = 2.0 * LANES as f64;
+
+/// Bytes of weights of a cycle, from main memory.
+const BYTES: f64 = 4.0;
+
+/// The part of the smaller of arithmetic and reading that does not hide behind the larger.
+const EXPOSED: f64 = 0.3;
+
+/// Cycles to begin and end the sums of eight channels of one pixel or of one tile at one point.
+const SUM: f64 = 2.0;
+
+/// A tile of 4x4 must be that much faster than one of 2x2 to be worth 2.25 or 3.24 times the memory.
+const WORTH: f64 = 1.2;
+
+/// Channels, on either side, below which transforms cost what products save.
+const FEWEST_CHANNELS: usize = 16;
+
+/// Whether a convolution has the form that the method is for.
+pub(super) fn is_possible(shape: &ConvShape) -> bool {
+    let w = &shape.window;
+    let stride = w.stride[0] == w.stride[1] && !WinogradTile::of_stride(w.stride[0]).is_empty();
+    w.kernel == [TAPS; 2] && stride && w.dilation == [1; 2] && shape.groups == 1
+}
+
+/// What the cost of a layer depends on.
+struct Layer {
+    /// Blocks of channels.
+    source: usize,
+    target: usize,
+    size: [usize; 2],
+}
+
+impl Winograd {
+    /// The tile by which a convolution is computed fastest; nothing where the direct way is faster or the only one.
+    pub fn tile_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<WinogradTile> {
+        let enough = input.channels().min(output.channels()) >= FEWEST_CHANNELS;
+        if !is_possible(shape) || fusion.prologue.is_some() || !enough {
+            return None;
+        }
+        let size = [output.height(), output.width()];
+        let layer = Layer { source: input.blocks().len(), target: output.blocks().len(), size };
+        let &[small, large] = WinogradTile::of_stride(shape.window.stride[0]) else { return None };
+        let [of_small, of_large] = [small, large].map(|tile| layer.by(tile));
+        if of_small.min(of_large) >= layer.direct() {
+            return None;
+        }
+        Some(if of_large * WORTH < of_small { large } else { small })
+    }
+}
+
+impl Layer {
+    fn direct(&self) -> f64 {
+        let pixels = (self.size[0] * self.size[1]) as f64;
+        self.products(TAPS * TAPS, 1, pixels)
+    }
+
+    fn by(&self, tile: WinogradTile) -> f64 {
+        let tiles: usize = self.size.iter().map(|n| n.div_ceil(tile.outputs())).product();
+        // Eight channels of a tile: measured, for the loads and stores of both halves of a transform are what costs.
+        let [input, output] = match tile {
+            WinogradTile::F2 => [35.0, 25.0],
+            WinogradTile::F4 => [110.0, 80.0],
+            WinogradTile::F2Strided => [50.0, 35.0],
+            WinogradTile::F4Strided => [220.0, 150.0],
+        };
+        let transforms = tiles as f64 * (self.source as f64 * input + self.target as f64 * output);
+        self.products(1, tile.points(), tiles as f64) + transforms
+    }
+
+    /// Sums of so many taps for every source channel, at so many points of so many places.
+    fn products(&self, taps: usize, points: usize, places: f64) -> f64 {
+        let matrices = (taps * points) as f64;
+        let pairs = (self.source * self.target * LANES * LANES) as f64;
+        let sums = places * points as f64 * self.target as f64 * SUM;
+        let arithmetic = pairs * matrices * places / MACS + sums;
+        let reading = pairs * matrices * size_of::<f32>() as f64 / BYTES;
+        arithmetic.max(reading) + EXPOSED * arithmetic.min(reading)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::Residual;
+    use crate::{Activation, Window};
+
+    fn tile(channels: [usize; 2], size: usize) -> Option<WinogradTile> {
+        let window = Window { kernel: [3; 2], stride: [1; 2], padding: [1; 2], dilation: [1; 2] };
+        let [input, output] = channels.map(|c| Planes::dense(c, size, size, 0, size * size * LANES));
+        let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
+        let shape = ConvShape { window, groups: 1 };
+        let chosen = Winograd::tile_for(&shape, &input, &output, &fusion);
+        let with_prologue = Fusion { prologue: Some(Activation::Relu), ..fusion };
+        assert_eq!(Winograd::tile_for(&shape, &input, &output, &with_prologue), None);
+        chosen
+    }
+
+    /// What was measured to be fastest on layers of the zoo.
+    #[test]
+    fn the_choice_is_what_measurements_say() {
+        use WinogradTile::{F2, F4};
+        for (channels, size, expected) in [
+            ([64, 64], 64, Some(F4)),
+            ([128, 128], 32, Some(F4)),
+            ([256, 256], 16, Some(F4)),
+            ([256, 256], 14, Some(F2)),
+            ([512, 512], 8, Some(F2)),
+            ([512, 512], 7, Some(F2)),
+            ([128, 32], 56, Some(F4)),
+            ([128, 32], 28, Some(F4)),
+            ([128, 32], 14, Some(F2)),
+            ([128, 32], 7, Some(F2)),
+            ([3, 32], 256, None),
+            ([512, 512], 1, None),
+        ] {
+            assert_eq!(tile(channels, size), expected, "{channels:?} at {size} x {size}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Winograd's convolution: 3x3 windows in fewer multiplications.
+//!
+//! The output is cut into square tiles. A tile of `M x M` outputs sees a window of `N x N` inputs, and
+//! `Y = A^T [(G g G^T) * (B^T d B)] A` (Lavin and Gray, arXiv:1509.09308) gives it with one product a *point*, `N * N` of
+//! them, instead of nine an output. Summed over the channels, each point is a matrix product of its own: tiles times input
+//! channels times output channels. So there are three stages: windows to points ([`input`]), products ([`product`], in the
+//! register tiles of the direct convolution), points to outputs ([`output`]). What the transforms are is said in
+//! [`scheme`] and, for stride 2, in [`polyphase`], where their numbers come from in [`toom_cook`], and for which layers all
+//! this is worth it in [`choice`].
+//!
+//! Not here: convolutions with a prologue, groups, dilation or other windows; gradients. Those are computed directly.
+
+mod choice;
+mod input;
+mod output;
+mod polyphase;
+mod product;
+mod run;
+mod scheme;
+#[cfg(test)]
+mod tests;
+mod toom_cook;
+mod weights;
+
+use super::{ConvShape, Fusion, PANEL};
+use crate::memory::MOST_FLOATS;
+use crate::{Isa, LANES, Planes};
+
+pub use weights::WinogradWeights;
+
+/// How many outputs are computed together, for which stride.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WinogradTile {
+    /// F(2x2, 3x3): 16 products for 4 outputs, 2.25 times fewer than directly.
+    F2,
+    /// F(4x4, 3x3): 36 products for 16 outputs, 4 times fewer.
+    F4,
+    /// 2x2 outputs of stride 2: 25 products for 4 outputs, 1.44 times fewer.
+    F2Strided,
+    /// 4x4 outputs of stride 2: 81 products for 16 outputs, 1.78 times fewer.
+    F4Strided,
+}
+
+impl WinogradTile {
+    /// The tiles for a stride, the smaller first; none for strides above 2.
+    pub fn of_stride(stride: usize) -> &'static [Self] {
+        match stride {
+            1 => &[Self::F2, Self::F4],
+            2 => &[Self::F2Strided, Self::F4Strided],
+            _ => &[],
+        }
+    }
+
+    /// Outputs along each side of a tile.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::F2 | Self::F2Strided => 2,
+            Self::F4 | Self::F4Strided => 4,
+        }
+    }
+
+    /// Inputs from one output to the next, along either axis.
+    pub fn stride(self) -> usize {
+        match self {
+            Self::F2 | Self::F4 => 1,
+            Self::F2Strided | Self::F4Strided => 2,
+        }
+    }
+
+    /// Inputs along an axis that so many neighbouring tiles see.
+    fn inputs(self, tiles: usize) -> usize {
+        (tiles * self.outputs() - 1) * self.stride() + TAPS
+    }
+
+    /// Products a tile takes for every pair of channels: as many as it has inputs.
+    pub fn points(self) -> usize {
+        self.inputs(1).pow(2)
+    }
+}
+
+/// Taps along each side of the kernel.
+const TAPS: usize = 3;
+
+/// Panels of target blocks whose products are made before their outputs: tiles in the points' form are read from the
+/// third-level cache once for all of them.
+const PANELS_A_GROUP: usize = 2;
+
+/// Blocks of the target in a group of panels.
+const GROUP: usize = PANELS_A_GROUP * PANEL;
+
+/// A convolution by Winograd's method between values at fixed places; see the module.
+#[derive(Debug)]
+pub struct Winograd {
+    isa: Isa,
+    tile: WinogradTile,
+    padding: [usize; 2],
+    source: Planes,
+    target: Planes,
+    fusion: Fusion,
+    /// Rows and columns of tiles of one image.
+    tiles: [usize; 2],
+    /// From a tile's first float at a point to its k-blocks.
+    offsets: Vec<isize>,
+    end: usize,
+}
+
+impl Winograd {
+    /// `output = act(W * input + bias)` with a residual.
+    ///
+    /// # Panics
+    /// If the window is not 3x3 with the tile's stride, without dilation and groups, or there is a prologue, or no channel;
+    /// else as [`super::Conv::forward`].
+    pub fn new(
+        isa: Isa,
+        tile: WinogradTile,
+        shape: ConvShape,
+        input: &Planes,
+        output: &Planes,
+        fusion: Fusion,
+    ) -> Self {
+        assert!(isa.is_available(), "{isa} kernels on a machine without it");
+        let possible = choice::is_possible(&shape) && shape.window.stride[0] == tile.stride();
+        let possible = possible && fusion.prologue.is_none();
+        assert!(possible, "no Winograd's convolution for {shape:?} with {fusion:?}");
+        shape.window.check([output.height(), output.width()]);
+        assert!(input.is_apart_from(output) && output.is_disjoint(), "a convolution cannot overwrite its input");
+        let pairs = input.blocks().len().checked_mul(output.blocks().len());
+        assert!(pairs != Some(0), "a convolution of no channels");
+        let fits = pairs.is_some_and(|pairs| pairs <= MOST_FLOATS / (2 * tile.points() * LANES * LANES));
+        assert!(fits, "weights beyond any memory");
+        Self {
+            isa,
+            tile,
+            padding: shape.window.padding,
+            source: input.clone(),
+            target: output.clone(),
+            tiles: [output.height(), output.width()].map(|n| n.div_ceil(tile.outputs())),
+            offsets: (0..input.blocks().len()).map(|b| (b * LANES) as isize).collect(),
+            end: input.end().max(output.end()).max(fusion.residual.check(output)),
+            fusion,
+        }
+    }
+
+    /// Tiles of one image.
+    fn tiles_of_an_image(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    /// What runs, for tables.
+    pub fn name(&self) -> String {
+        let m = self.tile.outputs();
+        let stride = if self.tile.stride() == 1 { "" } else { " stride 2" };
+        format!("winograd {m}x{m} 3x3{stride}, {}", self.isa)
+    }
+}
+
+/// So many floats rounded up to an odd number of cache lines, so that neighbours do not compete for the same sets of the
+/// cache.
+fn odd_lines(floats: usize) -> usize {
+    (floats.div_ceil(2 * LANES) | 1) * 2 * LANES
+}

@@ -1,0 +1,162 @@
+//! Running: blocks of tiles and groups of panels are parts; each goes through the three stages.
+
+use std::ops::Range;
+
+use super::input::{Points, transform};
+use super::output::{BlockSums, finish};
+use super::product::{Sums, multiply};
+use super::scheme::with_scheme;
+use super::{GROUP, PANELS_A_GROUP, Winograd, WinogradWeights, odd_lines};
+use crate::conv::{PANEL, PART_WORK, PARTS};
+use crate::memory::Shared;
+use crate::simd::{Body, Simd};
+use crate::{LANES, Memory, Team};
+
+/// Floats of a block of tiles in the points' form that are worth being read from a cache that is not the first.
+const POINTS: usize = 128 * 1024;
+
+/// Tiles of a block, at least and at most: with fewer, weights are read too often, and with more nothing is gained.
+const BLOCK: [usize; 2] = [16, 64];
+
+/// Groups of panels of a part, at least, where the tiles alone would make too few parts: each part transforms its tiles.
+const GROUPS_A_PART: usize = 2;
+
+/// How the work is cut: by the layer's shape and the number of images alone. No sum depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Tiles of all images.
+    pub tiles: usize,
+    /// Blocks of about equally many tiles.
+    pub blocks: usize,
+    /// Parts that share a block of tiles, each with some of the groups.
+    pub shares: usize,
+}
+
+impl Winograd {
+    pub(super) fn cut(&self, images: usize) -> Cut {
+        let pairs = self.source.blocks().len() * self.target.blocks().len() * LANES * LANES;
+        let work = self.tiles_of_an_image() * self.tile.points() * pairs;
+        let parts = (work / PART_WORK).clamp(1, PARTS);
+        let tiles = images * self.tiles_of_an_image();
+        let blocks = tiles.div_ceil(self.most_tiles());
+        let shares = parts.div_ceil(blocks.max(1)).min(self.groups() / GROUPS_A_PART).max(1);
+        // A layer of one block and few channels is cut in two all the same.
+        let blocks = if blocks * shares == 1 { parts.min(2).min(tiles) } else { blocks };
+        Cut { tiles, blocks, shares }
+    }
+
+    /// Tiles of a block, at most.
+    fn most_tiles(&self) -> usize {
+        let floats = self.tile.points() * self.tile_len();
+        (POINTS / floats).clamp(BLOCK[0], BLOCK[1])
+    }
+
+    /// Floats from one tile to the next at a point.
+    fn tile_len(&self) -> usize {
+        odd_lines(self.offsets.len() * LANES)
+    }
+
+    /// Where points and sums of so many tiles lie behind a start, and where they end.
+    fn places(&self, tiles: usize, start: *mut f32) -> (Points, Sums, *mut f32) {
+        let (points, tile_len) = (self.tile.points(), self.tile_len());
+        let of_points = Points { start, tile_len, point_len: odd_lines(tiles * tile_len) };
+        let point_len = odd_lines(tiles * PANEL * LANES);
+        let start = start.wrapping_add(points * of_points.point_len);
+        let of_sums = Sums { start, panel_len: points * point_len, point_len };
+        (of_points, of_sums, start.wrapping_add(PANELS_A_GROUP * of_sums.panel_len))
+    }
+
+    /// Floats of scratch each thread needs: the columns of a run, then points, then sums.
+    pub fn scratch_len(&self) -> usize {
+        let (_, _, end) = self.places(self.most_tiles(), std::ptr::null_mut());
+        self.columns_len() + end.addr() / size_of::<f32>()
+    }
+
+    /// Computes all images of the memory.
+    ///
+    /// # Panics
+    /// If the memory has no room for the values, or no scratch for every thread, or the weights are another's.
+    pub fn run(&self, weights: &WinogradWeights, memory: &mut Memory, team: &mut Team) {
+        assert!(memory.image_len() >= self.end, "values beyond the arena");
+        assert!(memory.scratch_len() >= self.scratch_len(), "too little scratch");
+        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        assert!(weights.fit(self), "weights of another convolution");
+        let Cut { tiles, blocks, shares } = self.cut(memory.images());
+        let shared = memory.share();
+        let bounds = |i: usize, of: usize, all: usize| i * all / of..(i + 1) * all / of;
+        team.run(blocks * shares, &|part, worker| {
+            let tiles = bounds(part / shares, blocks, tiles);
+            let groups = bounds(part % shares, shares, self.groups());
+            self.isa.run(PartOf { winograd: self, weights, shared, worker, tiles, groups });
+        });
+    }
+}
+
+/// Some tiles and some groups of panels, as a body for any instruction set. Whoever makes it has checked that the memory
+/// holds all values and the scratch, and gives every part to one thread.
+struct PartOf<'a> {
+    winograd: &'a Winograd,
+    weights: &'a WinogradWeights,
+    shared: Shared,
+    worker: usize,
+    tiles: Range<usize>,
+    groups: Range<usize>,
+}
+
+impl Body for PartOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let winograd = self.winograd;
+        let columns = self.shared.scratch(self.worker);
+        let (points, sums, _) = winograd.places(self.tiles.len(), columns.wrapping_add(winograd.columns_len()));
+        for run in winograd.runs(self.tiles.clone()) {
+            let image = self.shared.image(run.image).cast_const();
+            let start = points.start.wrapping_add((run.first - self.tiles.start) * points.tile_len);
+            let to = Points { start, ..points };
+            // SAFETY: the image's share holds the source; the scratch, which is the worker's, columns, points and sums.
+            unsafe { with_scheme!(winograd.tile, transform::<S>(s, winograd, &run, image, columns, to)) }
+        }
+        for group in self.groups.clone() {
+            // SAFETY: all tiles have been transformed, and the sums are the worker's.
+            unsafe { multiply(s, winograd, self.weights, group, self.tiles.len(), points, sums) };
+            self.finish(s, group, sums);
+        }
+    }
+}
+
+impl PartOf<'_> {
+    /// The outputs of a group.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, group: usize, sums: Sums) {
+        let winograd = self.winograd;
+        let blocks = winograd.group(group);
+        for (i, block) in blocks.clone().enumerate() {
+            let vectors = PANEL.min(blocks.len() - i / PANEL * PANEL);
+            let tile_len = vectors * LANES;
+            let first = sums.start.wrapping_add(i / PANEL * sums.panel_len + i % PANEL * LANES).cast_const();
+            let bias = self.weights.bias[block * LANES..].as_ptr();
+            for run in winograd.runs(self.tiles.clone()) {
+                let image = self.shared.image(run.image);
+                let start = first.wrapping_add((run.first - self.tiles.start) * tile_len);
+                let sums = BlockSums { start, tile_len, point_len: sums.point_len, bias };
+                // SAFETY: the sums are there, the bias has eight numbers for every block, and parts write different tiles
+                // or different blocks of the target, which the image's share holds.
+                unsafe { with_scheme!(winograd.tile, finish::<S>(s, winograd, &run, block, image, sums)) }
+            }
+        }
+    }
+}
+
+impl Winograd {
+    /// Groups of panels.
+    pub(super) fn groups(&self) -> usize {
+        self.target.blocks().len().div_ceil(GROUP)
+    }
+
+    /// The target blocks of a group.
+    pub(super) fn group(&self, group: usize) -> Range<usize> {
+        group * GROUP..((group + 1) * GROUP).min(self.target.blocks().len())
+    }
+}

@@ -1,0 +1,41 @@
+//! How work is cut. Values are checked in the crate's `tests/`.
+
+use super::*;
+use crate::conv::Residual;
+use crate::{Activation, Window};
+
+fn winograd(tile: WinogradTile, channels: [usize; 2], size: usize) -> Winograd {
+    let window = Window { kernel: [3; 2], stride: [1; 2], padding: [1; 2], dilation: [1; 2] };
+    let input = Planes::dense(channels[0], size, size, 0, size * size * LANES);
+    let output = Planes::dense(channels[1], size, size, input.end(), size * size * LANES);
+    let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
+    Winograd::new(Isa::Scalar, tile, ConvShape { window, groups: 1 }, &input, &output, fusion)
+}
+
+#[test]
+fn runs_cover_every_tile_once() {
+    for (size, tiles) in [(5, 0..12), (40, 3..290), (9, 1..1)] {
+        let w = winograd(WinogradTile::F4, [8, 8], size);
+        let mut next = tiles.start;
+        for run in w.runs(tiles.clone()) {
+            let first = run.image * w.tiles_of_an_image() + run.place[0] * w.tiles[1] + run.place[1];
+            assert_eq!([run.first, first], [next; 2]);
+            assert!(run.tiles > 0 && run.place[1] + run.tiles <= w.tiles[1]);
+            next += run.tiles;
+        }
+        assert_eq!(next, tiles.end);
+    }
+}
+
+#[test]
+fn two_threads_find_work_in_every_layer_that_is_worth_it() {
+    for (tile, channels, size) in [
+        (WinogradTile::F4, [128, 128], 32),
+        (WinogradTile::F4, [256, 256], 16),
+        (WinogradTile::F2, [512, 512], 8),
+        (WinogradTile::F2, [128, 32], 7),
+    ] {
+        let cut = winograd(tile, channels, size).cut(1);
+        assert!(cut.blocks * cut.shares >= 2, "{channels:?} at {size}: {cut:?}");
+    }
+}
