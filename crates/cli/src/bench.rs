@@ -55,6 +55,10 @@ pub struct Args {
     #[arg(long)]
     profile: bool,
 
+    /// The network as it stands, without rewrites and with direct convolutions only: what these gain is the difference
+    #[arg(long)]
+    strict: bool,
+
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
     #[arg(long)]
     json: bool,
@@ -147,7 +151,7 @@ impl Bench {
         let network = source::network(&args.network)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
-        let options = PlanOptions::default();
+        let options = PlanOptions { strict: args.strict, ..PlanOptions::default() };
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
             plan: Plan::new(&network.graph, &network.weights(), picture, &options)?,

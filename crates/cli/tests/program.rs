@@ -210,8 +210,14 @@ fn layers_are_told_with_their_kernels() {
     assert_eq!((&last["nodes"][0], &last["shape"]), (&"classifier".into(), &serde_json::json!([10, 1, 1])));
     assert!(last["kernel"].as_str().unwrap().contains("conv") && last["gflop_per_s"].as_f64().unwrap() > 0.0);
 
-    let table = text(&run(&[&SMALL[..], &["--threads", "1", "--profile"]].concat()).stdout);
-    assert!(["of peak", "GFLOP/s", "classifier"].into_iter().all(|word| table.contains(word)), "{table}");
+    let table = |more: &[&str]| {
+        text(&run(&[&["bench", "--threads", "1", "--seconds", "0", "--profile"], more].concat()).stdout)
+    };
+    let small = table(&SMALL[1..4]);
+    assert!(["of peak", "GFLOP/s", "classifier"].into_iter().all(|word| small.contains(word)), "{small}");
+    let stem = ["cspdarknet53", "--size", "64"];
+    let [optimised, strict] = [table(&stem), table(&[&stem[..], &["--strict"]].concat())];
+    assert!(optimised.contains("winograd") && !strict.contains("winograd"), "{optimised}{strict}");
     assert_eq!(run(&[&SMALL[..], &["--batch", "0"]].concat()).status.code(), Some(2));
     assert_eq!(run(&["bench", "resnet50", "--seconds", "-1"]).status.code(), Some(2));
     assert_eq!(run(&["bench", "no-such-network"]).status.code(), Some(1));

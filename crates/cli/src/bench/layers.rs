@@ -20,7 +20,8 @@ pub struct Layer {
     pub ms: f64,
     /// Of all steps' time.
     pub share: f64,
-    /// Of convolutions and fully connected layers, two for every multiply-add as they are defined; whatever the kernel does.
+    /// Of convolutions and fully connected layers, two for every multiply-add as they are defined, whatever the kernel does; what a
+    /// rewrite has merged into another layer does not count.
     pub gflop_per_s: Option<f64>,
 }
 
