@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         config.data.clone_from(data);
     }
     let graph = zoo::build(&config.network)?;
+    config.check(&graph)?;
     let checkpoint = folder.latest(&graph, &mut Told::default())?;
     if checkpoint.state().epoch >= config.recipe.epochs {
         return running::finished(folder.path(), checkpoint.state());

@@ -238,6 +238,19 @@ fn what_cannot_begin_or_go_on_says_why() {
     let error = refused(&mut workshop.train("other"));
     assert!(error.contains("`around`") && error.contains("validation"), "{error}");
     fs::remove_dir_all(workshop.path("data/train/around")).unwrap();
+    // A picture that is too small for the network.
+    let error = refused(
+        cspnet(&["train", "--network", "csppeleenet", "--size", "1", "--out"])
+            .args([workshop.path("other"), workshop.path("data")]),
+    );
+    assert!(error.contains("does not fit"), "{error}");
+    // A name that could command a terminal.
+    fs::rename(workshop.path("data/train/along"), workshop.path("data/train/a\u{1b}long")).unwrap();
+    fs::rename(workshop.path("data/validation/along"), workshop.path("data/validation/a\u{1b}long")).unwrap();
+    let error = refused(&mut workshop.train("other"));
+    assert!(error.contains("control character"), "{error}");
+    fs::rename(workshop.path("data/train/a\u{1b}long"), workshop.path("data/train/along")).unwrap();
+    fs::rename(workshop.path("data/validation/a\u{1b}long"), workshop.path("data/validation/along")).unwrap();
     assert!(!workshop.path("other").exists());
     // Photos that changed while a run was stopped.
     let mut child = workshop.train_for("long", 100_000).stdout(Stdio::null()).spawn().unwrap();

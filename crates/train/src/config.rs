@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use cspnet_formats::Dtype;
+use cspnet_formats::{Dtype, Manifest};
+use cspnet_graph::Graph;
 use cspnet_vision::Preprocess;
 use serde::{Deserialize, Serialize};
 
+use crate::error::TrainError;
 use crate::recipe::Recipe;
 
 /// The resolved configuration of a run.
@@ -38,6 +40,30 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a run can begin: what could not be trained or written at the end is found before anything is.
+    ///
+    /// # Errors
+    /// If the recipe, the preprocessing or a name makes no sense, or the photos' sizes do not fit the network.
+    pub fn check(&self, graph: &Graph) -> Result<(), TrainError> {
+        self.recipe.validate()?;
+        self.viewed().validate()?;
+        self.manifest(graph).validate()?;
+        for (height, width) in [self.preprocess.size, self.train_size] {
+            graph.shapes([graph.input_channels(), height as usize, width as usize])?;
+        }
+        Ok(())
+    }
+
+    /// The manifest of the run's model files, without facts of the training.
+    pub(crate) fn manifest(&self, graph: &Graph) -> Manifest {
+        let mut manifest = Manifest::new(&self.network, graph.clone());
+        manifest.labels.clone_from(&self.classes);
+        manifest.preprocess = Some(self.preprocess.clone());
+        manifest.licence.clone_from(&self.licence);
+        manifest.dtype = self.dtype;
+        manifest
+    }
+
     /// How a photo becomes a view that is trained with.
     pub fn viewed(&self) -> Preprocess {
         Preprocess { size: self.train_size, ..self.preprocess.clone() }

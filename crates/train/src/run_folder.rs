@@ -46,8 +46,9 @@ impl RunFolder {
     /// Makes the folder of a new run.
     ///
     /// # Errors
-    /// If something of that name exists, or the folder cannot be written.
+    /// Those of [`Config::check`]; if something of that name exists, or the folder cannot be written.
     pub fn create(path: &Path, config: &Config, graph: &Graph, start: &Checkpoint) -> Result<Self, TrainError> {
+        config.check(graph)?;
         if path.symlink_metadata().is_ok() {
             return Err(TrainError::Exists(path.into()));
         }
@@ -86,9 +87,6 @@ impl RunFolder {
         let text = fs::read_to_string(&file).map_err(|source| folder.io(CONFIG, "read", source))?;
         let config: Config =
             serde_json::from_str(&text).map_err(|e| TrainError::Config { path: file.clone(), why: e.to_string() })?;
-        config.recipe.validate()?;
-        config.preprocess.validate()?;
-        config.viewed().validate()?;
         folder.clear_left_overs();
         folder.remove_old_checkpoints()?;
         Ok((folder, config))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cspnet_data::{DataSet, Skipped, Split};
 use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace};
-use cspnet_formats::{Manifest, ModelFile};
+use cspnet_formats::ModelFile;
 use cspnet_graph::Graph;
 use cspnet_graph::rewrite::{with_loss, with_normalise};
 use cspnet_metrics::likeliest;
@@ -76,7 +76,7 @@ impl Trainer {
             decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
         });
         let workspace = plan.workspace(source.batch_size(), threads);
-        let trainer = Self {
+        Ok(Self {
             folder,
             config,
             graph,
@@ -88,10 +88,7 @@ impl Trainer {
             threads,
             now: checkpoint,
             last_written: Instant::now(),
-        };
-        // What could not be written at the end is found at the beginning.
-        trainer.model().to_bytes()?;
-        Ok(trainer)
+        })
     }
 
     /// Where the run stands.
@@ -264,11 +261,7 @@ impl Trainer {
 
     /// The averaged weights as a model file. It holds no times and no paths: the same training gives the same file.
     fn model(&self) -> ModelFile {
-        let mut manifest = Manifest::new(&self.config.network, self.graph.clone());
-        manifest.labels.clone_from(&self.data.classes);
-        manifest.preprocess = Some(self.config.preprocess.clone());
-        manifest.licence.clone_from(&self.config.licence);
-        manifest.dtype = self.config.dtype;
+        let mut manifest = self.config.manifest(&self.graph);
         manifest.training = self.facts();
         ModelFile { manifest, weights: self.now.average.clone() }
     }
