@@ -40,7 +40,7 @@ impl Body for Chains {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
-        match S::PAIRS {
+        match S::PIXELS {
             12 => chains::<S, 12>(s),
             _ => chains::<S, 6>(s),
         }
@@ -50,12 +50,11 @@ impl Body for Chains {
 #[inline(always)]
 fn chains<S: Simd, const N: usize>(s: S) -> usize {
     let factor = s.splat_pair(std::hint::black_box(0.999_999));
-    let addend = std::hint::black_box(1e-6_f32);
+    let addend = s.splat_pair(std::hint::black_box(1e-6));
     let mut chains = [s.splat_pair(1.0); N];
     for _ in 0..STEPS {
         for chain in &mut chains {
-            // SAFETY: the addend is a float.
-            *chain = unsafe { s.fma_pair(factor, &raw const addend, *chain) };
+            *chain = s.fma_pair(*chain, factor, addend);
         }
     }
     std::hint::black_box(chains);

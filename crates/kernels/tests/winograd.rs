@@ -126,7 +126,7 @@ fn check(seed: u64) {
     for (isa, tile) in Isa::available().flat_map(|isa| case.tiles().map(move |tile| (isa, tile))) {
         let winograd = case.winograd(isa, tile);
         memory = Memory::new(images, before[0].len(), 5, winograd.scratch_len());
-        let weights = winograd.pack(&case.weight, Some(&case.bias));
+        let weights = winograd.pack(&case.weight, Some(&case.bias), &mut Team::new(1));
         same_bits(&before, &mut memory, |memory, team| {
             winograd.run(&weights, memory, team);
             Vec::new()
@@ -170,7 +170,11 @@ fn errors_are_small_beside_the_output() {
             direct.run(&direct.pack(&case.weight, Some(&case.bias), None), &mut memory, &mut Team::new(1));
             let of_direct = error(&case, memory.image(0), &exact) / rms;
             for (tile, winograd) in winograds {
-                winograd.run(&winograd.pack(&case.weight, Some(&case.bias)), &mut memory, &mut Team::new(1));
+                winograd.run(
+                    &winograd.pack(&case.weight, Some(&case.bias), &mut Team::new(1)),
+                    &mut memory,
+                    &mut Team::new(1),
+                );
                 let off = error(&case, memory.image(0), &exact) / rms;
                 println!("{channels:?} at {size}, {isa}: {tile:?} {off:.1e}, directly {of_direct:.1e}");
                 assert!(off <= allowed(tile), "{channels:?} at {size}, {isa}, {tile:?}: an error of {off:.1e}");
@@ -199,17 +203,29 @@ fn a_prologue_is_refused() {
 
 #[test]
 #[should_panic(expected = "weights of another convolution")]
-fn weights_of_another_tile_are_refused() {
+fn weights_of_another_layer_are_refused() {
     let mut dice = Dice::new(2);
-    let case = Case::layer(&mut dice, 1, [8, 8], 4);
-    let [small, large] = [WinogradTile::F2, WinogradTile::F4].map(|tile| case.winograd(Isa::Scalar, tile));
-    let mut memory = case.layout.memory(&mut dice, 1, 1, large.scratch_len());
-    large.run(&small.pack(&case.weight, None), &mut memory, &mut Team::new(1));
+    let [few, many] = [8, 16].map(|channels| Case::layer(&mut dice, 1, [channels, 8], 4));
+    let [small, large] = [&few, &many].map(|case| case.winograd(Isa::Scalar, WinogradTile::F2));
+    let mut memory = many.layout.memory(&mut dice, 1, 1, large.scratch_len());
+    large.run(&small.pack(&few.weight, None, &mut Team::new(1)), &mut memory, &mut Team::new(1));
+}
+
+/// One tile and another read the same weights.
+#[test]
+fn weights_are_packed_alike_for_every_tile() {
+    let case = Case::layer(&mut Dice::new(2), 1, [24, 40], 4);
+    let [small, large] = [WinogradTile::F2, WinogradTile::F4].map(|tile| {
+        let weights = case.winograd(Isa::Scalar, tile).pack(&case.weight, None, &mut Team::new(1));
+        weights.bytes()
+    });
+    assert_eq!(small, large);
+    assert!(small < 4 * (case.weight.len() + 3 * 24 * 8 * 9), "{small} bytes for {} weights", case.weight.len());
 }
 
 #[test]
 #[should_panic(expected = "numbers for")]
 fn weights_of_another_length_are_refused() {
     let case = Case::layer(&mut Dice::new(2), 1, [8, 8], 4);
-    case.winograd(Isa::Scalar, WinogradTile::F2).pack(&case.weight[1..], None);
+    case.winograd(Isa::Scalar, WinogradTile::F2).pack(&case.weight[1..], None, &mut Team::new(1));
 }

@@ -101,7 +101,7 @@ impl Build<'_> {
         let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.strict);
         if let Some(tile) = tile {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
-            let weights = winograd.pack(weight, bias);
+            let weights = winograd.pack(weight, bias, &mut Team::new(1));
             return Kernel::Winograd(Box::new(winograd), weights);
         }
         let conv = Conv::forward(self.isa, shape, input, output, fusion);

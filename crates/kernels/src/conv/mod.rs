@@ -73,8 +73,8 @@ pub struct Fusion {
     pub residual: Residual,
 }
 
-/// Blocks of output channels that one tile computes.
-const PANEL: usize = 2;
+/// Blocks of output channels that one tile computes, at most: [`crate::simd::Simd::VECTORS`] of the largest set.
+const PANEL: usize = 4;
 
 /// Pixels that share the weights in the first-level cache.
 const RUN: usize = 192;
@@ -114,6 +114,11 @@ pub struct Conv {
     packed_len: usize,
     strip_len: usize,
     end: usize,
+}
+
+/// Blocks of the next panel, where so many blocks are left: tiles are 1, 2 or 4 vectors wide.
+fn width_of(full: usize, left: usize) -> usize {
+    if left >= full { full } else { 1 << left.ilog2() }
 }
 
 /// Where an output pixel reads and where it lies, in floats from the first pixel of its band.
@@ -210,11 +215,11 @@ impl Conv {
     }
 
     fn make_panels(&mut self) {
-        // Narrow groups would leave most of a wide panel without a partner.
-        let narrow = self.group[1] <= LANES && self.group[1] < self.target.channels();
-        let width = if narrow { 1 } else { PANEL };
-        for first in (0..self.target.blocks().len()).step_by(width) {
-            let blocks = first..(first + width).min(self.target.blocks().len());
+        let (width, all) = (self.panel_width(), self.target.blocks().len());
+        let mut first = 0;
+        while first < all {
+            let blocks = first..first + width_of(width, all - first);
+            first = blocks.end;
             let [from, to] = [blocks.start, blocks.end - 1].map(|b| self.target.blocks()[b].groups(self.group[1]));
             let shares = |&b: &usize| {
                 let has = self.source.blocks()[b].groups(self.group[0]);
@@ -227,6 +232,19 @@ impl Conv {
                 self.packed_len += grid.taps.len() * sources.len() * self.floats_of_a_k_block(blocks.len());
             }
             self.panels.push(Panel { blocks, sources, weights, offsets: Vec::new() });
+        }
+    }
+
+    /// Blocks of a panel that is not one of the last.
+    fn panel_width(&self) -> usize {
+        let [group, full] = [self.group[1], self.isa.full_tile()[0]];
+        match group {
+            // Narrow groups would leave most of a wide panel without a partner.
+            _ if group <= LANES && group < self.target.channels() => 1,
+            // What a panel spans decides which k-blocks make a chain, and so bits: no more than other sets span, unless
+            // the group is the panel's alone.
+            _ if group == self.target.channels() || group.is_multiple_of(full * LANES) => full,
+            _ => 2,
         }
     }
 
@@ -333,11 +351,9 @@ impl Conv {
         let read = if (0..self.grids.len()).all(|g| self.reads_directly(g)) { "direct" } else { "strips" };
         let panel = self.panels.first().map_or(0, |p| p.blocks.len().max(1));
         let tile = if self.lanewise {
-            "depthwise"
-        } else if panel == 1 {
-            "tiles 8x12"
+            "depthwise".into()
         } else {
-            "tiles 16x6"
+            format!("tiles {}x{}", panel * LANES, if panel == 1 { tile::SUMS } else { self.isa.full_tile()[1] })
         };
         format!("{way} {h}x{w}, {read}, {tile}, {}", self.isa)
     }

@@ -1,7 +1,7 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
 use super::epilogue::TOTALS;
-use super::tile::{CHAIN, Chain, Cut, LINE, Tiling, most_pixels};
+use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -65,10 +65,11 @@ impl Body for PartOf<'_> {
             let run = Run { conv, panel, grid: part.grid, weights: self.weights, source, image, target, totals };
             for pixels in pixels.chunks(RUN) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
-                // different blocks of the target, which is apart from the source. A panel has one or two blocks.
+                // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
                 unsafe {
                     match panel.blocks.len() {
                         1 => run.pixels::<S, 1>(s, pixels),
+                        4 if S::VECTORS == 4 => run.pixels::<S, 4>(s, pixels),
                         _ => run.pixels::<S, 2>(s, pixels),
                     }
                 }
@@ -109,21 +110,20 @@ impl Run<'_> {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
                 weights: packed.wrapping_add(first * step),
+                step,
                 bias: (first == 0).then_some(bias),
                 lanewise: conv.lanewise,
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
             // A single tile streams its weights anyway.
-            let ahead = if pixels.len() > most_pixels::<S, V>() { CHAIN * step / LINE } else { 0 };
-            for Cut { pixels: tile, lines } in tiling.tiles(ahead) {
-                for line in lines {
-                    s.prefetch(next.wrapping_add(line * LINE));
-                }
+            let lines = if tiling.count() > 1 { CHAIN * step / LINE } else { 0 };
+            let mut ahead = Ahead::of(next, lines, tiling.count() * chain.offsets.len());
+            for tile in tiling.tiles() {
                 let from = |p: usize| self.source.wrapping_add(pixels[tile.start + p].from);
                 let totals = self.totals.wrapping_add(tile.start * V * LANES);
                 // SAFETY: k-blocks lie in the strip or the source, `packed` holds the panel's weights for this grid, the
                 // bias eight numbers for every block, and the totals have room for a run of pixels.
-                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals) };
+                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals, &mut ahead) };
             }
         }
         for v in 0..V {

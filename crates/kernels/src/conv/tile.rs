@@ -1,5 +1,6 @@
 //! The innermost loops: some pixels times some vectors of output channels, summed over k-blocks in registers.
 
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -8,11 +9,11 @@ use crate::simd::Simd;
 
 /// Sums of a full tile of single vectors: what a core with two multiply-add pipes of five cycles' latency needs to be busy, and
 /// what leaves registers for the factors.
-const SUMS: usize = 12;
+pub(super) const SUMS: usize = 12;
 
 /// Pixels of a full tile of so many vectors.
 pub(super) const fn most_pixels<S: Simd, const V: usize>() -> usize {
-    if V == 1 { SUMS } else { S::PAIRS }
+    if V == 1 { SUMS } else { S::PIXELS }
 }
 
 /// Floats of a cache line.
@@ -27,40 +28,61 @@ pub(super) const CHAIN: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tiling {
     pixels: usize,
+    count: usize,
     /// Pixels of a tile; the first `larger` tiles have one more, the last may have fewer.
     size: usize,
     larger: usize,
-    /// Lines of the next chain's weights to ask for at each tile.
-    lines: usize,
-}
-
-/// A tile of a [`Tiling`] and the lines to ask for.
-pub(super) struct Cut {
-    pub pixels: Range<usize>,
-    pub lines: Range<usize>,
 }
 
 impl Tiling {
     pub fn of<S: Simd, const V: usize>(pixels: usize) -> Self {
-        let tiles = pixels.div_ceil(most_pixels::<S, V>()).max(1);
-        let lines = (CHAIN * LANES * V * LANES / LINE).div_ceil(tiles);
+        let count = pixels.div_ceil(most_pixels::<S, V>()).max(1);
         match V {
             // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
-            1 => Self { pixels, size: SUMS, larger: 0, lines },
-            _ => Self { pixels, size: pixels / tiles, larger: pixels % tiles, lines },
+            1 => Self { pixels, count, size: SUMS, larger: 0 },
+            _ => Self { pixels, count, size: pixels / count, larger: pixels % count },
         }
     }
 
-    /// The tiles, for a chain whose successor has so many lines of weights.
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
+    /// The tiles.
     #[inline(always)]
-    pub fn tiles(self, ahead: usize) -> impl Iterator<Item = Cut> {
-        let (mut tile, mut pixel, mut line) = (0, 0, 0);
+    pub fn tiles(self) -> impl Iterator<Item = Range<usize>> {
+        let (mut tile, mut pixel) = (0, 0);
         std::iter::from_fn(move || {
             let pixels = pixel..(pixel + self.size + usize::from(tile < self.larger)).min(self.pixels);
-            let lines = line..(line + self.lines).min(ahead);
-            (tile, pixel, line) = (tile + 1, pixels.end, lines.end);
-            (!pixels.is_empty()).then_some(Cut { pixels, lines })
+            (tile, pixel) = (tile + 1, pixels.end);
+            (!pixels.is_empty()).then_some(pixels)
         })
+    }
+}
+
+/// Weights to be read next, which tiles ask for while they compute.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    /// The first line that nobody has asked for.
+    pub at: *const f32,
+    /// Lines a step, such as a k-block, asks for.
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// So many lines from here on, asked for in so many steps.
+    pub fn of(at: *const f32, lines: usize, steps: usize) -> Self {
+        Self { at, lines: lines.div_ceil(steps.max(1)) }
+    }
+
+    /// What one step asks for.
+    #[inline(always)]
+    pub fn ask<S: Simd>(&mut self, s: S) {
+        for _ in 0..self.lines {
+            s.prefetch(self.at);
+            self.at = self.at.wrapping_add(LINE);
+        }
     }
 }
 
@@ -70,6 +92,8 @@ pub(super) struct Chain<'a> {
     pub offsets: &'a [isize],
     /// Their weights.
     pub weights: *const f32,
+    /// Floats of weights from one k-block to the next.
+    pub step: usize,
     /// The totals begin with eight floats a vector from here; else with what they hold already.
     pub bias: Option<*const f32>,
     /// Every lane sees its own lane of the source only, and a k-block is one vector of weights.
@@ -77,12 +101,12 @@ pub(super) struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Adds the chain to the totals of some pixels, `[pixel][V][8]`.
+    /// Adds the chain to the totals of some pixels, `[pixel][V][8]`, and asks for some of the lines ahead.
     ///
     /// # Safety
     /// For every pixel and offset eight floats are readable at `from + offset`, for every k-block of the chain `weights`
     /// holds its floats (`V * LANES * LANES`, or `LANES` if lanewise), `bias` has `V * LANES`, and `totals` has
-    /// `pixels * V * LANES`. One or two vectors; at most [`most_pixels`].
+    /// `pixels * V * LANES`. One, two or four vectors; at most [`most_pixels`].
     #[inline(always)]
     pub unsafe fn tile<S: Simd, const V: usize>(
         &self,
@@ -90,22 +114,23 @@ impl Chain<'_> {
         from: impl Fn(usize) -> *const f32,
         pixels: usize,
         totals: *mut f32,
+        ahead: &mut Ahead,
     ) {
         // SAFETY: the function's own promise.
         unsafe {
             match pixels {
-                1 => self.sums::<S, V, 1>(s, from, totals),
-                2 => self.sums::<S, V, 2>(s, from, totals),
-                3 => self.sums::<S, V, 3>(s, from, totals),
-                4 => self.sums::<S, V, 4>(s, from, totals),
-                5 => self.sums::<S, V, 5>(s, from, totals),
-                6 => self.sums::<S, V, 6>(s, from, totals),
-                7 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 7>(s, from, totals),
-                8 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 8>(s, from, totals),
-                9 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 9>(s, from, totals),
-                10 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 10>(s, from, totals),
-                11 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 11>(s, from, totals),
-                12 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 12>(s, from, totals),
+                1 => self.sums::<S, V, 1>(s, from, totals, ahead),
+                2 => self.sums::<S, V, 2>(s, from, totals, ahead),
+                3 => self.sums::<S, V, 3>(s, from, totals, ahead),
+                4 => self.sums::<S, V, 4>(s, from, totals, ahead),
+                5 => self.sums::<S, V, 5>(s, from, totals, ahead),
+                6 => self.sums::<S, V, 6>(s, from, totals, ahead),
+                7 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 7>(s, from, totals, ahead),
+                8 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 8>(s, from, totals, ahead),
+                9 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 9>(s, from, totals, ahead),
+                10 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 10>(s, from, totals, ahead),
+                11 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 11>(s, from, totals, ahead),
+                12 if most_pixels::<S, V>() > 6 => self.sums::<S, V, 12>(s, from, totals, ahead),
                 _ => unreachable!("a tile of {pixels} pixels"),
             }
         }
@@ -117,20 +142,22 @@ impl Chain<'_> {
         s: S,
         from: impl Fn(usize) -> *const f32,
         totals: *mut f32,
+        ahead: &mut Ahead,
     ) {
         let px: [*const f32; P] = std::array::from_fn(from);
         // SAFETY: the promise of `tile`.
         unsafe {
             match V {
-                1 => self.single(s, &px, totals),
-                _ => self.paired(s, &px, totals),
+                1 => self.single(s, &px, totals, ahead),
+                2 => self.paired::<S, P, 1>(s, &px, totals, ahead),
+                _ => self.paired::<S, P, 2>(s, &px, totals, ahead),
             }
         }
     }
 
     /// Sums of one vector for every pixel.
     #[inline(always)]
-    unsafe fn single<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], totals: *mut f32) {
+    unsafe fn single<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], totals: *mut f32, ahead: &mut Ahead) {
         // SAFETY: the promise of `tile`.
         unsafe {
             let mut sums = match self.bias {
@@ -140,7 +167,7 @@ impl Chain<'_> {
             if self.lanewise {
                 self.lanes(s, px, &mut sums);
             } else {
-                self.blocks(s, px, &mut sums);
+                self.blocks(s, px, &mut sums, ahead);
             }
             for p in 0..P {
                 let to = totals.add(p * LANES);
@@ -149,26 +176,45 @@ impl Chain<'_> {
         }
     }
 
-    /// Sums of two vectors for every pixel.
+    /// Sums of `R` pairs of vectors for every pixel.
     #[inline(always)]
-    unsafe fn paired<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], totals: *mut f32) {
+    unsafe fn paired<S: Simd, const P: usize, const R: usize>(
+        &self,
+        s: S,
+        px: &[*const f32; P],
+        totals: *mut f32,
+        ahead: &mut Ahead,
+    ) {
         // SAFETY: the promise of `tile`.
         unsafe {
-            let mut sums = match self.bias {
-                Some(bias) => [s.load_pair(bias); P],
-                None => [s.splat_pair(0.0); P],
-            };
-            self.pairs_of_blocks(s, px, &mut sums);
+            let mut sums = [[s.splat_pair(0.0); R]; P];
+            if let Some(bias) = self.bias {
+                for r in 0..R {
+                    let bias = s.load_pair(bias.add(2 * r * LANES));
+                    for p in 0..P {
+                        sums[p][r] = bias;
+                    }
+                }
+            }
+            self.pairs_of_blocks(s, px, &mut sums, ahead);
             for p in 0..P {
-                let to = totals.add(2 * p * LANES);
-                s.store_pair(if self.bias.is_some() { sums[p] } else { s.add_pair(s.load_pair(to), sums[p]) }, to);
+                for r in 0..R {
+                    let (sum, to) = (sums[p][r], totals.add(2 * (p * R + r) * LANES));
+                    s.store_pair(if self.bias.is_some() { sum } else { s.add_pair(s.load_pair(to), sum) }, to);
+                }
             }
         }
     }
 
     /// Eight source channels a k-block, each times a vector of weights.
     #[inline(always)]
-    unsafe fn blocks<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], sums: &mut [S::V; P]) {
+    unsafe fn blocks<S: Simd, const P: usize>(
+        &self,
+        s: S,
+        px: &[*const f32; P],
+        sums: &mut [S::V; P],
+        ahead: &mut Ahead,
+    ) {
         let mut w = self.weights;
         for &offset in self.offsets {
             for lane in 0..LANES {
@@ -183,27 +229,43 @@ impl Chain<'_> {
                 // Without the fence the compiler hoists loads of later steps until the sums no longer fit into registers.
                 compiler_fence(Ordering::SeqCst);
             }
-            w = w.wrapping_add(LANES * LANES);
+            ahead.ask(s);
+            w = w.wrapping_add(self.step);
         }
     }
 
-    /// Eight source channels a k-block, each times two vectors of weights.
+    /// Eight source channels a k-block, each times `R` pairs of vectors of weights.
     #[inline(always)]
-    unsafe fn pairs_of_blocks<S: Simd, const P: usize>(&self, s: S, px: &[*const f32; P], sums: &mut [S::Pair; P]) {
+    unsafe fn pairs_of_blocks<S: Simd, const P: usize, const R: usize>(
+        &self,
+        s: S,
+        px: &[*const f32; P],
+        sums: &mut [[S::Pair; R]; P],
+        ahead: &mut Ahead,
+    ) {
         let mut w = self.weights;
+        // With thirty-two registers the compiler would load the weights of all lanes at once, fence or not, if it could unroll.
+        let lanes = if S::VECTORS > 2 { black_box(LANES) } else { LANES };
         for &offset in self.offsets {
-            for lane in 0..LANES {
+            for lane in 0..lanes {
                 // SAFETY: the promise of `tile`.
                 unsafe {
-                    let wv = s.load_pair(w.add(2 * lane * LANES));
+                    let mut weights = [s.splat_pair(0.0); R];
+                    for r in 0..R {
+                        weights[r] = s.load_pair(w.add(2 * (lane * R + r) * LANES));
+                    }
                     for p in 0..P {
-                        sums[p] = s.fma_pair(wv, px[p].offset(offset + lane as isize), sums[p]);
+                        let x = s.broadcast_pair(px[p].offset(offset + lane as isize));
+                        for r in 0..R {
+                            sums[p][r] = s.fma_pair(weights[r], x, sums[p][r]);
+                        }
                     }
                 }
                 // As above.
                 compiler_fence(Ordering::SeqCst);
             }
-            w = w.wrapping_add(2 * LANES * LANES);
+            ahead.ask(s);
+            w = w.wrapping_add(self.step);
         }
     }
 
@@ -220,7 +282,7 @@ impl Chain<'_> {
                 }
             }
             compiler_fence(Ordering::SeqCst);
-            w = w.wrapping_add(LANES);
+            w = w.wrapping_add(self.step);
         }
     }
 }

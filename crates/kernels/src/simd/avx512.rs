@@ -38,8 +38,9 @@ macro_rules! as_avx2 {
 unsafe impl Simd for Avx512 {
     type V = __m256;
     type Pair = __m512;
-    // Of thirty-two registers.
-    const PAIRS: usize = 12;
+    // Twenty-four sums in thirty-two registers.
+    const PIXELS: usize = 12;
+    const VECTORS: usize = 4;
 
     #[inline(always)]
     fn splat_pair(self, x: f32) -> Self::Pair {
@@ -57,14 +58,34 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn broadcast_pair(self, at: *const f32) -> Self::Pair {
+        unsafe { _mm512_set1_ps(*at) }
+    }
+
+    #[inline(always)]
+    fn halves(self, v: Self::Pair) -> [Self::V; 2] {
+        // AVX-512F knows the upper half as doubles only.
+        unsafe { [_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)))] }
+    }
+
+    #[inline(always)]
     fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
         unsafe { _mm512_add_ps(a, b) }
     }
 
     #[inline(always)]
-    unsafe fn fma_pair(self, a: Self::Pair, at: *const f32, c: Self::Pair) -> Self::Pair {
-        // The broadcast becomes a part of the instruction.
-        unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(*at), c) }
+    fn sub_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma_pair(self, a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod lanes;
 pub(crate) mod scalar;
 
 /// An instruction set kernels exist for. The default is the best this machine has; callers may force a lower one, and that
@@ -56,6 +57,17 @@ impl std::fmt::Display for Isa {
             Self::Avx2 => "avx2+fma",
             Self::Avx512 => "avx512",
         })
+    }
+}
+
+impl Isa {
+    /// Vectors and pixels of a full tile of a convolution.
+    pub(crate) fn full_tile(self) -> [usize; 2] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => [avx512::Avx512::VECTORS, avx512::Avx512::PIXELS],
+            _ => [scalar::Scalar::VECTORS, scalar::Scalar::PIXELS],
+        }
     }
 }
 
@@ -115,8 +127,10 @@ pub(crate) unsafe trait Simd: Copy {
     type V: Copy;
     /// Two vectors side by side: one register where the set has such, else two.
     type Pair: Copy;
-    /// Sums of pairs that keep the set's multiply-add pipes busy and leave registers for the factors: 6 or 12.
-    const PAIRS: usize;
+    /// Pixels of a full tile, whose sums of pairs keep the set's multiply-add pipes busy and leave registers for the factors.
+    const PIXELS: usize;
+    /// Vectors of a full tile: 2, or 4 where there are registers for the sums of two pairs a pixel.
+    const VECTORS: usize;
 
     /// All lanes of both `x`.
     fn splat_pair(self, x: f32) -> Self::Pair;
@@ -130,13 +144,21 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `at` points at sixteen writable floats.
     unsafe fn store_pair(self, v: Self::Pair, at: *mut f32);
-    /// `a + b`.
-    fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
-    /// `a * x + c` for the float `x` at `at`, as [`Simd::fma`].
+    /// One float from memory to all lanes.
     ///
     /// # Safety
     /// `at` points at a readable float.
-    unsafe fn fma_pair(self, a: Self::Pair, at: *const f32, c: Self::Pair) -> Self::Pair;
+    unsafe fn broadcast_pair(self, at: *const f32) -> Self::Pair;
+    /// Both vectors.
+    fn halves(self, v: Self::Pair) -> [Self::V; 2];
+    /// `a + b`.
+    fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
+    /// `a - b`.
+    fn sub_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
+    /// `a * b`.
+    fn mul_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
+    /// `a * b + c`, as [`Simd::fma`].
+    fn fma_pair(self, a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -187,7 +209,8 @@ pub(crate) unsafe trait Simd: Copy {
 macro_rules! pairs_of_two {
     () => {
         type Pair = [Self::V; 2];
-        const PAIRS: usize = 6;
+        const PIXELS: usize = 6;
+        const VECTORS: usize = 2;
 
         #[inline(always)]
         fn splat_pair(self, x: f32) -> Self::Pair {
@@ -210,15 +233,34 @@ macro_rules! pairs_of_two {
         }
 
         #[inline(always)]
+        unsafe fn broadcast_pair(self, at: *const f32) -> Self::Pair {
+            // SAFETY: the caller promises a float.
+            [unsafe { self.broadcast(at) }; 2]
+        }
+
+        #[inline(always)]
+        fn halves(self, v: Self::Pair) -> [Self::V; 2] {
+            v
+        }
+
+        #[inline(always)]
         fn add_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
             [self.add(a[0], b[0]), self.add(a[1], b[1])]
         }
 
         #[inline(always)]
-        unsafe fn fma_pair(self, a: Self::Pair, at: *const f32, c: Self::Pair) -> Self::Pair {
-            // SAFETY: the caller promises a float.
-            let x = unsafe { self.broadcast(at) };
-            [self.fma(a[0], x, c[0]), self.fma(a[1], x, c[1])]
+        fn sub_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
+            [self.sub(a[0], b[0]), self.sub(a[1], b[1])]
+        }
+
+        #[inline(always)]
+        fn mul_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair {
+            [self.mul(a[0], b[0]), self.mul(a[1], b[1])]
+        }
+
+        #[inline(always)]
+        fn fma_pair(self, a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair {
+            [self.fma(a[0], b[0], c[0]), self.fma(a[1], b[1], c[1])]
         }
     };
 }

@@ -10,6 +10,7 @@ use super::scheme::Scheme;
 use super::{TAPS, Winograd, odd_lines};
 use crate::LANES;
 use crate::simd::Simd;
+use crate::simd::lanes::{One, Two};
 
 /// Tiles whose columns go through the vertical half at once: they stay in the first-level cache.
 const RUN: usize = 8;
@@ -145,16 +146,31 @@ unsafe fn vertical<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
     to: *mut f32,
     row_len: usize,
 ) {
-    for (at, column) in columns.enumerate() {
+    let start = to.wrapping_add(columns.start * LANES);
+    let pairs = columns.len() / 2;
+    for at in (0..pairs).map(|pair| 2 * pair * LANES) {
+        // SAFETY: the function's own promise.
+        unsafe {
+            let mut d = [s.splat_pair(0.0); N];
+            for i in 0..N {
+                d[i] = s.load_pair(rows[i].add(at));
+            }
+            let points = F::input(Two(s), d);
+            for i in 0..N {
+                s.store_pair(points[i], start.add(i * row_len + at));
+            }
+        }
+    }
+    for at in (2 * pairs..columns.len()).map(|column| column * LANES) {
         // SAFETY: the function's own promise.
         unsafe {
             let mut d = [s.splat(0.0); N];
             for i in 0..N {
-                d[i] = s.load(rows[i].add(at * LANES));
+                d[i] = s.load(rows[i].add(at));
             }
-            let points = F::input(s, d);
+            let points = F::input(One(s), d);
             for i in 0..N {
-                s.store(points[i], to.add(i * row_len + column * LANES));
+                s.store(points[i], start.add(i * row_len + at));
             }
         }
     }
@@ -180,7 +196,7 @@ unsafe fn horizontal<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
                 for j in 0..N {
                     d[j] = s.load(from.add(j * LANES));
                 }
-                let d = F::input(s, d);
+                let d = F::input(One(s), d);
                 for j in 0..N {
                     s.store(d[j], to.add(j * points.point_len));
                 }

@@ -3,14 +3,15 @@
 //! The output is cut into square tiles. A tile of `M x M` outputs sees a window of `N x N` inputs, and
 //! `Y = A^T [(G g G^T) * (B^T d B)] A` (Lavin and Gray, arXiv:1509.09308) gives it with one product a *point*, `N * N` of
 //! them, instead of nine an output. Summed over the channels, each point is a matrix product of its own: tiles times input
-//! channels times output channels. So there are three stages: windows to points ([`input`]), products ([`product`], in the
-//! register tiles of the direct convolution), points to outputs ([`output`]). What the transforms are is said in
+//! channels times output channels. So there are three stages: windows and weights to points ([`input`], [`filter`]), products
+//! ([`product`], in the register tiles of the direct convolution), points to outputs ([`output`]). What the transforms are is said in
 //! [`scheme`] and, for stride 2, in [`polyphase`], where their numbers come from in [`toom_cook`], and for which layers all
 //! this is worth it in [`choice`].
 //!
 //! Not here: convolutions with a prologue, groups, dilation or other windows; gradients. Those are computed directly.
 
 mod choice;
+mod filter;
 mod input;
 mod output;
 mod polyphase;
@@ -19,10 +20,11 @@ mod run;
 mod scheme;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
 mod toom_cook;
 mod weights;
 
-use super::{ConvShape, Fusion, PANEL};
+use super::{ConvShape, Fusion};
 use crate::memory::MOST_FLOATS;
 use crate::{Isa, LANES, Planes};
 
@@ -72,6 +74,14 @@ impl WinogradTile {
         (tiles * self.outputs() - 1) * self.stride() + TAPS
     }
 
+    /// Points along an axis whose weights differ.
+    fn distinct(self) -> usize {
+        match self {
+            Self::F2 | Self::F2Strided => 4,
+            Self::F4 | Self::F4Strided => 6,
+        }
+    }
+
     /// Products a tile takes for every pair of channels: as many as it has inputs.
     pub fn points(self) -> usize {
         self.inputs(1).pow(2)
@@ -81,12 +91,15 @@ impl WinogradTile {
 /// Taps along each side of the kernel.
 const TAPS: usize = 3;
 
-/// Panels of target blocks whose products are made before their outputs: tiles in the points' form are read from the
-/// third-level cache once for all of them.
-const PANELS_A_GROUP: usize = 2;
+/// Source blocks summed in one go, half of a direct convolution's: the points of their weights stay in the second-level cache.
+const CHAIN: usize = 8;
 
-/// Blocks of the target in a group of panels.
-const GROUP: usize = PANELS_A_GROUP * PANEL;
+/// Floats of a pair of target blocks: products are made for pairs, of which the last may have one block only.
+const PAIR: usize = 2 * LANES;
+
+/// Blocks of the target whose products are made before their outputs, two pairs: tiles in the points' form are read once for
+/// all of them.
+const GROUP: usize = 4;
 
 /// A convolution by Winograd's method between values at fixed places; see the module.
 #[derive(Debug)]

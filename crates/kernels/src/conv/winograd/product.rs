@@ -1,16 +1,19 @@
 //! The second stage: at every point, tiles times input channels times output channels.
 
+use std::ops::Range;
+
+use super::filter::{Filter, Taps, transform};
 use super::input::Points;
-use super::{Winograd, WinogradWeights};
+use super::scheme::Scheme;
+use super::{CHAIN, PAIR, Winograd, WinogradWeights};
 use crate::LANES;
-use crate::conv::PANEL;
-use crate::conv::tile::{CHAIN, Chain, Cut, LINE, Tiling};
+use crate::conv::tile::{Ahead, Chain, LINE, Tiling};
 use crate::simd::Simd;
 
 /// Every chain begins with these.
-static ZEROS: [f32; PANEL * LANES] = [0.0; PANEL * LANES];
+static ZEROS: [f32; 2 * PAIR] = [0.0; 2 * PAIR];
 
-/// Where sums lie in a thread's scratch: for every panel of a group, every point and every tile the panel's vectors.
+/// Where sums lie in a thread's scratch: for every panel of a group, every point and every tile the panel's pairs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sums {
     pub start: *mut f32,
@@ -18,82 +21,132 @@ pub(super) struct Sums {
     pub panel_len: usize,
     /// Floats from one point to the next.
     pub point_len: usize,
+    /// Pairs of a panel.
+    pub panel: usize,
 }
 
-/// Sums up all products of a group of panels.
+/// The products of a block of tiles and a group of target blocks.
+pub(super) struct GroupOf<'a> {
+    pub winograd: &'a Winograd,
+    pub weights: &'a WinogradWeights,
+    pub group: usize,
+    pub tiles: usize,
+    pub points: Points,
+    /// Room for the points of a chain's weights.
+    pub filter: Filter,
+    pub sums: Sums,
+}
+
+/// Sums up all products of a group, chain by chain: the points of its weights are made, then multiplied with the tiles.
 ///
 /// # Safety
-/// `points` holds the source at so many tiles and `sums` has room for the group; nobody else touches the latter.
+/// `points` holds the source at so many tiles, `sums` and `filter` have room for the group; nobody else touches those.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd>(
-    s: S,
-    winograd: &Winograd,
-    weights: &WinogradWeights,
-    group: usize,
-    tiles: usize,
-    points: Points,
-    sums: Sums,
-) {
-    let blocks = winograd.group(group).len();
-    let tilings = [Tiling::of::<S, 1>(tiles), Tiling::of::<S, 2>(tiles)];
-    let packed = weights.packed[group * winograd.floats_of_a_group()..].as_ptr();
-    for point in 0..winograd.tile.points() {
-        let mut packed = packed.wrapping_add(point * winograd.floats_of_a_point(blocks));
-        let from = points.start.wrapping_add(point * points.point_len);
-        for (panel, first) in (0..blocks).step_by(PANEL).enumerate() {
-            let totals = sums.start.wrapping_add(panel * sums.panel_len + point * sums.point_len);
-            let vectors = PANEL.min(blocks - first);
-            let tiling = tilings[vectors - 1];
-            let product = Product { winograd, packed, from, tile_len: points.tile_len, tiling, totals };
-            // SAFETY: the function's own promise; the weights of a group lie point by point, panel by panel.
-            unsafe {
-                match vectors {
-                    1 => product.chains::<S, 1>(s),
-                    _ => product.chains::<S, 2>(s),
-                }
+pub(super) unsafe fn multiply<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(s: S, of: &GroupOf<'_>) {
+    let blocks = of.winograd.offsets.len();
+    for chain in (0..blocks).step_by(CHAIN).map(|first| first..blocks.min(first + CHAIN)) {
+        let mut ahead = of.ahead(&chain, N * N);
+        // SAFETY: the function's own promise.
+        unsafe { transform::<S, F, M, N>(s, of.taps(&chain), of.filter, &mut ahead) };
+        for (row, column) in grid(0..F::DISTINCT, 0..F::DISTINCT) {
+            for (i, j) in grid(same::<N>(row, F::DISTINCT), same::<N>(column, F::DISTINCT)) {
+                // SAFETY: the function's own promise; the points of the weights have just been made.
+                unsafe { of.point(s, i * N + j, row * F::DISTINCT + column, &chain, &mut ahead) };
             }
-            packed = packed.wrapping_add(winograd.offsets.len() * LANES * vectors * LANES);
         }
     }
 }
 
-/// The product at one point for one panel.
+/// All pairs of a row and a column.
+fn grid(rows: Range<usize>, columns: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    rows.flat_map(move |row| columns.clone().map(move |column| (row, column)))
+}
+
+/// The points along an axis whose weights are those of a distinct one: the last stands for all that follow it.
+fn same<const N: usize>(point: usize, distinct: usize) -> Range<usize> {
+    point..if point + 1 == distinct { N } else { point + 1 }
+}
+
+impl GroupOf<'_> {
+    fn floats_of_a_block(&self) -> usize {
+        self.winograd.floats_of_a_block(self.group)
+    }
+
+    /// The weights of a chain of source blocks.
+    fn taps(&self, chain: &Range<usize>) -> Taps {
+        let first = self.group * self.winograd.floats_of_a_group() + chain.start * self.floats_of_a_block();
+        let start = self.weights.packed[first..].as_ptr();
+        Taps { start, channels: chain.len() * LANES }
+    }
+
+    /// The weights of the next chain, or of the next group, to be asked for by the transform of this chain's and by all its
+    /// products.
+    fn ahead(&self, chain: &Range<usize>, points: usize) -> Ahead {
+        let len = chain.len() * self.floats_of_a_block();
+        let tiles = points * self.panels() * self.tiles.div_ceil(self.winograd.isa.full_tile()[1]);
+        let steps = (tiles + LANES * self.filter.pairs) * chain.len();
+        Ahead::of(self.taps(chain).start.wrapping_add(len), len / LINE, steps)
+    }
+
+    fn panels(&self) -> usize {
+        self.winograd.pairs(self.group) / self.sums.panel
+    }
+
+    /// A chain's products at one point, whose weights are those of a distinct one.
+    ///
+    /// # Safety
+    /// As [`multiply`].
+    #[inline(always)]
+    unsafe fn point<S: Simd>(&self, s: S, point: usize, distinct: usize, chain: &Range<usize>, ahead: &mut Ahead) {
+        for panel in 0..self.panels() {
+            let product = Product {
+                offsets: &self.winograd.offsets[chain.clone()],
+                packed: self.filter.panel(distinct, panel),
+                from: self.points.start.wrapping_add(point * self.points.point_len),
+                tiles: self.tiles,
+                tile_len: self.points.tile_len,
+                totals: self.sums.start.wrapping_add(panel * self.sums.panel_len + point * self.sums.point_len),
+                begins: chain.start == 0,
+            };
+            // SAFETY: the function's own promise.
+            unsafe {
+                match self.sums.panel {
+                    2 if S::VECTORS == 4 => product.chain::<S, 4>(s, ahead),
+                    _ => product.chain::<S, 2>(s, ahead),
+                }
+            }
+        }
+    }
+}
+
+/// One chain of the product at one point for one panel.
 struct Product<'a> {
-    winograd: &'a Winograd,
+    offsets: &'a [isize],
     packed: *const f32,
     from: *const f32,
+    tiles: usize,
     tile_len: usize,
-    tiling: Tiling,
     totals: *mut f32,
+    begins: bool,
 }
 
 impl Product<'_> {
-    /// A chain of k-blocks goes over all tiles before the next begins, so that its weights come from the first-level cache.
-    ///
     /// # Safety
     /// As [`multiply`]; `V` is the number of the panel's blocks.
     #[inline(always)]
-    unsafe fn chains<S: Simd, const V: usize>(&self, s: S) {
-        let step = LANES * V * LANES;
-        let offsets = &self.winograd.offsets;
-        for first in (0..offsets.len()).step_by(CHAIN) {
-            let chain = Chain {
-                offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
-                weights: self.packed.wrapping_add(first * step),
-                bias: (first == 0).then_some(ZEROS.as_ptr()),
-                lanewise: false,
-            };
-            let next = chain.weights.wrapping_add(chain.offsets.len() * step);
-            let ahead = chain.offsets.len() * step / LINE;
-            for Cut { pixels: tile, lines } in self.tiling.tiles(ahead) {
-                for line in lines {
-                    s.prefetch(next.wrapping_add(line * LINE));
-                }
-                let from = |t: usize| self.from.wrapping_add((tile.start + t) * self.tile_len);
-                let totals = self.totals.wrapping_add(tile.start * V * LANES);
-                // SAFETY: the function's own promise.
-                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals) };
-            }
+    unsafe fn chain<S: Simd, const V: usize>(&self, s: S, ahead: &mut Ahead) {
+        let chain = Chain {
+            offsets: self.offsets,
+            weights: self.packed,
+            step: LANES * V * LANES,
+            bias: self.begins.then_some(ZEROS.as_ptr()),
+            lanewise: false,
+        };
+        for tile in Tiling::of::<S, V>(self.tiles).tiles() {
+            let from = |t: usize| self.from.wrapping_add((tile.start + t) * self.tile_len);
+            let totals = self.totals.wrapping_add(tile.start * V * LANES);
+            // SAFETY: the function's own promise.
+            unsafe { chain.tile::<S, V>(s, from, tile.len(), totals, ahead) };
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Running: blocks of tiles and groups of panels are parts; each goes through the three stages.
+//! Running: blocks of tiles and groups of target blocks are parts; each goes through the three stages.
 
 use std::ops::Range;
 
+use super::filter::Filter;
 use super::input::{Points, transform};
-use super::output::{BlockSums, finish};
-use super::product::{Sums, multiply};
+use super::output::{PairSums, finish};
+use super::product::{GroupOf, Sums, multiply};
 use super::scheme::with_scheme;
-use super::{GROUP, PANELS_A_GROUP, Winograd, WinogradWeights, odd_lines};
-use crate::conv::{PANEL, PART_WORK, PARTS};
+use super::{CHAIN, GROUP, PAIR, Winograd, WinogradWeights, odd_lines};
+use crate::conv::{PART_WORK, PARTS};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
@@ -19,7 +20,7 @@ const POINTS: usize = 192 * 1024;
 /// Tiles of a block, at least and at most: with fewer, weights are read too often, and with more nothing is gained.
 const BLOCK: [usize; 2] = [24, 48];
 
-/// Groups of panels of a part, at least, where the tiles alone would make too few parts: each part transforms its tiles.
+/// Groups of a part, at least, where the tiles alone would make too few parts: each part transforms its tiles.
 const GROUPS_A_PART: usize = 2;
 
 /// How the work is cut: by the layer's shape and the number of images alone. No sum depends on it.
@@ -57,19 +58,44 @@ impl Winograd {
         odd_lines(self.offsets.len() * LANES)
     }
 
-    /// Where points and sums of so many tiles lie behind a start, and where they end.
-    fn places(&self, tiles: usize, start: *mut f32) -> (Points, Sums, *mut f32) {
-        let (points, tile_len) = (self.tile.points(), self.tile_len());
-        let of_points = Points { start, tile_len, point_len: odd_lines(tiles * tile_len) };
-        let point_len = odd_lines(tiles * PANEL * LANES);
-        let start = start.wrapping_add(points * of_points.point_len);
-        let of_sums = Sums { start, panel_len: points * point_len, point_len };
-        (of_points, of_sums, start.wrapping_add(PANELS_A_GROUP * of_sums.panel_len))
+    /// Where the points of so many tiles lie, and where they end.
+    fn points(&self, tiles: usize, start: *mut f32) -> (Points, *mut f32) {
+        let tile_len = self.tile_len();
+        let points = Points { start, tile_len, point_len: odd_lines(tiles * tile_len) };
+        (points, start.wrapping_add(self.tile.points() * points.point_len))
     }
 
-    /// Floats of scratch each thread needs: the columns of a run, then points, then sums.
+    /// Where the sums of so many tiles and a group lie, and where they end.
+    fn sums(&self, group: usize, tiles: usize, start: *mut f32) -> (Sums, *mut f32) {
+        let panel = self.panel(group);
+        let point_len = odd_lines(tiles * panel * PAIR);
+        let sums = Sums { start, panel_len: self.tile.points() * point_len, point_len, panel };
+        (sums, start.wrapping_add(self.pairs(group) / panel * sums.panel_len))
+    }
+
+    /// Where the points of the weights of a chain and a group lie, and where they end.
+    fn filter(&self, group: usize, start: *mut f32) -> (Filter, *mut f32) {
+        let (panel, pairs, channels) = (self.panel(group), self.pairs(group), CHAIN.min(self.offsets.len()) * LANES);
+        let filter = Filter {
+            start,
+            point_len: odd_lines(channels * pairs * PAIR),
+            panel_len: channels * panel * PAIR,
+            panel,
+            pairs,
+        };
+        (filter, start.wrapping_add(self.tile.distinct().pow(2) * filter.point_len))
+    }
+
+    /// Pairs of a panel: those of a tile, unless the group has fewer.
+    fn panel(&self, group: usize) -> usize {
+        (self.isa.full_tile()[0] / 2).min(self.pairs(group))
+    }
+
+    /// Floats of scratch each thread needs: the columns of a run, points, then what belongs to a group.
     pub fn scratch_len(&self) -> usize {
-        let (_, _, end) = self.places(self.most_tiles(), std::ptr::null_mut());
+        let (_, end) = self.points(self.most_tiles(), std::ptr::null_mut());
+        let (_, end) = self.filter(0, end);
+        let (_, end) = self.sums(0, self.most_tiles(), end);
         self.columns_len() + end.addr() / size_of::<f32>()
     }
 
@@ -93,7 +119,7 @@ impl Winograd {
     }
 }
 
-/// Some tiles and some groups of panels, as a body for any instruction set. Whoever makes it has checked that the memory
+/// Some tiles and some groups of target blocks, as a body for any instruction set. Whoever makes it has checked that the memory
 /// holds all values and the scratch, and gives every part to one thread.
 struct PartOf<'a> {
     winograd: &'a Winograd,
@@ -111,7 +137,7 @@ impl Body for PartOf<'_> {
     fn run<S: Simd>(self, s: S) {
         let winograd = self.winograd;
         let columns = self.shared.scratch(self.worker);
-        let (points, sums, _) = winograd.places(self.tiles.len(), columns.wrapping_add(winograd.columns_len()));
+        let (points, end) = winograd.points(self.tiles.len(), columns.wrapping_add(winograd.columns_len()));
         for run in winograd.runs(self.tiles.clone()) {
             let image = self.shared.image(run.image).cast_const();
             let start = points.start.wrapping_add((run.first - self.tiles.start) * points.tile_len);
@@ -120,8 +146,12 @@ impl Body for PartOf<'_> {
             unsafe { with_scheme!(winograd.tile, transform::<S>(s, winograd, &run, image, columns, to)) }
         }
         for group in self.groups.clone() {
-            // SAFETY: all tiles have been transformed, and the sums are the worker's.
-            unsafe { multiply(s, winograd, self.weights, group, self.tiles.len(), points, sums) };
+            let (filter, end) = winograd.filter(group, end);
+            let (sums, _) = winograd.sums(group, self.tiles.len(), end);
+            let product =
+                GroupOf { winograd, weights: self.weights, group, tiles: self.tiles.len(), points, filter, sums };
+            // SAFETY: all tiles have been transformed, and the rest of the scratch is the worker's.
+            unsafe { with_scheme!(winograd.tile, multiply::<S>(s, &product)) };
             self.finish(s, group, sums);
         }
     }
@@ -133,25 +163,27 @@ impl PartOf<'_> {
     fn finish<S: Simd>(&self, s: S, group: usize, sums: Sums) {
         let winograd = self.winograd;
         let blocks = winograd.group(group);
-        for (i, block) in blocks.clone().enumerate() {
-            let vectors = PANEL.min(blocks.len() - i / PANEL * PANEL);
-            let tile_len = vectors * LANES;
-            let first = sums.start.wrapping_add(i / PANEL * sums.panel_len + i % PANEL * LANES).cast_const();
-            let bias = self.weights.bias[block * LANES..].as_ptr();
+        for pair in 0..winograd.pairs(group) {
+            let first =
+                sums.start.wrapping_add(pair / sums.panel * sums.panel_len + pair % sums.panel * PAIR).cast_const();
+            let blocks = blocks.start + 2 * pair..blocks.end.min(blocks.start + 2 * pair + 2);
+            let bias = &self.weights.bias[blocks.start * LANES..blocks.end * LANES];
             for run in winograd.runs(self.tiles.clone()) {
-                let image = self.shared.image(run.image);
+                let (image, tile_len) = (self.shared.image(run.image), sums.panel * PAIR);
                 let start = first.wrapping_add((run.first - self.tiles.start) * tile_len);
-                let sums = BlockSums { start, tile_len, point_len: sums.point_len, bias };
-                // SAFETY: the sums are there, the bias has eight numbers for every block, and parts write different tiles
-                // or different blocks of the target, which the image's share holds.
-                unsafe { with_scheme!(winograd.tile, finish::<S>(s, winograd, &run, block, image, sums)) }
+                let sums = PairSums { start, tile_len, point_len: sums.point_len };
+                // SAFETY: the sums are there, and parts write different tiles or different blocks of the target, which the
+                // image's share holds.
+                unsafe {
+                    with_scheme!(winograd.tile, finish::<S>(s, winograd, &run, blocks.clone(), bias, image, sums))
+                }
             }
         }
     }
 }
 
 impl Winograd {
-    /// Groups of panels.
+    /// Groups of target blocks.
     pub(super) fn groups(&self) -> usize {
         self.target.blocks().len().div_ceil(GROUP)
     }
@@ -159,5 +191,10 @@ impl Winograd {
     /// The target blocks of a group.
     pub(super) fn group(&self, group: usize) -> Range<usize> {
         group * GROUP..((group + 1) * GROUP).min(self.target.blocks().len())
+    }
+
+    /// Pairs of target blocks of a group.
+    pub(super) fn pairs(&self, group: usize) -> usize {
+        self.group(group).len().div_ceil(2)
     }
 }

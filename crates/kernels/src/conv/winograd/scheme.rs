@@ -4,20 +4,26 @@
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use super::TAPS;
+#[cfg(test)]
 use super::toom_cook::taps_to_points;
-use crate::simd::Simd;
+use crate::simd::lanes::Lanes;
 
 /// `M` outputs along an axis from a window of `N` inputs.
 pub(super) trait Scheme<const M: usize, const N: usize> {
     /// Inputs from one output to the next.
     const STRIDE: usize;
+    /// Points whose weights differ; those of the points behind are the last one's.
+    const DISTINCT: usize = N;
 
-    /// `G`: taps to points.
+    /// `G` as a matrix.
+    #[cfg(test)]
     fn weights() -> [[f64; TAPS]; N];
+    /// `G`: taps to points.
+    fn taps<L: Lanes>(l: L, g: [L::T; TAPS]) -> [L::T; N];
     /// `B^T`: inputs to points.
-    fn input<S: Simd>(s: S, d: [S::V; N]) -> [S::V; N];
+    fn input<L: Lanes>(l: L, d: [L::T; N]) -> [L::T; N];
     /// `A^T`: points to outputs.
-    fn output<S: Simd>(s: S, m: [S::V; N]) -> [S::V; M];
+    fn output<L: Lanes>(l: L, m: [L::T; N]) -> [L::T; M];
 }
 
 /// F(2, 3) at the points 0, 1, -1 and infinity: no factors, so nothing is rounded but sums, and it is about as exact as a
@@ -25,24 +31,33 @@ pub(super) trait Scheme<const M: usize, const N: usize> {
 pub(super) struct F2;
 
 impl F2 {
+    #[cfg(test)]
     pub const FINITE: [f64; 3] = [0.0, 1.0, -1.0];
 }
 
 impl Scheme<2, 4> for F2 {
     const STRIDE: usize = 1;
 
+    #[cfg(test)]
     fn weights() -> [[f64; TAPS]; 4] {
         taps_to_points(&Self::FINITE)
     }
 
     #[inline(always)]
-    fn input<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
-        [s.sub(d[2], d[0]), s.add(d[2], d[1]), s.sub(d[2], d[1]), s.sub(d[3], d[1])]
+    fn taps<L: Lanes>(l: L, g: [L::T; TAPS]) -> [L::T; 4] {
+        let half = l.splat(0.5);
+        let (even, odd) = (l.mul(half, l.add(g[0], g[2])), l.mul(half, g[1]));
+        [l.sub(l.splat(0.0), g[0]), l.add(even, odd), l.sub(even, odd), g[2]]
     }
 
     #[inline(always)]
-    fn output<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 2] {
-        [s.add(m[0], s.add(m[1], m[2])), s.add(m[3], s.sub(m[1], m[2]))]
+    fn input<L: Lanes>(l: L, d: [L::T; 4]) -> [L::T; 4] {
+        [l.sub(d[2], d[0]), l.add(d[2], d[1]), l.sub(d[2], d[1]), l.sub(d[3], d[1])]
+    }
+
+    #[inline(always)]
+    fn output<L: Lanes>(l: L, m: [L::T; 4]) -> [L::T; 2] {
+        [l.add(m[0], l.add(m[1], m[2])), l.add(m[3], l.sub(m[1], m[2]))]
     }
 }
 
@@ -51,46 +66,65 @@ impl Scheme<2, 4> for F2 {
 pub(super) struct F4;
 
 impl F4 {
+    #[cfg(test)]
     pub const FINITE: [f64; 5] = [0.0, FRAC_1_SQRT_2, -FRAC_1_SQRT_2, SQRT_2, -SQRT_2];
 }
 
 impl Scheme<4, 6> for F4 {
     const STRIDE: usize = 1;
 
+    #[cfg(test)]
     fn weights() -> [[f64; TAPS]; 6] {
         taps_to_points(&Self::FINITE)
     }
 
     #[inline(always)]
-    fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
-        // What a point and its negative share is computed once.
-        let near = s.splat(FRAC_1_SQRT_2 as f32);
-        let far = s.splat(SQRT_2 as f32);
-        let [even_near, odd_near] = [s.fma(s.splat(-2.0), d[2], d[4]), s.fma(s.splat(-2.0), d[1], d[3])];
-        let [even_far, odd_far] = [s.fma(s.splat(-0.5), d[2], d[4]), s.fma(s.splat(-0.5), d[1], d[3])];
-        let [odd_near, odd_far] = [s.mul(near, odd_near), s.mul(far, odd_far)];
+    fn taps<L: Lanes>(l: L, g: [L::T; TAPS]) -> [L::T; 6] {
+        let [third, sixth] = [l.splat(1.0 / 3.0), l.splat(1.0 / 6.0)];
+        let even_near = l.fma(l.splat(-2.0 / 3.0), g[0], l.mul(l.splat(-1.0 / 3.0), g[2]));
+        let odd_near = l.mul(l.splat((FRAC_1_SQRT_2 / -1.5) as f32), g[1]);
+        let even_far = l.fma(sixth, g[0], l.mul(third, g[2]));
+        let odd_far = l.mul(l.splat((SQRT_2 / 6.0) as f32), g[1]);
         [
-            s.fma(s.splat(-2.5), d[2], s.add(d[0], d[4])),
-            s.add(even_near, odd_near),
-            s.sub(even_near, odd_near),
-            s.add(even_far, odd_far),
-            s.sub(even_far, odd_far),
-            s.fma(s.splat(-2.5), d[3], s.add(d[1], d[5])),
+            g[0],
+            l.add(even_near, odd_near),
+            l.sub(even_near, odd_near),
+            l.add(even_far, odd_far),
+            l.sub(even_far, odd_far),
+            g[2],
         ]
     }
 
     #[inline(always)]
-    fn output<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 4] {
-        let [near, near_odd] = [s.add(m[1], m[2]), s.sub(m[1], m[2])];
-        let [far, far_odd] = [s.add(m[3], m[4]), s.sub(m[3], m[4])];
-        // The odd powers of both points are sqrt(1/2) times 1 and 2, and sqrt(1/8) times 1 and 8.
-        let once = s.mul(s.splat(FRAC_1_SQRT_2 as f32), s.fma(s.splat(2.0), far_odd, near_odd));
-        let thrice = s.fma(s.splat(8.0), far_odd, near_odd);
+    fn input<L: Lanes>(l: L, d: [L::T; 6]) -> [L::T; 6] {
+        // What a point and its negative share is computed once.
+        let near = l.splat(FRAC_1_SQRT_2 as f32);
+        let far = l.splat(SQRT_2 as f32);
+        let [even_near, odd_near] = [l.fma(l.splat(-2.0), d[2], d[4]), l.fma(l.splat(-2.0), d[1], d[3])];
+        let [even_far, odd_far] = [l.fma(l.splat(-0.5), d[2], d[4]), l.fma(l.splat(-0.5), d[1], d[3])];
+        let [odd_near, odd_far] = [l.mul(near, odd_near), l.mul(far, odd_far)];
         [
-            s.add(m[0], s.add(near, far)),
+            l.fma(l.splat(-2.5), d[2], l.add(d[0], d[4])),
+            l.add(even_near, odd_near),
+            l.sub(even_near, odd_near),
+            l.add(even_far, odd_far),
+            l.sub(even_far, odd_far),
+            l.fma(l.splat(-2.5), d[3], l.add(d[1], d[5])),
+        ]
+    }
+
+    #[inline(always)]
+    fn output<L: Lanes>(l: L, m: [L::T; 6]) -> [L::T; 4] {
+        let [near, near_odd] = [l.add(m[1], m[2]), l.sub(m[1], m[2])];
+        let [far, far_odd] = [l.add(m[3], m[4]), l.sub(m[3], m[4])];
+        // The odd powers of both points are sqrt(1/2) times 1 and 2, and sqrt(1/8) times 1 and 8.
+        let once = l.mul(l.splat(FRAC_1_SQRT_2 as f32), l.fma(l.splat(2.0), far_odd, near_odd));
+        let thrice = l.fma(l.splat(8.0), far_odd, near_odd);
+        [
+            l.add(m[0], l.add(near, far)),
             once,
-            s.fma(s.splat(2.0), far, s.mul(s.splat(0.5), near)),
-            s.fma(s.splat((FRAC_1_SQRT_2 / 2.0) as f32), thrice, m[5]),
+            l.fma(l.splat(2.0), far, l.mul(l.splat(0.5), near)),
+            l.fma(l.splat((FRAC_1_SQRT_2 / 2.0) as f32), thrice, m[5]),
         ]
     }
 }
@@ -115,6 +149,7 @@ pub(super) use with_scheme;
 mod tests {
     use super::*;
     use crate::conv::winograd::toom_cook::{inputs_to_points, points_to_outputs};
+    use crate::simd::lanes::One;
     use crate::simd::scalar::Scalar;
 
     /// A linear function as a matrix, from what it makes of unit vectors.
@@ -136,10 +171,12 @@ mod tests {
 
     #[test]
     fn straight_code_computes_the_matrices() {
-        near(matrix(|d| F2::input(Scalar, d)), inputs_to_points(&F2::FINITE));
-        near(matrix(|m| F2::output(Scalar, m)), points_to_outputs(&F2::FINITE));
-        near(matrix(|d| F4::input(Scalar, d)), inputs_to_points(&F4::FINITE));
-        near(matrix(|m| F4::output(Scalar, m)), points_to_outputs(&F4::FINITE));
+        near(matrix(|g| F2::taps(One(Scalar), g)), F2::weights());
+        near(matrix(|g| F4::taps(One(Scalar), g)), F4::weights());
+        near(matrix(|d| F2::input(One(Scalar), d)), inputs_to_points(&F2::FINITE));
+        near(matrix(|m| F2::output(One(Scalar), m)), points_to_outputs(&F2::FINITE));
+        near(matrix(|d| F4::input(One(Scalar), d)), inputs_to_points(&F4::FINITE));
+        near(matrix(|m| F4::output(One(Scalar), m)), points_to_outputs(&F4::FINITE));
     }
 
     /// `A^T [(G g) * (B^T d)]` for unit taps and inputs is 1 where output `i` sees input `i + k` through tap `k`.

@@ -10,8 +10,8 @@
 //!   over all of them,
 //! - `A^T` takes points to outputs: row `j` is `p_i^j`, and infinity counts for the last output only.
 //!
-//! Only `G` is used as a matrix, on weights, in double precision. `B^T` and `A^T` are written out as straight code in
-//! [`super::scheme`] and tested against those here.
+//! All three are written out as straight code in [`super::scheme`] and [`super::polyphase`] and tested against those here; nothing
+//! else uses them.
 
 /// `G`, from `R` taps to as many points as there are finite ones and infinity.
 pub(super) fn taps_to_points<const N: usize, const R: usize>(finite: &[f64]) -> [[f64; R]; N] {
@@ -27,7 +27,6 @@ pub(super) fn taps_to_points<const N: usize, const R: usize>(finite: &[f64]) -> 
 }
 
 /// `B^T`.
-#[cfg(test)]
 pub(super) fn inputs_to_points<const N: usize>(finite: &[f64]) -> [[f64; N]; N] {
     let product = |skipped: usize| {
         let mut coefficients = [0.0; N];
@@ -43,7 +42,6 @@ pub(super) fn inputs_to_points<const N: usize>(finite: &[f64]) -> [[f64; N]; N] 
 }
 
 /// `A^T`.
-#[cfg(test)]
 pub(super) fn points_to_outputs<const M: usize, const N: usize>(finite: &[f64]) -> [[f64; N]; M] {
     let mut rows = [[0.0; N]; M];
     for (j, row) in rows.iter_mut().enumerate() {

@@ -1,15 +1,15 @@
-//! Weights at the points, in the order in which the products read them.
+//! Weights as they were learnt, in the order in which their transform reads them.
 
-use super::polyphase::{F2Strided, F4Strided};
-use super::scheme::{F2, F4, Scheme};
-use super::{GROUP, TAPS, Winograd, WinogradTile, odd_lines};
-use crate::conv::{PANEL, weights::scatter};
-use crate::{AlignedBuf, Block, LANES};
+use std::sync::{Mutex, PoisonError};
 
-/// The weights of a [`Winograd`], transformed and packed.
+use super::{GROUP, PAIR, TAPS, Winograd};
+use crate::conv::weights::scatter;
+use crate::{AlignedBuf, LANES, Team};
+
+/// The weights of a [`Winograd`], packed.
 #[derive(Clone, Debug)]
 pub struct WinogradWeights {
-    /// For every group, point, panel and source block: eight source lanes of the panel's target lanes.
+    /// For every group, source block and lane, every tap and every pair of the group's blocks sixteen floats.
     pub(super) packed: AlignedBuf,
     /// For every block of the target eight numbers.
     pub(super) bias: AlignedBuf,
@@ -29,27 +29,26 @@ impl WinogradWeights {
 }
 
 impl Winograd {
-    /// Floats of the weights of so many target blocks, at one point.
-    pub(super) fn floats_of_a_point(&self, blocks: usize) -> usize {
-        odd_lines(self.source.blocks().len() * LANES * blocks * LANES)
+    /// Floats of one source block's weights in a group.
+    pub(super) fn floats_of_a_block(&self, group: usize) -> usize {
+        LANES * TAPS * TAPS * self.pairs(group) * PAIR
     }
 
     /// Floats of all weights of a group that is not the last.
     pub(super) fn floats_of_a_group(&self) -> usize {
-        self.tile.points() * self.floats_of_a_point(GROUP)
+        self.source.blocks().len() * LANES * TAPS * TAPS * GROUP * LANES
     }
 
     fn packed_len(&self) -> usize {
         let last = self.groups() - 1;
-        last * self.floats_of_a_group() + self.tile.points() * self.floats_of_a_point(self.group(last).len())
+        last * self.floats_of_a_group() + self.source.blocks().len() * self.floats_of_a_block(last)
     }
 
-    /// Transforms and packs a weight `[out, in, 3, 3]` and a bias `[out]`. The transform is computed in double precision
-    /// and rounded once.
+    /// Packs a weight `[out, in, 3, 3]` and a bias `[out]`; the team shares the work.
     ///
     /// # Panics
     /// If their lengths are not those of the convolution.
-    pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>) -> WinogradWeights {
+    pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>, team: &mut Team) -> WinogradWeights {
         let [sources, targets] = [self.source.channels(), self.target.channels()];
         let expected = sources * targets * TAPS * TAPS;
         assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
@@ -57,64 +56,33 @@ impl Winograd {
         let blocks = self.target.blocks().len();
         let mut weights =
             WinogradWeights { packed: AlignedBuf::zeroed(self.packed_len()), bias: AlignedBuf::zeroed(blocks * LANES) };
-        for (group, packed) in weights.packed.chunks_mut(self.floats_of_a_group()).enumerate() {
-            match self.tile {
-                WinogradTile::F2 => self.pack_group(&F2::weights(), packed, group, weight),
-                WinogradTile::F4 => self.pack_group(&F4::weights(), packed, group, weight),
-                WinogradTile::F2Strided => self.pack_group(&F2Strided::weights(), packed, group, weight),
-                WinogradTile::F4Strided => self.pack_group(&F4Strided::weights(), packed, group, weight),
-            }
-        }
+        // The locks only tell the compiler that each group belongs to one thread.
+        let groups: Vec<Mutex<_>> = weights.packed.chunks_mut(self.floats_of_a_group()).map(Mutex::new).collect();
+        team.run(groups.len(), &|group, _| {
+            self.pack_group(&mut groups[group].lock().unwrap_or_else(PoisonError::into_inner), group, weight);
+        });
+        drop(groups);
         if let Some(bias) = bias {
             scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES));
         }
         weights
     }
 
-    fn pack_group<const N: usize>(&self, g: &[[f64; TAPS]; N], packed: &mut [f32], group: usize, weight: &[f32]) {
-        let sources = self.source.blocks();
+    fn pack_group(&self, packed: &mut [f32], group: usize, weight: &[f32]) {
+        let (channels, row_len) = (self.source.channels(), self.pairs(group) * PAIR);
         let targets = &self.target.blocks()[self.group(group)];
-        let point_len = packed.len() / (N * N);
-        let mut panel_start = 0;
-        for panel in targets.chunks(PANEL) {
-            let row_len = panel.len() * LANES;
-            for (s, source) in sources.iter().enumerate() {
-                for lane in 0..source.count {
-                    for (v, target) in panel.iter().enumerate() {
-                        let points = self.points_of(g, source.first + lane, target, weight);
-                        let at = panel_start + (s * LANES + lane) * row_len + v * LANES;
-                        for (point, numbers) in points.as_flattened().iter().enumerate() {
-                            packed[point * point_len + at..][..LANES].copy_from_slice(numbers);
-                        }
+        for (s, source) in self.source.blocks().iter().enumerate() {
+            for lane in 0..source.count {
+                let rows = &mut packed[(s * LANES + lane) * TAPS * TAPS * row_len..][..TAPS * TAPS * row_len];
+                for (v, target) in targets.iter().enumerate() {
+                    for to in 0..target.count {
+                        let first = ((target.first + to) * channels + source.first + lane) * TAPS * TAPS;
+                        let taps = &weight[first..first + TAPS * TAPS];
+                        let column = rows[v * LANES + to..].iter_mut().step_by(row_len);
+                        column.zip(taps).for_each(|(slot, &tap)| *slot = tap);
                     }
                 }
             }
-            panel_start += sources.len() * LANES * row_len;
         }
     }
-
-    /// `G g G^T` for one source channel and the lanes of a target block, zero in pad lanes.
-    fn points_of<const N: usize>(
-        &self,
-        g: &[[f64; TAPS]; N],
-        channel: usize,
-        target: &Block,
-        weight: &[f32],
-    ) -> [[[f32; LANES]; N]; N] {
-        let mut taps = [[[0.0; LANES]; TAPS]; TAPS];
-        for lane in 0..target.count {
-            let first = ((target.first + lane) * self.source.channels() + channel) * TAPS * TAPS;
-            for (tap, &number) in taps.as_flattened_mut().iter_mut().zip(&weight[first..first + TAPS * TAPS]) {
-                tap[lane] = f64::from(number);
-            }
-        }
-        let columns: [[[f64; LANES]; TAPS]; N] =
-            std::array::from_fn(|i| std::array::from_fn(|x| combine(&g[i], [taps[0][x], taps[1][x], taps[2][x]])));
-        std::array::from_fn(|i| std::array::from_fn(|j| combine(&g[j], columns[i]).map(|number| number as f32)))
-    }
-}
-
-/// Three vectors, each times its factor, added.
-fn combine(factors: &[f64; TAPS], [a, b, c]: [[f64; LANES]; TAPS]) -> [f64; LANES] {
-    std::array::from_fn(|lane| factors[0] * a[lane] + factors[1] * b[lane] + factors[2] * c[lane])
 }
