@@ -16,6 +16,7 @@ use cspnet::graph::{Shape, init};
 
 use crate::failure::Failure;
 use crate::inspect::size;
+use crate::planning::Planning;
 use crate::source;
 use layers::Layer;
 use machine::Peak;
@@ -62,6 +63,9 @@ pub struct Args {
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    planning: Planning,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -151,10 +155,10 @@ impl Bench {
         let network = source::network(&args.network)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
-        let options = PlanOptions { strict: args.strict, ..PlanOptions::default() };
+        let options = PlanOptions { strict: args.strict, ..args.planning.options() };
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
-            plan: Plan::new(&network.graph, &network.weights(), picture, &options)?,
+            plan: Plan::new(&network.graph, network.weights(), picture, &options)?,
             isa: options.isa,
             picture,
             network: network.name,

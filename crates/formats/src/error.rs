@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cspnet_graph::{GraphError, WeightsError};
+use cspnet_graph::{GraphError, ReadError, WeightsError};
 use cspnet_vision::VisionError;
 
 use crate::text::shown;
@@ -63,6 +63,9 @@ pub enum FormatError {
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// Numbers that could not be read where they are.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A size of picture that does not fit the network.
     #[error(transparent)]
     Graph(#[from] GraphError),

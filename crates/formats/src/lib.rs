@@ -22,6 +22,6 @@ pub mod text;
 
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};
-pub use model_file::ModelFile;
+pub use model_file::{ModelFile, OpenModel};
 pub use published::{Matching, read_published, read_published_bytes};
 pub use state_file::StateFile;

@@ -25,6 +25,7 @@ mod conv;
 mod loss;
 mod memory;
 mod norm;
+mod pages;
 mod planes;
 mod pointwise;
 mod pool;
@@ -38,7 +39,9 @@ mod update;
 mod window;
 
 pub use activation::Activation;
-pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual, Winograd, WinogradTile, WinogradWeights};
+pub use conv::{
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Numbers, Residual, Winograd, WinogradTile, WinogradWeights,
+};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
-use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_graph::{Graph, LazyWeights, Op, Shape, ValueId};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
@@ -18,6 +18,7 @@ use crate::input::Input;
 use crate::layout::{Layout, RootId, View};
 use crate::lower::{Purpose, Step, lower};
 use crate::report::{Report, StepReport};
+use crate::threads::default_threads;
 use crate::views::{Arena, Root};
 use kernel::{Build, Kernel};
 
@@ -31,11 +32,13 @@ pub struct PlanOptions {
     /// The graph is computed as it stands: no rewrites of it or its weights, and every convolution directly. Slower, and
     /// what the optimised plan is held against.
     pub strict: bool,
+    /// No weights that are larger than those of the network: every convolution is computed directly. Slower.
+    pub low_memory: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new(), strict: false }
+        Self { isa: Isa::detect(), taps: Vec::new(), strict: false, low_memory: false }
     }
 }
 
@@ -70,22 +73,34 @@ impl Workspace {
 }
 
 impl Plan {
-    /// Compiles `graph` with `weights` for pictures `[c, h, w]`.
+    /// Compiles `graph` with `weights` for pictures `[c, h, w]`, with all threads this process may use.
+    ///
+    /// Weights are [`Weights`](cspnet_graph::Weights) in memory, or [`LazyWeights`], which are read layer by layer and piece by
+    /// piece into the form that kernels take.
     ///
     /// # Errors
-    /// If the picture or the weights do not fit the graph, a tap does not exist, or the graph ends in a loss.
-    pub fn new(graph: &Graph, weights: &Weights, picture: Shape, options: &PlanOptions) -> Result<Self, PlanError> {
+    /// If the picture or the weights do not fit the graph, weights cannot be read, a tap does not exist, or the graph ends in a
+    /// loss.
+    pub fn new<'a>(
+        graph: &Graph,
+        weights: impl Into<LazyWeights<'a>>,
+        picture: Shape,
+        options: &PlanOptions,
+    ) -> Result<Self, PlanError> {
+        let weights = weights.into();
         weights.check(graph.params())?;
         graph.shapes(picture)?;
         let (graph, weights) =
-            if options.strict { (graph.clone(), weights.clone()) } else { rewritten(graph, weights, &options.taps)? };
+            if options.strict { (graph.clone(), weights) } else { rewritten(graph, weights, &options.taps)? };
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept)?;
-        let PlanOptions { isa, strict, .. } = *options;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, strict };
-        let kernels: Vec<Kernel> = program.steps.iter().map(|s| build.kernel(s, |v| program.planes(v))).collect();
+        let PlanOptions { isa, strict, low_memory, .. } = *options;
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, direct: strict || low_memory };
+        let mut team = Team::new(default_threads());
+        let kernel = |step: &Step| build.kernel(step, |v| program.planes(v), &mut team);
+        let kernels = program.steps.iter().map(kernel).collect::<Result<Vec<Kernel>, _>>()?;
         let report = program.report(&build, &kernels);
         Ok(Self {
             picture,
@@ -177,8 +192,12 @@ fn tapped(graph: &Graph, taps: &[String]) -> Result<BTreeMap<String, ValueId>, P
 }
 
 /// The graph with all rewrites that leave the tapped values as they are.
-fn rewritten(graph: &Graph, weights: &Weights, taps: &[String]) -> Result<(Graph, Weights), PlanError> {
-    let (mut graph, mut weights) = fold_batch_norm(graph, weights);
+fn rewritten<'a>(
+    graph: &Graph,
+    weights: LazyWeights<'a>,
+    taps: &[String],
+) -> Result<(Graph, LazyWeights<'a>), PlanError> {
+    let (mut graph, mut weights) = fold_batch_norm(graph, &weights);
     for rewrite in [merge_linear_pair, pool_first] {
         let kept: Vec<ValueId> = tapped(&graph, taps)?.into_values().chain([graph.output()]).collect();
         (graph, weights) = rewrite(&graph, &weights, &kept);
@@ -226,7 +245,7 @@ impl Program {
         self.arena.planes(&self.views[value])
     }
 
-    fn report(&self, build: &Build<'_>, kernels: &[Kernel]) -> Report {
+    fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel]) -> Report {
         let step = |(step, kernel): (&Step, &Kernel)| StepReport {
             nodes: step.nodes.iter().map(|&n| build.graph.node(n).path.clone()).collect(),
             kernel: kernel.name(),
