@@ -1,10 +1,12 @@
 //! Two matrices in a row, made one.
 
+use std::array;
+
 use super::copying::Copying;
 use super::is_pointwise;
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
-use crate::lazy::{LazyTensor, LazyWeights, ReadError};
+use crate::lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
 
 /// A cross-stage part that two linear 1 x 1 convolutions lead around a stage's body.
 struct Cross {
@@ -144,25 +146,55 @@ struct Product<'a> {
     len: usize,
 }
 
-impl Product<'_> {
+impl<'a> Product<'a> {
     /// Columns of the product.
     fn columns(&self) -> usize {
         self.second.columns() - self.len + self.first.columns()
     }
 
-    fn weight(&self) -> Result<Vec<f32>, ReadError> {
-        let (first, second, columns) = (self.first.weight()?, self.second.weight()?, self.first.columns());
-        let through = self.before..self.before + self.len;
-        let mut weight = Vec::with_capacity(self.second.rows * self.columns());
-        for old in second.chunks_exact(self.second.columns()) {
-            let mut product = vec![0.0; columns];
-            for (t, row) in old[through.clone()].iter().zip(first.chunks_exact(columns).skip(self.start)) {
-                product.iter_mut().zip(row).for_each(|(p, e)| *p += t * e);
-            }
-            let all = old[..through.start].iter().chain(&product).chain(&old[through.end..]);
-            weight.extend(single(all.copied()));
+    /// The product's rows, which are computed when they are asked for.
+    fn open(&self) -> Result<Pieces<'a>, ReadError> {
+        let (first, second) = (self.tiles(&self.first.weight.to_vec()?), self.second.weight.open()?);
+        let (product, columns) = (self.clone(), self.columns());
+        Ok(Box::new(move |begin, out| {
+            let rows = begin / columns..(begin + out.len()).div_ceil(columns);
+            let mut old = vec![0.0; rows.len() * product.second.columns()];
+            second(rows.start * product.second.columns(), &mut old)?;
+            let numbers = product.rows(&first, &old);
+            out.copy_from_slice(&numbers[begin - rows.start * columns..][..out.len()]);
+            Ok(())
+        }))
+    }
+
+    /// The first matrix's rows that are multiplied, a few columns after another, with zeros beyond the last.
+    fn tiles(&self, first: &[f32]) -> Vec<[f32; TILE]> {
+        let columns = self.first.columns();
+        let rows = &first[self.start * columns..][..self.len * columns];
+        let tile = |row: &[f32], column| array::from_fn(|c| row.get(column + c).copied().unwrap_or(0.0));
+        let tiles = (0..columns).step_by(TILE);
+        tiles.flat_map(|column| rows.chunks_exact(columns).map(move |row| tile(row, column))).collect()
+    }
+
+    /// What becomes of some rows of the second matrix.
+    fn rows(&self, first: &[[f32; TILE]], second: &[f32]) -> Vec<f32> {
+        let (from, to, columns) = (self.second.columns(), self.columns(), self.first.columns());
+        let mut rows = vec![0.0; second.len() / from * to];
+        for (new, old) in rows.chunks_exact_mut(to).zip(second.chunks_exact(from)) {
+            new[..self.before].copy_from_slice(&old[..self.before]);
+            new[self.before + columns..].copy_from_slice(&old[self.before + self.len..]);
         }
-        Ok(weight)
+        for (new, old) in rows.chunks_mut(TILE * to).zip(second.chunks(TILE * from)) {
+            // The last of fewer rows stands for those that are missing.
+            let last = old.len() / from - 1;
+            let factors = array::from_fn(|r| &old[r.min(last) * from + self.before..][..self.len]);
+            for (tile, column) in first.chunks_exact(self.len).zip((0..columns).step_by(TILE)) {
+                for (new, sums) in new.chunks_exact_mut(to).zip(products(factors, tile)) {
+                    let new = &mut new[self.before..][..columns][column..];
+                    new.iter_mut().zip(sums).for_each(|(w, sum)| *w = sum as f32);
+                }
+            }
+        }
+        rows
     }
 
     fn bias(&self) -> Result<Vec<f32>, ReadError> {
@@ -175,6 +207,23 @@ impl Product<'_> {
         }
         Ok(single(bias))
     }
+}
+
+/// Rows and columns of a product that are summed at once, in registers.
+const TILE: usize = 4;
+
+/// Rows of factors, each times the rows of a tile, added up.
+fn products(factors: [&[f32]; TILE], tile: &[[f32; TILE]]) -> [[f64; TILE]; TILE] {
+    let factors = factors.map(|row| &row[..tile.len()]);
+    let mut sums = [[0.0; TILE]; TILE];
+    for (i, numbers) in tile.iter().enumerate() {
+        for r in 0..TILE {
+            for c in 0..TILE {
+                sums[r][c] += f64::from(factors[r][i]) * f64::from(numbers[c]);
+            }
+        }
+    }
+    sums
 }
 
 impl Copying<'_, '_> {
@@ -211,7 +260,7 @@ impl Copying<'_, '_> {
         let (start, len) = c.across;
         let product = Product { first, second, start, before, len };
         let (rows, of_weight) = (product.second.rows, product.clone());
-        let weight = LazyTensor::computed(rows * product.columns(), move || of_weight.weight());
+        let weight = LazyTensor::new(rows * product.columns(), move || of_weight.open());
         let bias = LazyTensor::computed(rows, move || product.bias());
         let inputs = vec![self.value(c.concat)];
         self.push_conv(c.transition, c.transition, inputs, weight, bias);
