@@ -195,11 +195,7 @@ struct Planned {
 }
 
 impl Planned {
-    fn of<'a>(
-        manifest: &Manifest,
-        weights: impl Into<LazyWeights<'a>>,
-        options: &PlanOptions,
-    ) -> Result<Self, Error> {
+    fn of<'a>(manifest: &Manifest, weights: impl Into<LazyWeights<'a>>, options: &PlanOptions) -> Result<Self, Error> {
         match manifest.graph.input_channels() {
             3 => {}
             channels => return Err(Error::NotPhotos(channels)),

@@ -177,7 +177,8 @@ impl<'a> OpenModel<'a> {
             };
             if sound { Ok(()) } else { Err(FormatError::Changed("its numbers cannot be written again")) }
         };
-        let expected = sealed(&self.manifest).map_err(|_| FormatError::Changed("its header cannot be written again"))?;
+        let expected =
+            sealed(&self.manifest).map_err(|_| FormatError::Changed("its header cannot be written again"))?;
         self.opened.verify(&expected, look)?;
         match self.opened.bytes.state() == self.state {
             true => Ok(()),
@@ -197,11 +198,7 @@ const COUNTER: usize = 8;
 
 /// The file of a model, apart from the numbers.
 fn sealed(manifest: &Manifest) -> Result<Sealed, FormatError> {
-    let param = |p: &Param| Entry {
-        name: p.name.clone(),
-        dtype: stored_as(p, manifest.dtype),
-        shape: p.shape.clone(),
-    };
+    let param = |p: &Param| Entry { name: p.name.clone(), dtype: stored_as(p, manifest.dtype), shape: p.shape.clone() };
     let counter = |name| Entry { name, dtype: safetensors::Dtype::I64, shape: Vec::new() };
     let params = manifest.graph.params().iter().map(param);
     let tensors: Vec<Entry> = params.chain(counters(&manifest.graph).map(counter)).collect();

@@ -87,7 +87,8 @@ impl Sealed {
         let tensors = Metadata::new(None, self.tensors.iter().map(place).collect());
         let tensors = tensors.map_err(|e| FormatError::Tensors(e.to_string()))?;
         let json = |e: serde_json::Error| FormatError::Manifest(e.to_string());
-        let (text, tensors) = (serde_json::to_string(&self.text).map_err(json)?, serde_json::to_string(&tensors).map_err(json)?);
+        let (text, tensors) =
+            (serde_json::to_string(&self.text).map_err(json)?, serde_json::to_string(&tensors).map_err(json)?);
         let head = format!("{{\"__metadata__\":{{\"{0}\":{text},\"{0}.sha256\":\"{hash}\"}},", self.key);
         // Data begins on a multiple of eight bytes.
         let len = (head.len() + tensors.len() - 1).next_multiple_of(8);

@@ -1,9 +1,9 @@
 //! A graph copied node by node from another, with changes on the way.
 
 use crate::graph::{Graph, Node, ValueId};
+use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::Op;
 use crate::param::{Init, Param, Role};
-use crate::lazy::{LazyTensor, LazyWeights};
 
 /// A graph in the making, copied node by node from another.
 pub(super) struct Copying<'g, 'a> {

@@ -2,8 +2,8 @@
 
 use super::copying::Copying;
 use crate::graph::{Graph, ValueId};
-use crate::op::Op;
 use crate::lazy::{LazyTensor, LazyWeights, ReadError};
+use crate::op::Op;
 
 /// Folds every batch normalisation into the convolution before it, where nothing else reads that convolution
 /// (rewrite R1).

@@ -5,8 +5,8 @@ use std::array;
 use super::copying::Copying;
 use super::is_pointwise;
 use crate::graph::{Graph, ValueId};
-use crate::op::Op;
 use crate::lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
+use crate::op::Op;
 
 /// A cross-stage part that two linear 1 x 1 convolutions lead around a stage's body.
 struct Cross {
@@ -30,11 +30,7 @@ struct Cross {
 ///
 /// Fires on the stages of CSPResNet-50 and CSPResNeXt-50, whose expanding convolution has no activation: 5.9 % and 7.5 % of their
 /// MACs; the cross-stage part itself is never computed.
-pub fn merge_linear_pair<'a>(
-    graph: &Graph,
-    weights: &LazyWeights<'a>,
-    kept: &[ValueId],
-) -> (Graph, LazyWeights<'a>) {
+pub fn merge_linear_pair<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> (Graph, LazyWeights<'a>) {
     let found: Vec<Cross> = (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, t, kept)).collect();
     let mut copy = Copying::new(graph, weights);
     for id in 0..graph.nodes().len() {
@@ -237,8 +233,7 @@ impl Copying<'_, '_> {
         };
         let rows = expand.rows - len;
         let of_weight = expand.clone();
-        let weight =
-            LazyTensor::computed(rows * columns, move || Ok(rest(of_weight.weight.to_vec()?, columns)));
+        let weight = LazyTensor::computed(rows * columns, move || Ok(rest(of_weight.weight.to_vec()?, columns)));
         let bias = LazyTensor::computed(rows, move || Ok(rest(single(expand.bias()?), 1)));
         let inputs = self.inputs(c.expand);
         self.push_conv(c.slices[1], c.expand, inputs, weight, bias);

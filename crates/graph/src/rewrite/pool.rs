@@ -3,8 +3,8 @@
 use super::copying::Copying;
 use super::is_pointwise;
 use crate::graph::{Graph, ValueId};
-use crate::op::{Op, PoolKind};
 use crate::lazy::LazyWeights;
+use crate::op::{Op, PoolKind};
 
 /// Takes the average of a pooling window, or of the whole plane, before a 1 x 1 convolution that it alone reads (rewrites R4 and
 /// R14): the convolution then has fewer pixels. Values in `kept` stay as they are.
