@@ -107,7 +107,7 @@ impl Model {
     /// # Errors
     /// If the file does not describe a classifier of photos.
     pub fn new(file: ModelFile) -> Result<Self, Error> {
-        let plan = Planned::of(&file.manifest, file.weights, &PlanOptions::default())?;
+        let plan = Planned::of(&file.manifest, LazyWeights::owned(file.weights), &PlanOptions::default())?;
         Ok(plan.with(file.manifest))
     }
 

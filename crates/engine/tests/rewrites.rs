@@ -14,7 +14,7 @@ const SIDE: usize = 64;
 fn sides(network: &str, rewrite: Rewrite) -> ([Vec<f64>; 2], [u64; 2]) {
     let graph = cspnet_zoo::build(network).unwrap();
     // Normalisations folded first, as a plan does it, in single precision on both sides.
-    let before = fold_batch_norm(&graph, &Weights::reference(&graph).into());
+    let before = fold_batch_norm(&graph, &LazyWeights::owned(Weights::reference(&graph)));
     let after = rewrite(&before.0, &before.1, &[before.0.output()]);
     let x = Tensor::from_f32([1, 3, SIDE, SIDE], &reference_input(3 * SIDE * SIDE));
     let run = |(g, w): &(Graph, LazyWeights<'_>)| {

@@ -132,6 +132,11 @@ impl<'a> LazyWeights<'a> {
         Self { tensors }
     }
 
+    /// Weights in memory, to keep.
+    pub fn owned(weights: Weights) -> Self {
+        Self::new(weights.into_tensors().into_iter().map(LazyTensor::from).collect())
+    }
+
     /// Those of [`Weights::published`], which are drawn whenever they are asked for.
     pub fn published(graph: &'a Graph, seed: u64) -> Self {
         let draw = |p: &'a Param| LazyTensor::computed(p.len(), move || Ok(init::published(p, seed)));
@@ -163,12 +168,6 @@ impl<'a> LazyWeights<'a> {
 impl<'a> From<&'a Weights> for LazyWeights<'a> {
     fn from(weights: &'a Weights) -> Self {
         Self::new(weights.tensors().iter().map(|t| t.as_slice().into()).collect())
-    }
-}
-
-impl From<Weights> for LazyWeights<'_> {
-    fn from(weights: Weights) -> Self {
-        Self::new(weights.into_tensors().into_iter().map(LazyTensor::from).collect())
     }
 }
 

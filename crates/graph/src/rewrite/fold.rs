@@ -96,7 +96,7 @@ mod tests {
         let n = b.batch_norm("kept", y);
         let y = b.add("sum", y, n);
         let g = b.finish(y).unwrap();
-        let (folded, w) = fold_batch_norm(&g, &Weights::reference(&g).into());
+        let (folded, w) = fold_batch_norm(&g, &LazyWeights::owned(Weights::reference(&g)));
         let ops: Vec<&str> = folded.nodes().iter().map(|n| n.op.name()).collect();
         assert_eq!(ops, ["input", "conv", "relu", "batch norm", "conv", "batch norm", "add"]);
         let old = Weights::reference(&g);

@@ -289,7 +289,7 @@ mod tests {
     fn the_part_that_goes_across_disappears_where_it_is_linear() {
         for cross_first in [true, false] {
             let g = stage(false, cross_first);
-            let (after, weights) = merge_linear_pair(&g, &Weights::reference(&g).into(), &[g.output()]);
+            let (after, weights) = merge_linear_pair(&g, &LazyWeights::owned(Weights::reference(&g)), &[g.output()]);
             let paths: Vec<&str> = after.nodes().iter().map(|n| n.path.as_str()).collect();
             assert_eq!(paths, ["input", "expand", "body", "merge", "transition"]);
             let macs = |g: &Graph| Count::of(g, [4, 5, 5]).unwrap().macs();
@@ -297,7 +297,7 @@ mod tests {
             assert!(weights.check(after.params()).is_ok());
         }
         let activated = stage(true, true);
-        let (after, _) = merge_linear_pair(&activated, &Weights::reference(&activated).into(), &[]);
+        let (after, _) = merge_linear_pair(&activated, &LazyWeights::owned(Weights::reference(&activated)), &[]);
         assert_eq!(after.nodes().len(), activated.nodes().len());
     }
 
@@ -305,7 +305,7 @@ mod tests {
     fn values_that_are_kept_prevent_it() {
         let g = stage(false, true);
         for kept in [1, 2, 5] {
-            let (after, _) = merge_linear_pair(&g, &Weights::reference(&g).into(), &[kept]);
+            let (after, _) = merge_linear_pair(&g, &LazyWeights::owned(Weights::reference(&g)), &[kept]);
             assert_eq!(after.nodes().len(), g.nodes().len(), "value {kept}");
         }
     }

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_transition_pools_first_and_has_a_quarter_of_the_macs() {
         let g = transition(0);
-        let (after, weights) = pool_first(&g, &Weights::reference(&g).into(), &[g.output()]);
+        let (after, weights) = pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[g.output()]);
         assert_eq!(names(&after), ["input", "pool", "conv", "mean", "last"]);
         assert_eq!(after.shapes([8, 6, 6]).unwrap().last(), Some(&[6, 1, 1]));
         assert_eq!(weights.to_weights().unwrap(), Weights::reference(&g));
@@ -87,8 +87,14 @@ mod tests {
     #[test]
     fn padding_and_values_that_are_kept_prevent_it() {
         let g = transition(1);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g).into(), &[]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(
+            names(&pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[]).0)[..3],
+            ["input", "conv", "pool"]
+        );
         let g = transition(0);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g).into(), &[1]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(
+            names(&pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[1]).0)[..3],
+            ["input", "conv", "pool"]
+        );
     }
 }
