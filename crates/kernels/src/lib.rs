@@ -22,6 +22,7 @@
 
 mod activation;
 mod conv;
+pub mod cpu;
 mod loss;
 mod memory;
 mod norm;

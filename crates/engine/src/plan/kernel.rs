@@ -8,6 +8,7 @@ use cspnet_kernels::{
     Transfer, Winograd, WinogradWeights,
 };
 
+use super::choices::{Algorithm, Layer};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
@@ -40,15 +41,22 @@ pub(super) struct Build<'g, 'a> {
     pub weights: &'g LazyWeights<'a>,
     pub shapes: &'g [Shape],
     pub isa: Isa,
-    /// Every convolution is computed directly.
-    pub direct: bool,
 }
 
 impl Build<'_, '_> {
-    /// The kernel of a step; `planes` tells where values lie, and the team shares the packing of weights.
+    /// The step as a layer whose algorithm can be chosen, if it is one.
+    pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
+        let Task::Conv { node, .. } = step.task else { return None };
+        let shape = conv_shape(&self.graph.node(node).op);
+        Layer::of(&shape, &planes(step.inputs[0]), &planes(step.output()), &fusion(step, &planes))
+    }
+
+    /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the
+    /// packing of weights.
     pub(super) fn kernel(
         &self,
         step: &Step,
+        algorithm: Algorithm,
         planes: impl Fn(ValueId) -> Planes,
         team: &mut Team,
     ) -> Result<Kernel, ReadError> {
@@ -56,15 +64,9 @@ impl Build<'_, '_> {
         let output = planes(step.output());
         Ok(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
-            Task::Conv { node, prologue, activation: act, residual } => {
-                let residual = match residual {
-                    Some(Order::BeforeActivation) => Residual::BeforeActivation(input(1)),
-                    Some(Order::AfterActivation) => Residual::AfterActivation(input(1)),
-                    None => Residual::None,
-                };
-                let prologue_activation = prologue.map(|p| activation(p.activation));
-                let fusion = Fusion { prologue: prologue_activation, activation: activation(*act), residual };
-                self.convolution(*node, *prologue, &input(0), &output, fusion, team)?
+            Task::Conv { node, prologue, .. } => {
+                let (input, fusion) = (input(0), fusion(step, &planes));
+                self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
             }
             Task::Norm { node, activation: act } => {
                 Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node)?)
@@ -93,7 +95,8 @@ impl Build<'_, '_> {
         })
     }
 
-    /// A convolution by the fastest algorithm for its shape, with its weights.
+    /// A convolution with its weights.
+    #[expect(clippy::too_many_arguments, reason = "a step's parts, taken apart once")]
     fn convolution(
         &self,
         node: ValueId,
@@ -101,13 +104,19 @@ impl Build<'_, '_> {
         input: &Planes,
         output: &Planes,
         fusion: Fusion,
+        algorithm: Algorithm,
         team: &mut Team,
     ) -> Result<Kernel, ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
         let params = &self.graph.node(node).params;
         let weight = self.weights.get(params[0]);
         let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
-        let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.direct);
+        let tiles = Winograd::tiles_for(&shape, input, output, &fusion);
+        let tile = match algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd2 => tiles.map(|[small, _]| small),
+            Algorithm::Winograd4 => tiles.map(|[_, large]| large),
+        };
         if let Some(tile) = tile {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
             let weights = in_pieces(weight, |numbers| winograd.pack_pieces(numbers, bias.as_deref(), team))?;
@@ -141,6 +150,19 @@ impl Build<'_, '_> {
     }
 }
 
+/// What a convolution computes besides itself.
+fn fusion(step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
+    let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
+        unreachable!("only convolutions take others in");
+    };
+    let residual = match residual {
+        Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
+        Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
+        None => Residual::None,
+    };
+    Fusion { prologue: prologue.map(|p| activation(p.activation)), activation: activation(*act), residual }
+}
+
 /// Lets `pack` read a tensor piece by piece, on any thread.
 fn in_pieces<T>(tensor: &LazyTensor<'_>, pack: impl FnOnce(Numbers<'_>) -> T) -> Result<T, ReadError> {
     let (pieces, failed) = (tensor.open()?, Mutex::new(None));
@@ -169,6 +191,11 @@ impl Kernel {
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
         }
+    }
+
+    /// Whether it brings in pixels.
+    pub(super) fn takes_pixels(&self) -> bool {
+        matches!(self, Self::Import(import) if import.normalises())
     }
 
     pub(super) fn name(&self) -> String {
