@@ -10,7 +10,7 @@ mod told;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cspnet::engine::{Input, Isa, Plan, PlanOptions, default_threads};
+use cspnet::engine::{Input, Isa, Plan, default_threads};
 use cspnet::graph::analysis::Count;
 use cspnet::graph::{Shape, init};
 
@@ -155,11 +155,12 @@ impl Bench {
         let network = source::network(&args.network)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
-        let options = PlanOptions { strict: args.strict, ..args.planning.options() };
+        let mut options = args.planning.options();
+        options.plan.strict = args.strict;
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
-            plan: Plan::new(&network.graph, network.weights(), picture, &options)?,
-            isa: options.isa,
+            plan: options.plan(&network.graph, network.weights(), picture)?,
+            isa: options.plan.isa,
             picture,
             network: network.name,
             seconds: args.seconds,

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use cspnet::engine::PlanOptions;
 use cspnet::formats::OpenModel;
 use cspnet::graph::{Graph, LazyWeights};
 use cspnet::vision::Preprocess;
-use cspnet::{Model, zoo};
+use cspnet::{Model, ModelOptions, zoo};
 
 use crate::embedded;
 use crate::failure::Failure;
@@ -34,7 +33,7 @@ impl Network {
 }
 
 /// The model in `file`, or the one inside the program.
-pub fn model(file: Option<&Path>, options: &PlanOptions) -> Result<Model, Failure> {
+pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failure> {
     Ok(match file {
         Some(path) => Model::open_with(path, options)?,
         None => Model::from_bytes_with(embedded::MODEL, options)?,

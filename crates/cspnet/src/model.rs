@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cspnet_engine::{Plan, PlanOptions, default_threads};
+use cspnet_engine::{Plan, default_threads};
 use cspnet_formats::{Manifest, ModelFile, OpenModel};
 use cspnet_graph::LazyWeights;
 use cspnet_graph::rewrite::with_normalise;
@@ -10,6 +10,7 @@ use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
 use crate::class::Class;
 use crate::error::Error;
+use crate::options::ModelOptions;
 use crate::session::Session;
 
 /// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
@@ -42,7 +43,7 @@ impl Model {
     /// # Errors
     /// If the file cannot be read, is damaged, or is no classifier of photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_with(path, &PlanOptions::default())
+        Self::open_with(path, &ModelOptions::default())
     }
 
     /// Opens a model file, to be computed in a way of one's own.
@@ -56,18 +57,19 @@ impl Model {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use cspnet::Model;
     /// use cspnet::engine::PlanOptions;
+    /// use cspnet::{Model, ModelOptions};
     ///
     /// let path = std::env::temp_dir().join(format!("lean-{}.safetensors", std::process::id()));
     /// brightness(8, 8).write(&path)?;
-    /// let lean = Model::open_with(&path, &PlanOptions { low_memory: true, ..PlanOptions::default() })?;
+    /// let plan = PlanOptions { low_memory: true, ..PlanOptions::default() };
+    /// let lean = Model::open_with(&path, &ModelOptions { plan, ..ModelOptions::default() })?;
     /// std::fs::remove_file(&path)?;
     /// assert_eq!(lean.labels(), ["dark", "bright"]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn open_with(path: impl AsRef<Path>, options: &PlanOptions) -> Result<Self, Error> {
+    pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self, Error> {
         let path = path.as_ref();
         Self::of_open(OpenModel::open(path)?, options).map_err(|error| match error {
             Error::Format(_) => error,
@@ -91,14 +93,14 @@ impl Model {
     /// # }
     /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::from_bytes_with(bytes, &PlanOptions::default())
+        Self::from_bytes_with(bytes, &ModelOptions::default())
     }
 
     /// A model from the bytes of a model file, to be computed in a way of one's own; see [`Model::open_with`].
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn from_bytes_with(bytes: &[u8], options: &PlanOptions) -> Result<Self, Error> {
+    pub fn from_bytes_with(bytes: &[u8], options: &ModelOptions) -> Result<Self, Error> {
         Self::of_open(OpenModel::from_bytes(bytes)?, options)
     }
 
@@ -107,12 +109,18 @@ impl Model {
     /// # Errors
     /// If the file does not describe a classifier of photos.
     pub fn new(file: ModelFile) -> Result<Self, Error> {
-        let plan = Planned::of(&file.manifest, LazyWeights::owned(file.weights), &PlanOptions::default())?;
+        let plan = Planned::of(&file.manifest, LazyWeights::owned(file.weights), &ModelOptions::default())?;
         Ok(plan.with(file.manifest))
     }
 
     /// Plans and verifies side by side.
-    fn of_open(file: OpenModel<'_>, options: &PlanOptions) -> Result<Self, Error> {
+    fn of_open(file: OpenModel<'_>, options: &ModelOptions) -> Result<Self, Error> {
+        if options.tune.is_some() {
+            // While something is measured, nothing else should run.
+            file.verify()?;
+            let planned = Planned::of(file.manifest(), file.weights(), options)?;
+            return Ok(planned.with(file.into_manifest()));
+        }
         let (verified, planned) = std::thread::scope(|scope| {
             let verified = scope.spawn(|| file.verify());
             let planned = Planned::of(file.manifest(), file.weights(), options);
@@ -195,7 +203,7 @@ struct Planned {
 }
 
 impl Planned {
-    fn of<'a>(manifest: &Manifest, weights: impl Into<LazyWeights<'a>>, options: &PlanOptions) -> Result<Self, Error> {
+    fn of<'a>(manifest: &Manifest, weights: impl Into<LazyWeights<'a>>, options: &ModelOptions) -> Result<Self, Error> {
         match manifest.graph.input_channels() {
             3 => {}
             channels => return Err(Error::NotPhotos(channels)),
@@ -203,7 +211,7 @@ impl Planned {
         let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
         let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
         let (height, width) = preprocess.size;
-        let plan = Plan::new(&graph, weights, [3, height as usize, width as usize], options)?;
+        let plan = options.plan(&graph, weights, [3, height as usize, width as usize])?;
         let shape = plan.output_shape();
         if shape[1..] != [1, 1] {
             return Err(Error::NotClassifier(shape));

@@ -51,6 +51,9 @@ pub enum FormatError {
     /// A safetensors file of something else.
     #[error("the file holds no state of this program")]
     NoState,
+    /// No choices of algorithms, or not those of this program, CPU and network.
+    #[error("these choices cannot be used: {}", shown(.0))]
+    Choices(String),
     /// The manifest cannot be understood.
     #[error("the file's manifest cannot be used: {}", shown(.0))]
     Manifest(String),
