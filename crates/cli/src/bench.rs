@@ -57,7 +57,7 @@ pub struct Args {
     profile: bool,
 
     /// The network as it stands, without rewrites and with direct convolutions only: what these gain is the difference
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tune")]
     strict: bool,
 
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
