@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn buffers_start_on_cache_lines_and_hold_zeros() {
-        for len in [0, 1, 7, 1000] {
+        for len in [0, 1, 7, 1000, 3 << 20] {
             let buf = AlignedBuf::zeroed(len);
             assert_eq!(buf.len(), len);
             assert!(buf.iter().all(|&v| v == 0.0));
