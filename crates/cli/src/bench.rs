@@ -10,12 +10,13 @@ mod told;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cspnet::engine::{Input, Isa, Plan, PlanOptions, default_threads};
+use cspnet::engine::{Input, Isa, Plan, default_threads};
 use cspnet::graph::analysis::Count;
 use cspnet::graph::{Shape, init};
 
 use crate::failure::Failure;
 use crate::inspect::size;
+use crate::planning::Planning;
 use crate::source;
 use layers::Layer;
 use machine::Peak;
@@ -56,12 +57,15 @@ pub struct Args {
     profile: bool,
 
     /// The network as it stands, without rewrites and with direct convolutions only: what these gain is the difference
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tune")]
     strict: bool,
 
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    planning: Planning,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -151,11 +155,12 @@ impl Bench {
         let network = source::network(&args.network)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
-        let options = PlanOptions { strict: args.strict, ..PlanOptions::default() };
+        let mut options = args.planning.options();
+        options.plan.strict = args.strict;
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
-            plan: Plan::new(&network.graph, &network.weights(), picture, &options)?,
-            isa: options.isa,
+            plan: options.plan(&network.graph, network.weights(), picture)?,
+            isa: options.plan.isa,
             picture,
             network: network.name,
             seconds: args.seconds,

@@ -1,6 +1,6 @@
 //! Models and sessions on a network whose answers are plain to see.
 
-use cspnet::{Error, Model, Photo};
+use cspnet::{Error, Model, ModelOptions, Photo, TuneCache};
 
 include!("common/brightness.rs");
 
@@ -39,4 +39,25 @@ fn a_network_of_other_channels_takes_no_photos() {
     file.manifest.graph = b.finish(x).unwrap();
     file.weights = cspnet::graph::Weights::reference(&file.manifest.graph);
     assert!(matches!(Model::new(file).unwrap_err(), Error::NotPhotos(1)));
+}
+
+#[test]
+fn a_model_is_given_to_nobody_before_every_bit_of_its_file_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    let whole = brightness(8, 8).to_bytes().unwrap();
+    let cache = || TuneCache::in_folder(dir.path().join("cache"), |told| panic!("{told}"));
+    for tuned in [false, true] {
+        let options = || ModelOptions { tune: tuned.then(cache), ..ModelOptions::default() };
+        assert!(Model::from_bytes_with(&whole, &options()).is_ok());
+        for back in [1, 9, 30, 33] {
+            let mut flipped = whole.clone();
+            let at = flipped.len() - back;
+            flipped[at] ^= 1;
+            assert!(matches!(Model::from_bytes_with(&flipped, &options()), Err(Error::Format(_))), "{back}");
+            std::fs::write(&path, &flipped).unwrap();
+            let error = Model::open_with(&path, &options()).unwrap_err().to_string();
+            assert_eq!(error.matches("m.safetensors").count(), 1, "{error}");
+        }
+    }
 }

@@ -4,9 +4,9 @@ use cspnet_engine::reference::{Tensor, infer};
 use cspnet_graph::analysis::Count;
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
-use cspnet_graph::{Graph, ValueId, Weights};
+use cspnet_graph::{Graph, LazyWeights, ValueId, Weights};
 
-type Rewrite = fn(&Graph, &Weights, &[ValueId]) -> (Graph, Weights);
+type Rewrite = for<'a> fn(&Graph, &LazyWeights<'a>, &[ValueId]) -> (Graph, LazyWeights<'a>);
 
 const SIDE: usize = 64;
 
@@ -14,11 +14,13 @@ const SIDE: usize = 64;
 fn sides(network: &str, rewrite: Rewrite) -> ([Vec<f64>; 2], [u64; 2]) {
     let graph = cspnet_zoo::build(network).unwrap();
     // Normalisations folded first, as a plan does it, in single precision on both sides.
-    let before = fold_batch_norm(&graph, &Weights::reference(&graph));
+    let before = fold_batch_norm(&graph, &LazyWeights::owned(Weights::reference(&graph)));
     let after = rewrite(&before.0, &before.1, &[before.0.output()]);
     let x = Tensor::from_f32([1, 3, SIDE, SIDE], &reference_input(3 * SIDE * SIDE));
-    let run = |(g, w): &(Graph, Weights)| infer::<f64>(g, w, &x).unwrap()[g.output()].data.clone();
-    let macs = |(g, _): &(Graph, Weights)| Count::of(g, [3, SIDE, SIDE]).unwrap().macs();
+    let run = |(g, w): &(Graph, LazyWeights<'_>)| {
+        infer::<f64>(g, &w.to_weights().unwrap(), &x).unwrap()[g.output()].data.clone()
+    };
+    let macs = |(g, _): &(Graph, LazyWeights<'_>)| Count::of(g, [3, SIDE, SIDE]).unwrap().macs();
     ([run(&before), run(&after)], [macs(&before), macs(&after)])
 }
 

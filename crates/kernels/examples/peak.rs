@@ -97,7 +97,7 @@ fn layer(isa: Isa, (channels, stride, size): Layer) -> ([f64; 3], usize) {
     let mut team = Team::new(1);
     let weight = vec![0.01; channels[0] * channels[1] * 9];
     let packed = direct.pack(&weight, None, None);
-    let [of_small, of_large] = [&small, &large].map(|w| w.pack(&weight, None, &mut Team::new(1)));
+    let [of_small, of_large] = [&small, &large].map(|w| w.pack(&weight, None));
     let times = [
         time(|| direct.run(&packed, &mut memory, &mut team)),
         time(|| small.run(&of_small, &mut memory, &mut team)),

@@ -22,9 +22,11 @@
 
 mod activation;
 mod conv;
+pub mod cpu;
 mod loss;
 mod memory;
 mod norm;
+mod pages;
 mod planes;
 mod pointwise;
 mod pool;
@@ -38,7 +40,9 @@ mod update;
 mod window;
 
 pub use activation::Activation;
-pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual, Winograd, WinogradTile, WinogradWeights};
+pub use conv::{
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Numbers, Residual, Winograd, WinogradTile, WinogradWeights,
+};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};

@@ -126,7 +126,7 @@ fn check(seed: u64) {
     for (isa, tile) in Isa::available().flat_map(|isa| case.tiles().map(move |tile| (isa, tile))) {
         let winograd = case.winograd(isa, tile);
         memory = Memory::new(images, before[0].len(), 5, winograd.scratch_len());
-        let weights = winograd.pack(&case.weight, Some(&case.bias), &mut Team::new(1));
+        let weights = winograd.pack(&case.weight, Some(&case.bias));
         same_bits(&before, &mut memory, |memory, team| {
             winograd.run(&weights, memory, team);
             Vec::new()
@@ -171,7 +171,7 @@ fn errors_are_small_beside_the_output() {
             let of_direct = error(&case, memory.image(0), &exact) / rms;
             for (tile, winograd) in winograds {
                 winograd.run(
-                    &winograd.pack(&case.weight, Some(&case.bias), &mut Team::new(1)),
+                    &winograd.pack(&case.weight, Some(&case.bias)),
                     &mut memory,
                     &mut Team::new(1),
                 );
@@ -208,7 +208,7 @@ fn weights_of_another_layer_are_refused() {
     let [few, many] = [8, 16].map(|channels| Case::layer(&mut dice, 1, [channels, 8], 4));
     let [small, large] = [&few, &many].map(|case| case.winograd(Isa::Scalar, WinogradTile::F2));
     let mut memory = many.layout.memory(&mut dice, 1, 1, large.scratch_len());
-    large.run(&small.pack(&few.weight, None, &mut Team::new(1)), &mut memory, &mut Team::new(1));
+    large.run(&small.pack(&few.weight, None), &mut memory, &mut Team::new(1));
 }
 
 /// One tile and another read the same weights.
@@ -216,7 +216,7 @@ fn weights_of_another_layer_are_refused() {
 fn weights_are_packed_alike_for_every_tile() {
     let case = Case::layer(&mut Dice::new(2), 1, [24, 40], 4);
     let [small, large] = [WinogradTile::F2, WinogradTile::F4].map(|tile| {
-        let weights = case.winograd(Isa::Scalar, tile).pack(&case.weight, None, &mut Team::new(1));
+        let weights = case.winograd(Isa::Scalar, tile).pack(&case.weight, None);
         weights.bytes()
     });
     assert_eq!(small, large);
@@ -227,5 +227,5 @@ fn weights_are_packed_alike_for_every_tile() {
 #[should_panic(expected = "numbers for")]
 fn weights_of_another_length_are_refused() {
     let case = Case::layer(&mut Dice::new(2), 1, [8, 8], 4);
-    case.winograd(Isa::Scalar, WinogradTile::F2).pack(&case.weight[1..], None, &mut Team::new(1));
+    case.winograd(Isa::Scalar, WinogradTile::F2).pack(&case.weight[1..], None);
 }

@@ -3,8 +3,8 @@
 use super::copying::Copying;
 use super::is_pointwise;
 use crate::graph::{Graph, ValueId};
+use crate::lazy::LazyWeights;
 use crate::op::{Op, PoolKind};
-use crate::weights::Weights;
 
 /// Takes the average of a pooling window, or of the whole plane, before a 1 x 1 convolution that it alone reads (rewrites R4 and
 /// R14): the convolution then has fewer pixels. Values in `kept` stay as they are.
@@ -13,7 +13,7 @@ use crate::weights::Weights;
 /// window lies on the picture.
 ///
 /// Fires on the transitions of DenseNet (Huang et al., section 3): 8.2 % of DenseNet-121's MACs.
-pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> (Graph, Weights) {
+pub fn pool_first<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> (Graph, LazyWeights<'a>) {
     let readers = graph.consumers();
     let conv_before = |pool: ValueId| {
         let conv = *graph.node(pool).inputs.first()?;
@@ -40,7 +40,7 @@ fn is_mean_within(op: &Op) -> bool {
     }
 }
 
-impl Copying<'_> {
+impl Copying<'_, '_> {
     fn push_pool_first(&mut self, pool: ValueId, conv: ValueId) {
         let mut first = self.graph.node(pool).clone();
         first.inputs = self.inputs(conv);
@@ -57,7 +57,7 @@ impl Copying<'_> {
 mod tests {
     use super::*;
     use crate::analysis::Count;
-    use crate::{Builder, Conv, Window};
+    use crate::{Builder, Conv, Weights, Window};
 
     fn transition(padding: usize) -> Graph {
         let mut b = Builder::new();
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn a_transition_pools_first_and_has_a_quarter_of_the_macs() {
         let g = transition(0);
-        let (after, weights) = pool_first(&g, &Weights::reference(&g), &[g.output()]);
+        let (after, weights) = pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[g.output()]);
         assert_eq!(names(&after), ["input", "pool", "conv", "mean", "last"]);
         assert_eq!(after.shapes([8, 6, 6]).unwrap().last(), Some(&[6, 1, 1]));
-        assert_eq!(weights.tensors(), Weights::reference(&g).tensors());
+        assert_eq!(weights.to_weights().unwrap(), Weights::reference(&g));
         let macs = |g: &Graph| Count::of(g, [8, 6, 6]).unwrap().macs();
         assert_eq!((macs(&g), macs(&after)), (36 * 32 + 9 * 24, 9 * 32 + 24));
     }
@@ -87,8 +87,14 @@ mod tests {
     #[test]
     fn padding_and_values_that_are_kept_prevent_it() {
         let g = transition(1);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(
+            names(&pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[]).0)[..3],
+            ["input", "conv", "pool"]
+        );
         let g = transition(0);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[1]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(
+            names(&pool_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[1]).0)[..3],
+            ["input", "conv", "pool"]
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{GROUP, PAIR, TAPS, Winograd};
-use crate::conv::weights::scatter;
+use crate::conv::weights::{Numbers, Rooms, scatter};
 use crate::{AlignedBuf, LANES, Team};
 
 /// The weights of a [`Winograd`], packed.
@@ -44,11 +44,19 @@ impl Winograd {
         last * self.floats_of_a_group() + self.source.blocks().len() * self.floats_of_a_block(last)
     }
 
-    /// Packs a weight `[out, in, 3, 3]` and a bias `[out]`; the team shares the work.
+    /// Packs a weight `[out, in, 3, 3]` and a bias `[out]`.
     ///
     /// # Panics
     /// If their lengths are not those of the convolution.
-    pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>, team: &mut Team) -> WinogradWeights {
+    pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>) -> WinogradWeights {
+        self.pack_pieces(Numbers::Whole(weight), bias, &mut Team::new(1))
+    }
+
+    /// Packs as [`Winograd::pack`] does; the team shares the work.
+    ///
+    /// # Panics
+    /// As [`Winograd::pack`].
+    pub fn pack_pieces(&self, weight: Numbers<'_>, bias: Option<&[f32]>, team: &mut Team) -> WinogradWeights {
         let [sources, targets] = [self.source.channels(), self.target.channels()];
         let expected = sources * targets * TAPS * TAPS;
         assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
@@ -58,8 +66,10 @@ impl Winograd {
             WinogradWeights { packed: AlignedBuf::zeroed(self.packed_len()), bias: AlignedBuf::zeroed(blocks * LANES) };
         // The locks only tell the compiler that each group belongs to one thread.
         let groups: Vec<Mutex<_>> = weights.packed.chunks_mut(self.floats_of_a_group()).map(Mutex::new).collect();
-        team.run(groups.len(), &|group, _| {
-            self.pack_group(&mut groups[group].lock().unwrap_or_else(PoisonError::into_inner), group, weight);
+        let rooms = Rooms::of(team);
+        team.run(groups.len(), &|group, worker| {
+            let packed = &mut groups[group].lock().unwrap_or_else(PoisonError::into_inner)[..];
+            self.pack_group(packed, group, weight, &mut rooms.of_worker(worker));
         });
         drop(groups);
         if let Some(bias) = bias {
@@ -68,16 +78,19 @@ impl Winograd {
         weights
     }
 
-    fn pack_group(&self, packed: &mut [f32], group: usize, weight: &[f32]) {
+    fn pack_group(&self, packed: &mut [f32], group: usize, weight: Numbers<'_>, room: &mut Vec<f32>) {
         let (channels, row_len) = (self.source.channels(), self.pairs(group) * PAIR);
         let targets = &self.target.blocks()[self.group(group)];
+        let count: usize = targets.iter().map(|target| target.count).sum();
+        let [from, to] = [0, count].map(|more| (targets[0].first + more) * channels * TAPS * TAPS);
+        let weight = weight.piece(from..to, room);
         for (s, source) in self.source.blocks().iter().enumerate() {
             for lane in 0..source.count {
                 let rows = &mut packed[(s * LANES + lane) * TAPS * TAPS * row_len..][..TAPS * TAPS * row_len];
                 for (v, target) in targets.iter().enumerate() {
                     for to in 0..target.count {
                         let first = ((target.first + to) * channels + source.first + lane) * TAPS * TAPS;
-                        let taps = &weight[first..first + TAPS * TAPS];
+                        let taps = &weight.from(first)[..TAPS * TAPS];
                         let column = rows[v * LANES + to..].iter_mut().step_by(row_len);
                         column.zip(taps).for_each(|(slot, &tap)| *slot = tap);
                     }
