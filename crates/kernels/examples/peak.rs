@@ -103,7 +103,7 @@ fn layer(isa: Isa, (channels, stride, size): Layer) -> ([f64; 3], usize) {
         time(|| small.run(&of_small, &mut memory, &mut team)),
         time(|| large.run(&of_large, &mut memory, &mut team)),
     ];
-    let chosen = Winograd::tile_for(&shape, &input, &output, &fusion());
+    let chosen = Winograd::tile_for(isa, &shape, &input, &output, &fusion());
     (times.map(|seconds| seconds[0]), chosen.map_or(0, |tile| 1 + usize::from(tile == tiles[1])))
 }
 

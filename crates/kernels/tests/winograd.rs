@@ -170,11 +170,7 @@ fn errors_are_small_beside_the_output() {
             direct.run(&direct.pack(&case.weight, Some(&case.bias), None), &mut memory, &mut Team::new(1));
             let of_direct = error(&case, memory.image(0), &exact) / rms;
             for (tile, winograd) in winograds {
-                winograd.run(
-                    &winograd.pack(&case.weight, Some(&case.bias)),
-                    &mut memory,
-                    &mut Team::new(1),
-                );
+                winograd.run(&winograd.pack(&case.weight, Some(&case.bias)), &mut memory, &mut Team::new(1));
                 let off = error(&case, memory.image(0), &exact) / rms;
                 println!("{channels:?} at {size}, {isa}: {tile:?} {off:.1e}, directly {of_direct:.1e}");
                 assert!(off <= allowed(tile), "{channels:?} at {size}, {isa}, {tile:?}: an error of {off:.1e}");

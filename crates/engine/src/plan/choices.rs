@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use cspnet_kernels::{ConvShape, Fusion, Planes, Residual, Winograd, WinogradTile};
+use cspnet_kernels::{ConvShape, Fusion, Isa, Planes, Residual, Winograd, WinogradTile};
 
 /// How a convolution is computed that can be computed in several ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// A convolution, if there is anything to choose.
-    pub(super) fn of(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<Self> {
+    pub(super) fn of(isa: Isa, shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<Self> {
         Winograd::tiles_for(shape, input, output, fusion)?;
         let [stride, _] = shape.window.stride;
         let [rows, columns] = shape.window.padding;
@@ -103,7 +103,7 @@ impl Layer {
             output.width(),
             fusion.activation,
         );
-        Some(Self { name, by_model: Algorithm::of(Winograd::tile_for(shape, input, output, fusion)) })
+        Some(Self { name, by_model: Algorithm::of(Winograd::tile_for(isa, shape, input, output, fusion)) })
     }
 }
 

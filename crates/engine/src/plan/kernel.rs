@@ -48,7 +48,7 @@ impl Build<'_, '_> {
     pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
         let Task::Conv { node, .. } = step.task else { return None };
         let shape = conv_shape(&self.graph.node(node).op);
-        Layer::of(&shape, &planes(step.inputs[0]), &planes(step.output()), &fusion(step, &planes))
+        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &fusion(step, &planes))
     }
 
     /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the

@@ -1,27 +1,24 @@
 //! For which layers Winograd's method is worth it, and with which tile: a model of the cost, in cycles of one core.
 //!
-//! Only the layer's shape decides, never batch, threads or data, so that bits do not depend on those. The model counts what
-//! measurements showed to matter: multiply-adds, transforms, and reading weights, of which a tile of 4x4 outputs has four
-//! times as many as a direct convolution. Late layers with many channels and few pixels are bound by those.
+//! Only the layer's shape and the instruction set decide, never batch, threads or data, so that bits do not depend on those. The
+//! model counts what measurements showed to matter: multiply-adds, transforms, and reading weights.
 
+use super::run::Cut;
 use super::{TAPS, Winograd, WinogradTile};
 use crate::conv::{ConvShape, Fusion};
-use crate::{LANES, Planes};
-
-/// Multiply-adds of a cycle: two vectors.
-const MACS: f64 = 2.0 * LANES as f64;
+use crate::{Isa, LANES, Planes};
 
 /// Bytes of weights of a cycle, from main memory.
 const BYTES: f64 = 3.0;
 
 /// The part of the smaller of arithmetic and reading that does not hide behind the larger.
-const EXPOSED: f64 = 0.3;
+const EXPOSED: f64 = 0.5;
 
 /// Cycles to begin and end the sums of eight channels of one pixel or of one tile at one point.
 const SUM: f64 = 2.0;
 
-/// A tile of 4x4 must be that much faster than one of 2x2 to be worth 2.25 or 3.24 times the memory.
-const WORTH: f64 = 1.2;
+/// Cycles to make eight channels of the weights at one point: writing them to the second-level cache is what takes them.
+const FILTER: f64 = 2.5;
 
 /// Channels, on either side, below which transforms cost what products save.
 const FEWEST_CHANNELS: usize = 16;
@@ -39,6 +36,8 @@ struct Layer {
     source: usize,
     target: usize,
     size: [usize; 2],
+    /// Multiply-adds of a cycle.
+    macs: f64,
 }
 
 impl Winograd {
@@ -53,26 +52,43 @@ impl Winograd {
 
     /// The tile by which a convolution is computed fastest, as the model has it; nothing where the direct way is faster or the
     /// only one.
-    pub fn tile_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<WinogradTile> {
+    pub fn tile_for(
+        isa: Isa,
+        shape: &ConvShape,
+        input: &Planes,
+        output: &Planes,
+        fusion: &Fusion,
+    ) -> Option<WinogradTile> {
         let [small, large] = Self::tiles_for(shape, input, output, fusion)?;
-        let size = [output.height(), output.width()];
-        let layer = Layer { source: input.blocks().len(), target: output.blocks().len(), size };
-        let [of_small, of_large] = [small, large].map(|tile| layer.by(tile));
+        let [vectors, pixels] = isa.full_tile();
+        let layer = Layer {
+            source: input.blocks().len(),
+            target: output.blocks().len(),
+            size: [output.height(), output.width()],
+            // A full tile's sums are as many as two pipes of multiply-adds need; longer registers do two vectors of them at once.
+            macs: if vectors * pixels > 12 { 4.0 } else { 2.0 } * LANES as f64,
+        };
+        let cost = |tile| {
+            let winograd = Self::new(isa, tile, *shape, input, output, fusion.clone());
+            layer.by(tile, winograd.cut(1))
+        };
+        let [of_small, of_large] = [small, large].map(cost);
         if of_small.min(of_large) >= layer.direct() {
             return None;
         }
-        Some(if of_large * WORTH < of_small { large } else { small })
+        Some(if of_large < of_small { large } else { small })
     }
 }
 
 impl Layer {
     fn direct(&self) -> f64 {
         let pixels = (self.size[0] * self.size[1]) as f64;
-        self.products(TAPS * TAPS, 1, pixels)
+        self.with_reading(self.products(TAPS * TAPS, 1, pixels))
     }
 
-    fn by(&self, tile: WinogradTile) -> f64 {
-        let tiles: usize = self.size.iter().map(|n| n.div_ceil(tile.outputs())).product();
+    /// With a tile, where an image is cut so.
+    fn by(&self, tile: WinogradTile, cut: Cut) -> f64 {
+        let tiles = cut.tiles as f64;
         // Eight channels of a tile: measured, for the loads and stores of both halves of a transform are what costs.
         let [input, output] = match tile {
             WinogradTile::F2 => [35.0, 25.0],
@@ -80,18 +96,28 @@ impl Layer {
             WinogradTile::F2Strided => [70.0, 60.0],
             WinogradTile::F4Strided => [220.0, 150.0],
         };
-        let transforms = tiles as f64 * (self.source as f64 * input + self.target as f64 * output);
-        self.products(1, tile.points(), tiles as f64) + transforms
+        let shares = cut.shares as f64;
+        let transforms = tiles * (shares * self.source as f64 * input + self.target as f64 * output);
+        let points = (cut.blocks * LANES * self.source * self.target * tile.distinct().pow(2)) as f64;
+        self.with_reading(self.products(1, tile.points(), tiles) + transforms + FILTER * points)
     }
 
     /// Sums of so many taps for every source channel, at so many points of so many places.
     fn products(&self, taps: usize, points: usize, places: f64) -> f64 {
         let matrices = (taps * points) as f64;
-        let pairs = (self.source * self.target * LANES * LANES) as f64;
         let sums = places * points as f64 * self.target as f64 * SUM;
-        let arithmetic = pairs * matrices * places / MACS + sums;
-        let reading = pairs * matrices * size_of::<f32>() as f64 / BYTES;
+        self.pairs() * matrices * places / self.macs + sums
+    }
+
+    /// So many cycles while the weights are read.
+    fn with_reading(&self, arithmetic: f64) -> f64 {
+        let reading = self.pairs() * (TAPS * TAPS * size_of::<f32>()) as f64 / BYTES;
         arithmetic.max(reading) + EXPOSED * arithmetic.min(reading)
+    }
+
+    /// Pairs of a source and a target channel.
+    fn pairs(&self) -> f64 {
+        (self.source * self.target * LANES * LANES) as f64
     }
 }
 
@@ -101,14 +127,15 @@ mod tests {
     use crate::conv::Residual;
     use crate::{Activation, Window};
 
-    fn tile(channels: [usize; 2], stride: usize, size: usize) -> Option<WinogradTile> {
+    fn tile(isa: Isa, channels: [usize; 2], stride: usize, size: usize) -> Option<WinogradTile> {
         let window = Window { kernel: [3; 2], stride: [stride; 2], padding: [1; 2], dilation: [1; 2] };
-        let [input, output] = channels.map(|c| Planes::dense(c, size, size, 0, size * size * LANES));
+        let input = Planes::dense(channels[0], stride * size, stride * size, 0, stride * size * stride * size * LANES);
+        let output = Planes::dense(channels[1], size, size, input.end(), size * size * LANES);
         let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
         let shape = ConvShape { window, groups: 1 };
-        let chosen = Winograd::tile_for(&shape, &input, &output, &fusion);
+        let chosen = Winograd::tile_for(isa, &shape, &input, &output, &fusion);
         let with_prologue = Fusion { prologue: Some(Activation::Relu), ..fusion };
-        assert_eq!(Winograd::tile_for(&shape, &input, &output, &with_prologue), None);
+        assert_eq!(Winograd::tile_for(isa, &shape, &input, &output, &with_prologue), None);
         chosen
     }
 
@@ -120,21 +147,36 @@ mod tests {
             ([64, 64], 1, 64, Some(F4)),
             ([128, 128], 1, 32, Some(F4)),
             ([256, 256], 1, 16, Some(F4)),
-            ([256, 256], 1, 14, Some(F2)),
-            ([512, 512], 1, 8, Some(F2)),
-            ([512, 512], 1, 7, Some(F2)),
+            ([256, 256], 1, 14, Some(F4)),
+            ([512, 512], 1, 8, Some(F4)),
+            ([512, 512], 1, 7, Some(F4)),
             ([128, 32], 1, 56, Some(F4)),
             ([128, 32], 1, 28, Some(F4)),
-            ([128, 32], 1, 14, Some(F2)),
-            ([128, 32], 1, 7, Some(F2)),
             ([32, 64], 2, 128, Some(F4Strided)),
             ([64, 128], 2, 64, Some(F4Strided)),
-            ([128, 256], 2, 32, Some(F2Strided)),
-            ([512, 1024], 2, 8, None),
+            ([128, 256], 2, 32, Some(F4Strided)),
+            ([256, 512], 2, 16, Some(F4Strided)),
+            ([512, 1024], 2, 8, Some(F2Strided)),
             ([3, 32], 1, 256, None),
             ([512, 512], 1, 1, None),
         ] {
-            assert_eq!(tile(channels, stride, size), expected, "{channels:?} at {size} x {size}, stride {stride}");
+            assert_eq!(tile(Isa::Scalar, channels, stride, size), expected, "{channels:?} at {size}, stride {stride}");
+        }
+        if Isa::Avx512.is_available() {
+            for (channels, stride, size, expected) in [
+                ([256, 256], 1, 16, Some(F4)),
+                ([512, 512], 1, 8, Some(F2)),
+                ([512, 512], 1, 7, None),
+                ([128, 32], 1, 7, None),
+                ([64, 128], 2, 64, Some(F4Strided)),
+                ([512, 1024], 2, 8, Some(F2Strided)),
+            ] {
+                assert_eq!(
+                    tile(Isa::Avx512, channels, stride, size),
+                    expected,
+                    "{channels:?} at {size}, stride {stride}"
+                );
+            }
         }
     }
 }
