@@ -18,7 +18,7 @@ const EXPOSED: f64 = 0.3;
 const SUM: f64 = 2.0;
 
 /// Cycles to make eight channels of the weights at one point: writing them to the second-level cache is what takes them.
-const FILTER: f64 = 2.5;
+const FILTER: f64 = 2.0;
 
 /// Channels, on either side, below which transforms cost what products save.
 const FEWEST_CHANNELS: usize = 16;
