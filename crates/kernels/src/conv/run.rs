@@ -113,6 +113,7 @@ impl Run<'_> {
                 step,
                 bias: (first == 0).then_some(bias),
                 lanewise: conv.lanewise,
+                neighbours: true,
             };
             let next = chain.weights.wrapping_add(chain.offsets.len() * step);
             // A single tile streams its weights anyway.

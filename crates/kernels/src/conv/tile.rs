@@ -98,6 +98,8 @@ pub(super) struct Chain<'a> {
     pub bias: Option<*const f32>,
     /// Every lane sees its own lane of the source only, and a k-block is one vector of weights.
     pub lanewise: bool,
+    /// Pixels lie side by side, mostly, so that each tile asks for the next one's.
+    pub neighbours: bool,
 }
 
 impl Chain<'_> {
@@ -265,6 +267,11 @@ impl Chain<'_> {
                 compiler_fence(Ordering::SeqCst);
             }
             ahead.ask(s);
+            if self.neighbours {
+                for line in 0..(P * LANES).div_ceil(LINE) {
+                    s.prefetch_near(px[0].wrapping_offset(offset).wrapping_add(P * LANES + line * LINE));
+                }
+            }
             w = w.wrapping_add(self.step);
         }
     }

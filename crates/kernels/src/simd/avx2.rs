@@ -45,6 +45,11 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }

@@ -120,6 +120,11 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        self.0.prefetch_near(at);
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         self.0.prefetch(at);
     }

@@ -179,6 +179,8 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn store(self, v: Self::V, at: *mut f32);
     /// Asks for the cache line at an address, which need not be one to read from, for the second-level cache.
     fn prefetch(self, at: *const f32);
+    /// The same for the first-level cache.
+    fn prefetch_near(self, at: *const f32);
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.

@@ -40,6 +40,9 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch_near(self, _: *const f32) {}
+
+    #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
     #[inline(always)]

@@ -141,6 +141,7 @@ impl Product<'_> {
             step: LANES * V * LANES,
             bias: self.begins.then_some(ZEROS.as_ptr()),
             lanewise: false,
+            neighbours: false,
         };
         for tile in Tiling::of::<S, V>(self.tiles).tiles() {
             let from = |t: usize| self.from.wrapping_add((tile.start + t) * self.tile_len);
