@@ -1,4 +1,6 @@
 //! The worker that runs tract: optimised for pictures of one shape, matrix products on as many threads as are asked for.
+//!
+//! The pictures of a batch follow one another, which takes less than half the time of giving it all at once.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use tract_onnx::prelude::*;
 
 struct Tract {
     model: Arc<TypedRunnableModel>,
-    pictures: TValue,
+    pictures: Vec<TValue>,
 }
 
 impl Engine for Tract {
@@ -16,18 +18,25 @@ impl Engine for Tract {
         if load.threads > 1 {
             set_default_executor(Executor::multithread(load.threads));
         }
+        let [_, channels, height, width] = load.shape();
+        let shape = [1, channels, height, width];
         let model = tract_onnx::onnx()
             .model_for_path(&load.model)?
-            .with_input_fact(0, f32::fact(load.shape()).into())?
+            .with_input_fact(0, f32::fact(shape).into())?
             .into_optimized()?
             .into_runnable()?;
-        let pictures = Tensor::from_shape(&load.shape(), &load.pictures()?)?.into_tvalue();
+        let picture = |p: &[f32]| Tensor::from_shape(&shape, p).map(IntoTValue::into_tvalue);
+        let pictures = load.pictures()?.chunks_exact(channels * height * width).map(picture).collect::<TractResult<_>>()?;
         Ok(Self { model, pictures })
     }
 
     fn run(&mut self) -> Result<Vec<f32>, Failure> {
-        let answers = self.model.run(tvec!(self.pictures.clone()))?;
-        Ok(answers[0].view().as_slice::<f32>()?.to_vec())
+        let mut logits = Vec::new();
+        for picture in &self.pictures {
+            let answers = self.model.run(tvec!(picture.clone()))?;
+            logits.extend_from_slice(answers[0].view().as_slice::<f32>()?);
+        }
+        Ok(logits)
     }
 }
 
