@@ -26,7 +26,8 @@ impl Engine for Tract {
             .into_optimized()?
             .into_runnable()?;
         let picture = |p: &[f32]| Tensor::from_shape(&shape, p).map(IntoTValue::into_tvalue);
-        let pictures = load.pictures()?.chunks_exact(channels * height * width).map(picture).collect::<TractResult<_>>()?;
+        let pictures =
+            load.pictures()?.chunks_exact(channels * height * width).map(picture).collect::<TractResult<_>>()?;
         Ok(Self { model, pictures })
     }
 
