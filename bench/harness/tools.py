@@ -8,6 +8,7 @@ import json
 import re
 import statistics
 import subprocess
+import sys
 
 from . import environment
 from .worker import Worker
@@ -38,30 +39,38 @@ def check(configuration, engine, seconds):
     return tuple(min(column) for column in zip(*pairs))
 
 
-def _told(*command):
+def _told(pattern, *command):
+    """The number that a tool prints where the pattern says.
+
+    Raises SystemExit with what it prints instead.
+    """
     done = subprocess.run([str(word) for word in command], cwd=environment.BENCH, capture_output=True, text=True)
-    return done.stdout
+    found = re.search(pattern, done.stdout)
+    if not found:
+        sys.exit(f"{command[0]}:\n{done.stdout}{done.stderr}")
+    return float(found.group(1))
 
 
 def _openvino(configuration, seconds, _ms):
+    """The median. The tool sets threads only without a hint; one stream is what the hint for latency means."""
     size = configuration.network.size
-    told = _told(
+    return _told(
+        r"Median:\s+([\d.]+) ms",
         environment.VENV / "bin" / "benchmark_app", "-m", configuration.network.file("onnx"), "-d", "CPU", "-api", "sync",
-        "-hint", "latency", "-infer_precision", "f32", "-nthreads", configuration.threads, "-t", max(1, round(seconds)),
-        "-shape", f"[{configuration.batch},3,{size},{size}]",
+        "-hint", "none", "-nstreams", 1, "-nthreads", configuration.threads, "-infer_precision", "f32",
+        "-shape", f"[{configuration.batch},3,{size},{size}]", "-t", max(1, round(seconds)),
     )
-    return float(re.search(r"Median:\s+([\d.]+) ms", told).group(1))
 
 
 def _onnxruntime(configuration, seconds, ms):
     """The mean of as many runs as take so long; the first is slower, and among them."""
     if configuration.threads != environment.machine()["cores"]:
         return None
-    told = _told(
+    return _told(
+        r"avg latency: ([\d.]+) ms",
         environment.VENV / "bin" / "onnxruntime_test", configuration.network.file("onnx"), max(10, round(1e3 * seconds / ms)),
         "--symbolic_dims", f"batch={configuration.batch}",
     )
-    return float(re.search(r"avg latency: ([\d.]+) ms", told).group(1))
 
 
 TORCH = """
@@ -81,7 +90,7 @@ def _torch(layout):
     def tool(configuration, seconds, _ms):
         network = configuration.network
         values = [str(network.file("onnx")), configuration.batch, network.size, configuration.threads, seconds]
-        return float(_told(environment.PYTHON, "-c", TORCH, json.dumps(values), layout))
+        return _told(r"([\d.]+)", environment.PYTHON, "-c", TORCH, json.dumps(values), layout)
 
     return tool
 
