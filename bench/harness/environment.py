@@ -69,7 +69,9 @@ def machine():
 
 def commit():
     """The commit that is measured, with `-dirty` if files differ from it."""
-    told = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True)
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
+    )
     return told.stdout.strip() or "unknown"
 
 

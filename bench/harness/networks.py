@@ -1,4 +1,4 @@
-"""The networks that are measured, and their files: ours, ONNX, and what ncnn and MNN make of that.
+"""The networks that are measured, and their files: ours, ONNX, and what is made of that for ncnn and MNN.
 
 Weights follow the project's rule for reference values, so that no normalisation is trivial; pictures are random from a seed.
 """
@@ -57,7 +57,7 @@ class Network:
 
     def file(self, form):
         """The file of that form, as an engine is told it."""
-        return self.folder / {"safetensors": "net.safetensors", "onnx": "net.onnx", "ncnn": "net.ncnn", "mnn": "net.mnn"}[form]
+        return self.folder / f"net.{form}"
 
     def write(self):
         """Writes the network in all forms. What is made of the ONNX file is kept as long as that is the same."""
@@ -78,7 +78,17 @@ class Network:
         pnnx = environment.VENV / "bin" / "pnnx"
         environment.run(pnnx, onnx, f"inputshape=[1,3,{self.size},{self.size}]", "fp16=0")
         # MNN's own script for this would report the conversion to its makers, and install what it needs for that.
-        words = ["mnnconvert", "-f", "ONNX", "--modelFile", str(onnx), "--MNNModel", str(self.file("mnn")), "--bizCode", "bench"]
+        words = [
+            "mnnconvert",
+            "-f",
+            "ONNX",
+            "--modelFile",
+            str(onnx),
+            "--MNNModel",
+            str(self.file("mnn")),
+            "--bizCode",
+            "bench",
+        ]
         environment.run(environment.PYTHON, "-c", f"import _tools; _tools.mnnconvert({words})")
 
 

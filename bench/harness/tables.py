@@ -19,7 +19,10 @@ def full(results):
         rows = [_row(c) for c in _of(results, threads, batch)]
         names = _names(results)
         head = ["network, ms", *names, "fastest peer / cspnet"]
-        parts += [f"**{_title(threads, batch)}**", _table(head, [[row.get(name, "") for name in ("network", *names, "ratio")] for row in rows])]
+        parts += [
+            f"**{_title(threads, batch)}**",
+            _table(head, [[row.get(name, "") for name in ("network", *names, "ratio")] for row in rows]),
+        ]
     parts += ["**Memory**: the most that a worker process had at once, MB, " + _memory_note(), _memory(results)]
     parts += _notes(results)
     return "\n\n".join(parts)
@@ -36,8 +39,15 @@ def short(results):
         for configuration in _of(results, threads, batch):
             row = rows.setdefault(configuration["label"], {})
             row[threads] = _duel(configuration)
-    body = [[label, *(cell for threads, _ in pairs for cell in row.get(threads, ["", "", ""]))] for label, row in rows.items()]
-    marks = [NOISY + " The machine was not quiet."] if any(c["doubts"] for c in results["configurations"] if c["batch"] == 1) else []
+    body = [
+        [label, *(cell for threads, _ in pairs for cell in row.get(threads, ["", "", ""]))]
+        for label, row in rows.items()
+    ]
+    marks = (
+        [NOISY + " The machine was not quiet."]
+        if any(c["doubts"] for c in results["configurations"] if c["batch"] == 1)
+        else []
+    )
     return "\n\n".join([_sentence(results), _table(head, body), *marks])
 
 
@@ -119,7 +129,9 @@ def _memory(results):
     names = _names(results)
     rows = []
     for configuration in _of(results, threads, batch):
-        cells = {e["engine"]: f"{e['peak_rss_bytes'] / 1e6:.0f}" for e in configuration["engines"] if e.get("peak_rss_bytes")}
+        cells = {
+            e["engine"]: f"{e['peak_rss_bytes'] / 1e6:.0f}" for e in configuration["engines"] if e.get("peak_rss_bytes")
+        }
         rows.append([configuration["label"], *(cells.get(name, "") for name in names)])
     return _table([_title(threads, batch), *names], rows)
 
@@ -137,7 +149,9 @@ def _notes(results):
         error = f"relative error {engine['relative_l2']:.1e}" if "relative_l2" in engine else "no answer"
         notes.append(f"{engine['engine']}, {where}: {error}, not timed.")
     errors = [e["relative_l2"] for c in results["configurations"] for e in c["engines"] if "min_ms" in e]
-    notes.append(f"All logits that are timed differ from those of `--strict` by at most {max(errors):.1e} of their norm.")
+    notes.append(
+        f"All logits that are timed differ from those of `--strict` by at most {max(errors):.1e} of their norm."
+    )
     for configuration in results["configurations"]:
         if configuration["doubts"]:
             where = f"{configuration['label']}, {_title(configuration['threads'], configuration['batch'])}"

@@ -56,9 +56,25 @@ def _openvino(configuration, seconds, _ms):
     size = configuration.network.size
     return _told(
         r"Median:\s+([\d.]+) ms",
-        environment.VENV / "bin" / "benchmark_app", "-m", configuration.network.file("onnx"), "-d", "CPU", "-api", "sync",
-        "-hint", "none", "-nstreams", 1, "-nthreads", configuration.threads, "-infer_precision", "f32",
-        "-shape", f"[{configuration.batch},3,{size},{size}]", "-t", max(1, round(seconds)),
+        environment.VENV / "bin" / "benchmark_app",
+        "-m",
+        configuration.network.file("onnx"),
+        "-d",
+        "CPU",
+        "-api",
+        "sync",
+        "-hint",
+        "none",
+        "-nstreams",
+        1,
+        "-nthreads",
+        configuration.threads,
+        "-infer_precision",
+        "f32",
+        "-shape",
+        f"[{configuration.batch},3,{size},{size}]",
+        "-t",
+        max(1, round(seconds)),
     )
 
 
@@ -68,8 +84,11 @@ def _onnxruntime(configuration, seconds, ms):
         return None
     return _told(
         r"avg latency: ([\d.]+) ms",
-        environment.VENV / "bin" / "onnxruntime_test", configuration.network.file("onnx"), max(10, round(1e3 * seconds / ms)),
-        "--symbolic_dims", f"batch={configuration.batch}",
+        environment.VENV / "bin" / "onnxruntime_test",
+        configuration.network.file("onnx"),
+        max(10, round(1e3 * seconds / ms)),
+        "--symbolic_dims",
+        f"batch={configuration.batch}",
     )
 
 

@@ -24,8 +24,12 @@ class Worker:
         self.engine = engine
         self._log = environment.LOG.open("a")
         self._process = subprocess.Popen(
-            environment.command(engine), cwd=environment.BENCH, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            environment.command(engine),
+            cwd=environment.BENCH,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
         )
         self._proc = Path("/proc", str(self._process.pid))
 

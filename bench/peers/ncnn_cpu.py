@@ -12,7 +12,13 @@ class Engine:
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads = load.threads
-        for half in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage"):
+        for half in (
+            "use_fp16_packed",
+            "use_fp16_storage",
+            "use_fp16_arithmetic",
+            "use_bf16_packed",
+            "use_bf16_storage",
+        ):
             setattr(options, half, False)
         if self._net.load_param(f"{load.model}.param") or self._net.load_model(f"{load.model}.bin"):
             raise ValueError("ncnn cannot load its files")

@@ -1,4 +1,4 @@
-"""ONNX Runtime on its CPU provider: all graph optimisations (its own layouts among them), the batch known when it optimises."""
+"""ONNX Runtime on its CPU provider: all graph optimisations, layouts among them, and the batch known when it optimises."""
 
 import onnxruntime
 

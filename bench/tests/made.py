@@ -12,6 +12,9 @@ def configuration(engines, threads=1, batch=1, label="Net @8", doubts=()):
 
 def results(*configurations):
     return {
-        "date": "2026-01-02", "commit": "abc", "machine": {"cpu": "CPU 1", "cores": 2},
-        "versions": {"cspnet": "1", "ncnn": "2", "MNN": "3"}, "configurations": list(configurations),
+        "date": "2026-01-02",
+        "commit": "abc",
+        "machine": {"cpu": "CPU 1", "cores": 2},
+        "versions": {"cspnet": "1", "ncnn": "2", "MNN": "3"},
+        "configurations": list(configurations),
     }

@@ -38,7 +38,9 @@ class Full(unittest.TestCase):
         self.assertIn("- MNN, Net @8, 1 thread, batch 1: relative error 2.5e-01, not timed.", text)
 
     def test_a_failure_is_told(self):
-        text = tables.full(results(configuration([engine("cspnet", (2.0, 2.0)), engine("MNN", error="ended with status 1")])))
+        text = tables.full(
+            results(configuration([engine("cspnet", (2.0, 2.0)), engine("MNN", error="ended with status 1")]))
+        )
         self.assertIn("| fails |", text)
         self.assertIn("MNN, Net @8, 1 thread, batch 1: no answer, not timed.", text)
 
