@@ -52,8 +52,8 @@ def _arguments():
     names = [peer.name for peer in PEERS]
     parser = argparse.ArgumentParser(
         prog="bench/run",
-        description="Runs our engine and others on the same networks, weights and pictures, in turns; compares answers and "
-        "times; writes bench/results/peers.json, and from it the tables in README.md and docs/performance.md.",
+        description="Runs our engine and others on the same networks, weights and pictures, in turns; compares answers "
+        "and times; writes bench/results/peers.json, and from it the tables in README.md and docs/performance.md.",
         epilog="The exit status is 3 if the machine was too noisy for some figures; the tables mark them.",
     )
     parser.add_argument(
@@ -140,8 +140,10 @@ def _tell(measured):
     print(f"\n{measured['label']}, {pair}: {measured['rounds']} rounds, {measured['seconds']:.0f} s with loading")
     for engine in measured["engines"]:
         if "min_ms" in engine:
-            figures = f"{engine['min_ms']:9.2f} {engine['median_ms']:9.2f} {engine['p90_ms']:9.2f} ms {engine['runs']:5} runs "
-            figures += f"{engine['peak_rss_bytes'] / 1e6:6.0f} MB  error {engine['relative_l2']:.1e}"
+            figures = f"{engine['min_ms']:9.2f} {engine['median_ms']:9.2f} {engine['p90_ms']:9.2f} ms "
+            figures += (
+                f"{engine['runs']:5} runs {engine['peak_rss_bytes'] / 1e6:6.0f} MB  error {engine['relative_l2']:.1e}"
+            )
         else:
             figures = engine["error"] + (f", {engine['relative_l2']:.1e}" if "relative_l2" in engine else "")
         print(f"  {engine['engine']:24}{figures}")

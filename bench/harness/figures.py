@@ -32,7 +32,7 @@ def relative_l2(answer, reference):
 
 
 def doubts(probes, foreign):
-    """Why figures are not to be trusted: `probes` of the peak, `foreign` shares of a core that others took during turns."""
+    """Why figures are not to be trusted: `probes` of the peak, `foreign` shares of a core that others took in turns."""
     told = []
     drift = 1.0 - min(probes) / max(probes)
     if drift > MAX_DRIFT:

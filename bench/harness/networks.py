@@ -1,6 +1,6 @@
 """The networks that are measured, and their files: ours, ONNX, and what is made of that for ncnn and MNN.
 
-Weights follow the project's rule for reference values, so that no normalisation is trivial; pictures are random from a seed.
+Weights follow the project's rule for reference values, so that no normalisation is trivial; pictures are random.
 """
 
 import array
@@ -93,7 +93,7 @@ class Network:
 
 
 def pictures(size, count):
-    """A file with so many random pictures, `[count, 3, size, size]` single-precision numbers of mean 0 and variance 1."""
+    """A file of so many pictures, `[count, 3, size, size]` random single-precision numbers of mean 0 and variance 1."""
     path = environment.HOME / "networks" / f"pictures-{count}x{size}.f32"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

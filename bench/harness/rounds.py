@@ -1,7 +1,7 @@
 """One configuration, measured: every engine holds the network in its own process, and they run in turns.
 
-Before a turn all workers must sleep: pools of threads spin for a while after their work, and would take the core of the next.
-That is waited for and looked up, not assumed, so no engine needs to be told to spin less than it would by itself.
+Before a turn all workers must sleep: pools of threads spin for a while after their work, and would take the core of the
+next. That is waited for and looked up, not assumed, so no engine needs to be told to spin less than it would by itself.
 """
 
 import statistics
@@ -87,7 +87,7 @@ class Configuration:
             worker.stop()
 
     def _right(self, workers, reference, told):
-        """Loads all workers side by side, and gives those whose answer is right. Ours is first, or WorkerError is raised."""
+        """Loads all workers side by side, and gives those whose answer is right; raises WorkerError if ours is not."""
         for worker in workers:
             worker.tell(self.load(worker.engine))
         right = []
@@ -133,7 +133,7 @@ class Turns:
         self._probe()
 
     def _probe(self):
-        """The machine's peak: the highest of some probes, since nothing makes one too fast; threads may begin on one core."""
+        """The machine's peak: the highest of some probes. Nothing makes one too fast; threads may begin on one core."""
         self._settle()
         ours = self._workers[0]
         self.probes.append(max(ours.ask({"peak": {"threads": self._threads}}) for _ in range(PROBES)))

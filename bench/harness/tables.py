@@ -172,8 +172,8 @@ def _sentence(results):
     machine, versions = results["machine"], results["versions"]
     told = ", ".join(f"{label} {version}" for label, version in versions.items() if label != OURS)
     return (
-        f"Minima in milliseconds, single precision, one photo at a time, on an {machine['cpu']} ({machine['cores']} cores, "
-        f"{results['date']}), against the fastest of {told}:"
+        f"Minima in milliseconds, single precision, one photo at a time; {machine['cpu']}, {machine['cores']} cores, "
+        f"{results['date']}. The fastest peer is that of {told}."
     )
 
 

@@ -60,7 +60,7 @@ def _request(line):
 
 
 def _times(engine, seconds):
-    """Milliseconds of runs for so long and at least one, after one that is not measured: others have been at the caches."""
+    """Milliseconds of runs for so long and at least one, after one unmeasured: others have been at the caches."""
     engine.run()
     end = time.perf_counter() + seconds
     times = []

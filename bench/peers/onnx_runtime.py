@@ -1,4 +1,4 @@
-"""ONNX Runtime on its CPU provider: all graph optimisations, layouts among them, and the batch known when it optimises."""
+"""ONNX Runtime on its CPU provider: all optimisations, layouts among them; the batch is known to them."""
 
 import onnxruntime
 

@@ -1,4 +1,4 @@
-"""OpenVINO's CPU plugin: tuned for latency, single precision also where the CPU has bfloat16, input and output not copied."""
+"""OpenVINO's CPU plugin: for latency, in single precision also where the CPU has bfloat16; nothing is copied."""
 
 import openvino
 
