@@ -85,7 +85,7 @@ def _arguments():
         "--seconds",
         type=float,
         default=20.0,
-        help="how long each configuration is measured, and at least three rounds (20)",
+        help="how long each configuration is measured, and at least six rounds (20)",
     )
     parser.add_argument("--rounds", type=_count, help="so many rounds instead")
     parser.add_argument(

@@ -32,7 +32,7 @@ PEERS = (
     Engine("mnn", "MNN", "mnn", "mnn", "mnn"),
     Engine("opencv", "OpenCV", "opencv_dnn", "onnx", "opencv-python-headless"),
     Engine("torch", "PyTorch", "torch_eager", "onnx", "torch"),
-    Engine("torch-channels-last", "PyTorch, channels last", "torch_channels_last", "onnx", "torch"),
+    Engine("torch-channels-last", "PyTorch channels last", "torch_channels_last", "onnx", "torch"),
     Engine("tract", "tract", "tract", "onnx", "tract-onnx"),
     Engine("rten", "rten", "rten", "onnx", "rten"),
 )

@@ -78,18 +78,9 @@ class Network:
         pnnx = environment.VENV / "bin" / "pnnx"
         environment.run(pnnx, onnx, f"inputshape=[1,3,{self.size},{self.size}]", "fp16=0")
         # MNN's own script for this would report the conversion to its makers, and install what it needs for that.
-        words = [
-            "mnnconvert",
-            "-f",
-            "ONNX",
-            "--modelFile",
-            str(onnx),
-            "--MNNModel",
-            str(self.file("mnn")),
-            "--bizCode",
-            "bench",
-        ]
-        environment.run(environment.PYTHON, "-c", f"import _tools; _tools.mnnconvert({words})")
+        tool = [environment.PYTHON, "-c", "import sys, _tools; _tools.mnnconvert(sys.argv)"]
+        files = ["--modelFile", onnx, "--MNNModel", self.file("mnn")]
+        environment.run(*tool, "-f", "ONNX", *files, "--bizCode", "bench")
 
 
 def pictures(size, count):

@@ -22,7 +22,7 @@ PATIENCE_S = 10.0
 # An engine that takes this many times the fastest takes part in one of so many rounds.
 SLOW, SELDOM = 2.0, 3
 
-FEWEST_ROUNDS = 3
+FEWEST_ROUNDS = 6
 
 # Probes of the machine's peak at a time.
 PROBES = 3
@@ -37,7 +37,7 @@ class Configuration:
         self.batch = batch
 
     def measure(self, peers, seconds, rounds, turn):
-        """Measures ours and `peers` for `seconds` and at least three rounds, or exactly `rounds` if that is no None."""
+        """Measures ours and `peers` for `seconds` and at least six rounds, or exactly `rounds` if that is no None."""
         begin = time.monotonic()
         reference = self._reference()
         with ExitStack() as stack:

@@ -11,44 +11,41 @@ OURS = "cspnet"
 
 NOISY = "†"
 
+MEMORY = (
+    "The most memory that a worker process had at once, in MB: loading included, and for engines that are used from Python "
+    "its interpreter and NumPy."
+)
+
 
 def full(results):
-    """For docs/performance.md: a table for each pair of threads and batch, one of memory, and how it was measured."""
+    """For docs/performance.md: a table for each pair of threads and batch, one of memory, and notes."""
+    names = _names(results)
     parts = [_machine(results)]
     for threads, batch in _pairs(results):
-        rows = [_row(c) for c in _of(results, threads, batch)]
-        names = _names(results)
-        head = ["network, ms", *names, "fastest peer / cspnet"]
-        parts += [
-            f"**{_title(threads, batch)}**",
-            _table(head, [[row.get(name, "") for name in ("network", *names, "ratio")] for row in rows]),
-        ]
-    parts += ["**Memory**: the most that a worker process had at once, MB, " + _memory_note(), _memory(results)]
-    parts += _notes(results)
+        rows = [_row(configuration) for configuration in _of(results, threads, batch)]
+        body = [[row.get(column, "") for column in ("network", *names, "ratio")] for row in rows]
+        head = [_title(threads, batch), *names, "fastest peer / cspnet"]
+        parts.append(_table(head, body))
+    parts += [MEMORY, _memory(results), _notes(results)]
     return "\n\n".join(parts)
 
 
 def short(results):
     """For the README: ours and the fastest peer, one picture at a time."""
-    pairs = [(threads, batch) for threads, batch in _pairs(results) if batch == 1]
+    shown = [configuration for configuration in results["configurations"] if configuration["batch"] == 1]
+    counts = list(dict.fromkeys(configuration["threads"] for configuration in shown))
+    duels = {(c["label"], c["threads"]): _duel(c) for c in shown}
     head = ["network"]
-    for threads, _ in pairs:
+    for threads in counts:
         head += [f"{_threads(threads)}: cspnet", "fastest peer", "ratio"]
-    rows = {}
-    for threads, batch in pairs:
-        for configuration in _of(results, threads, batch):
-            row = rows.setdefault(configuration["label"], {})
-            row[threads] = _duel(configuration)
-    body = [
-        [label, *(cell for threads, _ in pairs for cell in row.get(threads, ["", "", ""]))]
-        for label, row in rows.items()
-    ]
-    marks = (
-        [NOISY + " The machine was not quiet."]
-        if any(c["doubts"] for c in results["configurations"] if c["batch"] == 1)
-        else []
-    )
-    return "\n\n".join([_sentence(results), _table(head, body), *marks])
+    body = []
+    for label in dict.fromkeys(configuration["label"] for configuration in shown):
+        duel = [duels.get((label, threads), [""] * 3) for threads in counts]
+        body.append([label, *sum(duel, [])])
+    parts = [_sentence(results), _table(head, body)]
+    if any(configuration["doubts"] for configuration in shown):
+        parts.append(f"{NOISY} The machine was not quiet.")
+    return "\n\n".join(parts)
 
 
 def write(path, text):
@@ -136,10 +133,6 @@ def _memory(results):
     return _table([_title(threads, batch), *names], rows)
 
 
-def _memory_note():
-    return "loading included, and for those that are used from Python its interpreter and NumPy as well."
-
-
 def _notes(results):
     """What is to be known of single cells."""
     notes = []
@@ -156,7 +149,7 @@ def _notes(results):
         if configuration["doubts"]:
             where = f"{configuration['label']}, {_title(configuration['threads'], configuration['batch'])}"
             notes.append(f"{NOISY} {where}: {'; '.join(configuration['doubts'])}; not to be trusted.")
-    return ["\n".join(f"- {note}" for note in notes)]
+    return "\n".join(f"- {note}" for note in notes)
 
 
 def _machine(results):

@@ -28,7 +28,7 @@ class Full(unittest.TestCase):
 
     def test_each_pair_of_threads_and_batch_has_a_table(self):
         text = tables.full(results(WON, LOST, configuration([engine("cspnet", (1.0, 1.0))], threads=2, batch=8)))
-        for title in ("**1 thread, batch 1**", "**2 threads, batch 1**", "**2 threads, batch 8**"):
+        for title in ("| 1 thread, batch 1 |", "| 2 threads, batch 1 |", "| 2 threads, batch 8 |"):
             self.assertIn(title, text)
 
     def test_a_wrong_answer_is_told_and_not_timed(self):
@@ -36,6 +36,12 @@ class Full(unittest.TestCase):
         text = tables.full(results(wrong))
         self.assertIn("| Net @8 | **2.00** (2.00) | wrong answer |  |", text)
         self.assertIn("- MNN, Net @8, 1 thread, batch 1: relative error 2.5e-01, not timed.", text)
+
+    def test_memory_is_that_of_the_first_pair(self):
+        text = tables.full(results(WON, LOST))
+        self.assertIn(
+            "| 1 thread, batch 1 | cspnet | ncnn | MNN |\n| --- | --- | --- | --- |\n| Net @8 | 100 | 100 | 100 |", text
+        )
 
     def test_a_failure_is_told(self):
         text = tables.full(
