@@ -12,8 +12,8 @@ OURS = "cspnet"
 NOISY = "†"
 
 MEMORY = (
-    "The most memory that a worker process had at once, in MB: loading included, and for engines that are used from Python "
-    "its interpreter and NumPy."
+    "The most memory that a worker process had at once, in MB: loading included, and for engines that are used from "
+    "Python its interpreter and NumPy."
 )
 
 

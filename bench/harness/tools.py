@@ -1,7 +1,7 @@
 """`--check-tools`: does a worker run its engine as fast as the engine's own tool does?
 
-Where the wheel brings a tool: OpenVINO's benchmark_app, PyTorch's torch.utils.benchmark, onnxruntime_test, which uses all
-cores and tells the mean. Worker and tool take turns, so that the machine's moods meet both.
+Where the wheel brings a tool: OpenVINO's benchmark_app, PyTorch's torch.utils.benchmark, onnxruntime_test, which uses
+all cores and tells the mean. Worker and tool take turns, so that the machine's moods meet both.
 """
 
 import json
