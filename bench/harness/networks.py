@@ -1,0 +1,103 @@
+"""The networks that are measured, and their files: ours, ONNX, and what is made of that for ncnn and MNN.
+
+Weights follow the project's rule for reference values, so that no normalisation is trivial; pictures are random.
+"""
+
+import array
+import filecmp
+import json
+import os
+import random
+import subprocess
+from dataclasses import dataclass
+
+from . import environment
+
+# The networks of the tables, as NAME@SIZE, and what they are called there.
+TABLE = {
+    "cspdarknet53@256": "CSPDarknet-53",
+    "darknet53@256": "Darknet-53",
+    "cspresnet50@256": "CSPResNet-50",
+    "cspresnext50@256": "CSPResNeXt-50",
+    "densenet121@224": "DenseNet-121",
+    "densenet201@224": "DenseNet-201",
+    "cspdensenet121:gamma=0.5,fusion=both@224": "CSPDenseNet-121",
+    "resnet50@224": "ResNet-50",
+}
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network for square pictures of one size."""
+
+    spec: str
+    size: int
+
+    @classmethod
+    def parse(cls, text):
+        """From NAME, NAME:knob=value,... or either with @SIZE; the size is by default what the network was made for.
+
+        Raises ValueError if there is no such network or size.
+        """
+        spec, at, size = text.partition("@")
+        try:
+            return cls(spec, int(size) if at else _own_size(spec))
+        except ValueError:
+            raise ValueError(f"`{text}` is no NETWORK or NETWORK@SIZE") from None
+
+    @property
+    def label(self):
+        return f"{TABLE.get(f'{self.spec}@{self.size}', self.spec)} @{self.size}"
+
+    @property
+    def folder(self):
+        return environment.HOME / "networks" / f"{self.spec}@{self.size}".replace(":", "-").replace(",", "-")
+
+    def file(self, form):
+        """The file of that form, as an engine is told it."""
+        return self.folder / f"net.{form}"
+
+    def write(self):
+        """Writes the network in all forms. What is made of the ONNX file is kept as long as that is the same."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ours, onnx, new = self.file("safetensors"), self.file("onnx"), self.folder / "new.onnx"
+        environment.run(environment.PROGRAM, "new", self.spec, "--init", "reference", "--output", ours)
+        environment.run(environment.PROGRAM, "export", ours, "--to", "onnx", "--size", self.size, "--output", new)
+        converted = self.folder / "converted"
+        if converted.exists() and filecmp.cmp(onnx, new, shallow=False):
+            new.unlink()
+            return
+        converted.unlink(missing_ok=True)
+        os.replace(new, onnx)
+        self._convert(onnx)
+        converted.touch()
+
+    def _convert(self, onnx):
+        pnnx = environment.VENV / "bin" / "pnnx"
+        environment.run(pnnx, onnx, f"inputshape=[1,3,{self.size},{self.size}]", "fp16=0")
+        # MNN's own script for this would report the conversion to its makers, and install what it needs for that.
+        tool = [environment.PYTHON, "-c", "import sys, _tools; _tools.mnnconvert(sys.argv)"]
+        files = ["--modelFile", onnx, "--MNNModel", self.file("mnn")]
+        environment.run(*tool, "-f", "ONNX", *files, "--bizCode", "bench")
+
+
+def pictures(size, count):
+    """A file of so many pictures, `[count, 3, size, size]` random single-precision numbers of mean 0 and variance 1."""
+    path = environment.HOME / "networks" / f"pictures-{count}x{size}.f32"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = random.Random(SEED)
+        with path.open("wb") as file:
+            array.array("f", (source.gauss(0.0, 1.0) for _ in range(count * 3 * size * size))).tofile(file)
+    return path
+
+
+def _own_size(spec):
+    """The size that our program tells of a network. Raises ValueError if it knows no such network."""
+    name = spec.partition(":")[0]
+    told = subprocess.run([environment.PROGRAM, "models", name, "--json"], capture_output=True, text=True).stdout
+    for line in told.splitlines():
+        return json.loads(line)["size"]
+    raise ValueError

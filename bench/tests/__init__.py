@@ -1,0 +1,1 @@
+"""Tests of what is pure in the driver: `python3 -m unittest` in bench/."""
