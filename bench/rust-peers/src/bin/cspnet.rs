@@ -1,7 +1,7 @@
 //! The worker that runs our own engine, as it is by default or with `--strict`, which is what all answers are compared with.
 
 use cspnet::engine::{Input, Isa, Plan, PlanOptions, Workspace, probe};
-use cspnet::formats::ModelFile;
+use cspnet::formats::OpenModel;
 use rust_peers::{Engine, Failure, Load, serve};
 
 struct Loaded<const STRICT: bool> {
@@ -13,10 +13,11 @@ struct Loaded<const STRICT: bool> {
 
 impl<const STRICT: bool> Engine for Loaded<STRICT> {
     fn load(load: &Load) -> Result<Self, Failure> {
-        let file = ModelFile::read(&load.model)?;
+        let file = OpenModel::open(&load.model)?;
+        file.verify()?;
         let options = PlanOptions { strict: STRICT, ..PlanOptions::default() };
         let [height, width] = load.size;
-        let plan = Plan::new(&file.manifest.graph, &file.weights, [3, height, width], &options)?;
+        let plan = Plan::new(&file.manifest().graph, file.weights(), [3, height, width], &options)?;
         let workspace = plan.workspace(load.batch, load.threads);
         Ok(Self { plan, workspace, pictures: load.pictures()?, batch: load.batch })
     }
