@@ -96,7 +96,7 @@ fn the_optimised_plan_is_near_the_strict_one() {
         let graph = cspnet_zoo::build(name).unwrap();
         let weights = Weights::reference(&graph);
         let [fast, strict] = [false, true].map(|strict| {
-            let options = PlanOptions { strict, ..PlanOptions::default() };
+            let options = if strict { PlanOptions::strict() } else { PlanOptions::default() };
             Plan::new(&graph, &weights, [3, 64, 64], &options).unwrap()
         });
         assert_eq!(kernels(&strict, "winograd"), 0, "{name}");

@@ -1,7 +1,9 @@
 //! A step of inference as a kernel with its packed weights.
 
-use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_graph::rewrite::threshold;
+use cspnet_graph::{Graph, Op, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
+    self as kernels,
     Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
     Winograd, WinogradWeights,
 };
@@ -9,6 +11,7 @@ use cspnet_kernels::{
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
+use crate::rewrites::{Rewrite, Rewrites};
 use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
 
 /// A step ready to run.
@@ -38,8 +41,9 @@ pub(super) struct Build<'a> {
     pub weights: &'a Weights,
     pub shapes: &'a [Shape],
     pub isa: Isa,
+    pub rewrites: Rewrites,
     /// Every convolution is computed directly.
-    pub strict: bool,
+    pub direct: bool,
 }
 
 impl Build<'_> {
@@ -55,8 +59,9 @@ impl Build<'_> {
                     Some(Order::AfterActivation) => Residual::AfterActivation(input(1)),
                     None => Residual::None,
                 };
-                let prologue_activation = prologue.map(|p| activation(p.activation));
-                let fusion = Fusion { prologue: prologue_activation, activation: activation(*act), residual };
+                let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
+                let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
+                let fusion = Fusion { prologue: before, activation: activation(*act), residual };
                 self.convolution(*node, *prologue, &input(0), &output, fusion)
             }
             Task::Norm { node, activation: act } => {
@@ -98,21 +103,50 @@ impl Build<'_> {
         let shape = conv_shape(&self.graph.node(node).op);
         let params = &self.graph.node(node).params;
         let (weight, bias) = (self.weights.get(params[0]), params.get(1).map(|&p| self.weights.get(p)));
-        let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.strict);
+        let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.direct);
         if let Some(tile) = tile {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
             let weights = winograd.pack(weight, bias);
             return Kernel::Winograd(Box::new(winograd), weights);
         }
+        let is_clamped = fusion.prologue == Some(kernels::Prologue::Clamp);
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
-        let prologue = prologue.map(|p| self.affine(p.norm));
-        let weights = conv.pack(weight, bias, prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..])));
+        let weights = match prologue {
+            Some(p) if is_clamped => {
+                let (scale, shift): (Vec<f64>, Vec<f64>) = self.factors(p.norm).into_iter().unzip();
+                let zero = vec![0.0; output.channels()];
+                let t = threshold(&scale, &shift, weight, bias.unwrap_or(&zero));
+                conv.pack(&t.weight, Some(&t.bias), Some((&t.low, &t.high)))
+            }
+            Some(p) => {
+                let Channels { scale, shift } = self.affine(p.norm);
+                conv.pack(weight, bias, Some((&scale, &shift)))
+            }
+            None => conv.pack(weight, bias, None),
+        };
         Kernel::Conv(Box::new(conv), weights)
     }
 
-    /// A normalisation as `scale * x + shift`, computed in double precision.
+    /// Whether the normalisation in front of a convolution becomes bounds of its input: after a ReLU, and where no tap sees padding,
+    /// which would have to be zero behind it.
+    pub(super) fn is_threshold(&self, task: &Task) -> bool {
+        let Task::Conv { node, prologue: Some(Prologue { activation: Some(Unary::Relu), .. }), .. } = task else {
+            return false;
+        };
+        let window = conv_shape(&self.graph.node(*node).op).window;
+        self.rewrites.has(Rewrite::Threshold) && window.padding == [0, 0]
+    }
+
+    /// A normalisation as `scale * x + shift`, computed in double precision and rounded once.
     fn affine(&self, node: ValueId) -> Channels {
-        let factors: Vec<(f64, f64)> = match &self.graph.node(node).op {
+        let rounded = self.factors(node).into_iter().map(|(a, b)| (a as f32, b as f32));
+        let (scale, shift) = rounded.unzip();
+        Channels { scale, shift }
+    }
+
+    /// Scale and shift of every channel of a normalisation.
+    fn factors(&self, node: ValueId) -> Vec<(f64, f64)> {
+        match &self.graph.node(node).op {
             Op::BatchNorm { eps, .. } => {
                 let [scale, shift, mean, variance] =
                     [0, 1, 2, 3].map(|i| self.weights.get(self.graph.node(node).params[i]));
@@ -125,9 +159,7 @@ impl Build<'_> {
                 mean.iter().zip(std).map(channel).collect()
             }
             other => unreachable!("{} is no normalisation", other.name()),
-        };
-        let (scale, shift) = factors.into_iter().map(|(a, b)| (a as f32, b as f32)).unzip();
-        Channels { scale, shift }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A graph copied node by node from another, with changes on the way.
 
+use super::Rewritten;
 use crate::graph::{Graph, Node, ValueId};
 use crate::op::Op;
 use crate::param::{Init, Param, Role};
@@ -14,12 +15,14 @@ pub(super) struct Copying<'a> {
     tensors: Vec<Vec<f32>>,
     /// The copy of every old value, as far as it has one.
     value: Vec<Option<ValueId>>,
+    /// Places in which the copy differs.
+    pub times: usize,
 }
 
 impl<'a> Copying<'a> {
     pub fn new(graph: &'a Graph, weights: &'a Weights) -> Self {
         let value = vec![None; graph.nodes().len()];
-        Self { graph, weights, nodes: Vec::new(), params: Vec::new(), tensors: Vec::new(), value }
+        Self { graph, weights, nodes: Vec::new(), params: Vec::new(), tensors: Vec::new(), value, times: 0 }
     }
 
     /// The copies of a node's inputs.
@@ -81,12 +84,12 @@ impl<'a> Copying<'a> {
     }
 
     /// The copy.
-    pub fn finish(self) -> (Graph, Weights) {
+    pub fn finish(self) -> Rewritten {
         let modules = self.graph.modules().iter().filter_map(|(n, &v)| Some((n.clone(), self.value[v]?))).collect();
         let output = self.value[self.graph.output()].expect("the output is copied");
         let raw = crate::graph::Raw { nodes: self.nodes, params: self.params, modules, output };
         let graph = Graph::try_from(raw).expect("a sound graph stays sound");
         let weights = Weights::new(&graph, self.tensors).expect("every parameter has its numbers");
-        (graph, weights)
+        Rewritten { graph, weights, times: self.times }
     }
 }

@@ -1,23 +1,24 @@
 //! Normalisations folded into the convolutions before them.
 
+use super::Rewritten;
 use super::copying::Copying;
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
 use crate::weights::Weights;
 
 /// Folds every batch normalisation into the convolution before it, where nothing else reads that convolution
-/// (rewrite R1).
+/// (rewrite R1). Values of modules and values in `kept` stay as they are.
 ///
 /// Proof: `s (Wx + b - m) / sqrt(v + e) + t = (s / sqrt(v + e)) W x + (t + s (b - m) / sqrt(v + e))`, channel by channel.
 /// Computed in double precision and rounded once.
-pub fn fold_batch_norm(graph: &Graph, weights: &Weights) -> (Graph, Weights) {
+pub fn fold_batch_norm(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
     let readers = graph.consumers();
     let folds = |id: ValueId| {
         let node = graph.node(id);
         let before = *node.inputs.first()?;
         let is_norm = matches!(node.op, Op::BatchNorm { .. });
         let is_conv = matches!(graph.node(before).op, Op::Conv { .. });
-        let seen_elsewhere = graph.output() == before || graph.modules().values().any(|&v| v == before);
+        let seen_elsewhere = [graph.output()].iter().chain(graph.modules().values()).chain(kept).any(|&v| v == before);
         (is_norm && is_conv && readers[before].len() == 1 && !seen_elsewhere).then_some(before)
     };
     let mut copy = Copying::new(graph, weights);
@@ -49,6 +50,7 @@ impl Copying<'_> {
         let offset = |c: usize| bias.map_or(0.0, |b| f64::from(b[c])) - f64::from(mean[c]);
         let shifted = (0..*out).map(|c| (f64::from(shift[c]) + offset(c) * factor(c)) as f32).collect();
         let inputs = self.inputs(conv);
+        self.times += 1;
         self.push_conv(norm, conv, inputs, folded, shifted);
     }
 }
@@ -70,7 +72,8 @@ mod tests {
         let n = b.batch_norm("kept", y);
         let y = b.add("sum", y, n);
         let g = b.finish(y).unwrap();
-        let (folded, w) = fold_batch_norm(&g, &Weights::reference(&g));
+        let Rewritten { graph: folded, weights: w, times } = fold_batch_norm(&g, &Weights::reference(&g), &[]);
+        assert_eq!((times, fold_batch_norm(&g, &Weights::reference(&g), &[1]).times), (1, 0));
         let ops: Vec<&str> = folded.nodes().iter().map(|n| n.op.name()).collect();
         assert_eq!(ops, ["input", "conv", "relu", "batch norm", "conv", "batch norm", "add"]);
         let old = Weights::reference(&g);

@@ -1,7 +1,8 @@
 //! Two matrices in a row, made one.
 
 use super::copying::Copying;
-use super::is_pointwise;
+use super::linear::Linear;
+use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
 use crate::op::Op;
 use crate::weights::Weights;
@@ -28,9 +29,10 @@ struct Cross {
 ///
 /// Fires on the stages of CSPResNet-50 and CSPResNeXt-50, whose expanding convolution has no activation: 5.9 % and 7.5 % of their
 /// MACs; the cross-stage part itself is never computed.
-pub fn merge_linear_pair(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> (Graph, Weights) {
+pub fn merge_linear_pair(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
     let found: Vec<Cross> = (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, t, kept)).collect();
     let mut copy = Copying::new(graph, weights);
+    copy.times = found.len();
     for id in 0..graph.nodes().len() {
         let role = found.iter().find_map(|c| Some((c, c.role(id)?)));
         match role {
@@ -94,28 +96,6 @@ impl Cross {
     }
 }
 
-/// A matrix `[rows, columns]` and a constant for each row, in double precision.
-struct Linear {
-    weight: Vec<f64>,
-    bias: Vec<f64>,
-    columns: usize,
-}
-
-impl Linear {
-    fn of(graph: &Graph, weights: &Weights, conv: ValueId) -> Self {
-        let params = &graph.node(conv).params;
-        let double = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        let rows = graph.channels(conv);
-        let weight = double(weights.get(params[0]));
-        let bias = params.get(1).map_or_else(|| vec![0.0; rows], |&p| double(weights.get(p)));
-        Self { columns: weight.len() / rows, weight, bias }
-    }
-
-    fn row(&self, row: usize) -> &[f64] {
-        &self.weight[row * self.columns..][..self.columns]
-    }
-}
-
 impl Copying<'_> {
     /// The expanding convolution without the rows that go across.
     fn push_rest(&mut self, c: &Cross) {
@@ -145,14 +125,10 @@ impl Copying<'_> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for row in 0..transition.bias.len() {
             let old = transition.row(row);
-            let (mut product, mut constant) = (vec![0.0; expand.columns], transition.bias[row]);
-            for (i, &t) in old[before..before + len].iter().enumerate() {
-                product.iter_mut().zip(expand.row(start + i)).for_each(|(p, e)| *p += t * e);
-                constant += t * expand.bias[start + i];
-            }
+            let (product, constant) = expand.combined(&old[before..before + len], start);
             let all = old[..before].iter().chain(&product).chain(&old[before + len..]);
             weight.extend(all.map(|&w| w as f32));
-            bias.push(constant as f32);
+            bias.push((transition.bias[row] + constant) as f32);
         }
         let inputs = vec![self.value(c.concat)];
         self.push_conv(c.transition, c.transition, inputs, weight, bias);
@@ -186,24 +162,23 @@ mod tests {
     fn the_part_that_goes_across_disappears_where_it_is_linear() {
         for cross_first in [true, false] {
             let g = stage(false, cross_first);
-            let (after, weights) = merge_linear_pair(&g, &Weights::reference(&g), &[g.output()]);
+            let Rewritten { graph: after, weights, times } =
+                merge_linear_pair(&g, &Weights::reference(&g), &[g.output()]);
             let paths: Vec<&str> = after.nodes().iter().map(|n| n.path.as_str()).collect();
             assert_eq!(paths, ["input", "expand", "body", "merge", "transition"]);
             let macs = |g: &Graph| Count::of(g, [4, 5, 5]).unwrap().macs();
             assert_eq!(macs(&g) - macs(&after), 25 * (4 * 6 + 6 * 8 - 4 * 8));
-            assert!(weights.check(after.params()).is_ok());
+            assert!(times == 1 && weights.check(after.params()).is_ok());
         }
         let activated = stage(true, true);
-        let (after, _) = merge_linear_pair(&activated, &Weights::reference(&activated), &[]);
-        assert_eq!(after.nodes().len(), activated.nodes().len());
+        assert_eq!(merge_linear_pair(&activated, &Weights::reference(&activated), &[]).times, 0);
     }
 
     #[test]
     fn values_that_are_kept_prevent_it() {
         let g = stage(false, true);
         for kept in [1, 2, 5] {
-            let (after, _) = merge_linear_pair(&g, &Weights::reference(&g), &[kept]);
-            assert_eq!(after.nodes().len(), g.nodes().len(), "value {kept}");
+            assert_eq!(merge_linear_pair(&g, &Weights::reference(&g), &[kept]).times, 0, "value {kept}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Averages taken before a convolution that mixes channels, instead of behind it.
 
 use super::copying::Copying;
-use super::is_pointwise;
+use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
 use crate::op::{Op, PoolKind};
 use crate::weights::Weights;
@@ -13,7 +13,7 @@ use crate::weights::Weights;
 /// window lies on the picture.
 ///
 /// Fires on the transitions of DenseNet (Huang et al., section 3): 8.2 % of DenseNet-121's MACs.
-pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> (Graph, Weights) {
+pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
     let readers = graph.consumers();
     let conv_before = |pool: ValueId| {
         let conv = *graph.node(pool).inputs.first()?;
@@ -50,6 +50,7 @@ impl Copying<'_> {
         second.inputs = vec![self.value(pool)];
         second.params = self.params(conv);
         self.push_as(pool, second);
+        self.times += 1;
     }
 }
 
@@ -76,7 +77,8 @@ mod tests {
     #[test]
     fn a_transition_pools_first_and_has_a_quarter_of_the_macs() {
         let g = transition(0);
-        let (after, weights) = pool_first(&g, &Weights::reference(&g), &[g.output()]);
+        let Rewritten { graph: after, weights, times } = pool_first(&g, &Weights::reference(&g), &[g.output()]);
+        assert_eq!(times, 2);
         assert_eq!(names(&after), ["input", "pool", "conv", "mean", "last"]);
         assert_eq!(after.shapes([8, 6, 6]).unwrap().last(), Some(&[6, 1, 1]));
         assert_eq!(weights.tensors(), Weights::reference(&g).tensors());
@@ -87,8 +89,8 @@ mod tests {
     #[test]
     fn padding_and_values_that_are_kept_prevent_it() {
         let g = transition(1);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[]).graph)[..3], ["input", "conv", "pool"]);
         let g = transition(0);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[1]).0)[..3], ["input", "conv", "pool"]);
+        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[1]).graph)[..3], ["input", "conv", "pool"]);
     }
 }
