@@ -18,6 +18,7 @@ mod prepare;
 mod progress;
 mod records;
 mod resume;
+mod rewrites;
 mod running;
 mod source;
 mod table;

@@ -4,9 +4,7 @@
 //! ([`crate::lower`], [`crate::layout`]). Not here: how they are done.
 
 use cspnet_graph::analysis::Count;
-use cspnet_graph::rewrite::{
-    Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
-};
+use cspnet_graph::rewrite::{Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise};
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 
 /// A change to a network that leaves its function as it is. Numbers are those of `docs/performance.md`.
@@ -253,7 +251,10 @@ mod tests {
     fn sets_hold_what_they_were_made_of() {
         assert!(Rewrite::ALL.into_iter().all(|r| Rewrites::all().has(r) && !Rewrites::NONE.has(r)));
         for r in Rewrite::ALL {
-            assert_eq!(Rewrite::ALL.into_iter().filter(|&o| !Rewrites::all().without(r).has(o)).collect::<Vec<_>>(), [r]);
+            assert_eq!(
+                Rewrite::ALL.into_iter().filter(|&o| !Rewrites::all().without(r).has(o)).collect::<Vec<_>>(),
+                [r]
+            );
             assert_eq!(Rewrites::that_keep_bits().has(r), r.keeps_bits());
         }
     }

@@ -1,0 +1,163 @@
+//! Rewrites: both sides compute the same, each fires on the networks it is for, and each can be switched off.
+
+use cspnet_engine::reference::{Tensor, infer};
+use cspnet_engine::{Input, Plan, PlanOptions, Rewrite, Rewrites, Saving};
+use cspnet_graph::analysis::Count;
+use cspnet_graph::init::reference_input;
+use cspnet_graph::rewrite::{Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise};
+use cspnet_graph::{Graph, ValueId, Weights};
+
+type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
+
+const SIDE: usize = 64;
+
+/// A smaller one for the interpreter in double precision.
+const SMALL: usize = 32;
+
+/// Share of the MACs that a rewrite saves, and how often it was applied; both sides must differ by no more than `allowed` of the
+/// outputs' root mean square. Normalisations are folded first, and then come the rewrites `before`, on both sides.
+fn saved(network: &str, before: &[Function], rewrite: Function, allowed: f64) -> (f64, usize) {
+    let graph = cspnet_zoo::build(network).unwrap();
+    let apply = |(g, w): (Graph, Weights), rewrite: &Function| {
+        let after = rewrite(&g, &w, &[g.output()]);
+        (after.graph, after.weights)
+    };
+    let weights = Weights::reference(&graph);
+    let before = [fold_batch_norm as Function].iter().chain(before).fold((graph, weights), apply);
+    let after = rewrite(&before.0, &before.1, &[before.0.output()]);
+    let x = Tensor::from_f32([1, 3, SMALL, SMALL], &reference_input(3 * SMALL * SMALL));
+    let run = |g: &Graph, w: &Weights| infer::<f64>(g, w, &x).unwrap()[g.output()].data.clone();
+    let (expected, got) = (run(&before.0, &before.1), run(&after.graph, &after.weights));
+    let rms = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
+    let off = got.iter().zip(&expected).map(|(g, e)| (g - e).abs()).fold(0.0, f64::max);
+    assert!(off <= allowed * rms, "{network}: {:.1e}", off / rms);
+    let macs = |g: &Graph| Count::of(g, [3, SMALL, SMALL]).unwrap().macs();
+    (1.0 - macs(&after.graph) as f64 / macs(&before.0) as f64, after.times)
+}
+
+#[test]
+fn transitions_that_pool_first_save_a_twelfth_of_densenet() {
+    // Nothing is rounded anew: only the order of sums in double precision differs.
+    let (share, times) = saved("densenet121:classes=10", &[], pool_first, 1e-12);
+    assert!((0.07..0.10).contains(&share) && times == 3, "{share}");
+    assert!(saved("cspdensenet121:classes=10", &[], pool_first, 1e-12).0 > 0.0);
+    assert_eq!(saved("resnet50:classes=10", &[], pool_first, 1e-12), (0.0, 0));
+}
+
+#[test]
+fn linear_pairs_merge_in_cspresnet_and_cspresnext_only() {
+    // Products of weights are rounded to single precision once.
+    for (network, least) in [("cspresnext50:classes=10", 0.06), ("cspresnet50:classes=10", 0.045)] {
+        let (share, times) = saved(network, &[], merge_linear_pair, 1e-6);
+        assert!(share > least && share < 0.1 && times == 4, "{network}: {share}");
+    }
+    assert_eq!(saved("cspdarknet53:classes=10", &[], merge_linear_pair, 1e-12), (0.0, 0));
+}
+
+#[test]
+fn the_first_bottlenecks_of_cspresnet_read_the_stage_s_input() {
+    for (network, stages) in [("cspresnext50:classes=10", 1), ("cspresnet50:classes=10", 4)] {
+        let (share, times) = saved(network, &[merge_linear_pair], merge_chain, 1e-6);
+        assert!(share > 0.005 && share < 0.02 && times == stages, "{network}: {share}, {times}");
+    }
+    assert_eq!(saved("resnet50:classes=10", &[], merge_chain, 1e-12), (0.0, 0));
+}
+
+#[test]
+fn the_ways_of_peleenet_s_layers_are_stacked() {
+    for (network, stacks) in [("peleenet:classes=10", 21), ("csppeleenet:classes=10", 22)] {
+        assert_eq!(saved(network, &[], stack_pointwise, 1e-12), (0.0, stacks), "{network}");
+    }
+    assert_eq!(saved("cspdarknet53:classes=10", &[], stack_pointwise, 1e-12), (0.0, 0));
+}
+
+fn plan(network: &str, options: &PlanOptions) -> Plan {
+    let graph = cspnet_zoo::build(network).unwrap();
+    Plan::new(&graph, &Weights::reference(&graph), [3, SIDE, SIDE], options).unwrap()
+}
+
+fn answer(plan: &Plan) -> Vec<f32> {
+    let mut workspace = plan.workspace(1, 2);
+    plan.run(&mut workspace, Input::Real(&reference_input(3 * SIDE * SIDE))).unwrap();
+    plan.output(&workspace, 0)
+}
+
+/// The distance of two answers, relative to the norm of the second.
+fn distance(got: &[f32], expected: &[f32]) -> f64 {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
+    norm(&mut got.iter().zip(expected).map(|(&g, &e)| f64::from(g) - f64::from(e)))
+        / norm(&mut expected.iter().map(|&e| f64::from(e)))
+}
+
+fn saving(plan: &Plan, rewrite: Rewrite) -> Option<Saving> {
+    plan.report().rewrites.iter().find(|s| s.rewrite == rewrite).copied()
+}
+
+/// For every rewrite a network on which it fires, and how often.
+const FIRES: [(Rewrite, &str, usize); 15] = [
+    (Rewrite::FoldNorm, "cspdarknet53", 67),
+    (Rewrite::FoldNorm, "densenet121", 59),
+    (Rewrite::MergePair, "cspresnext50", 4),
+    (Rewrite::MergeChain, "cspresnet50", 4),
+    (Rewrite::MergeChain, "cspresnext50", 1),
+    (Rewrite::PoolFirst, "densenet121", 3),
+    (Rewrite::Stack, "peleenet", 21),
+    (Rewrite::Stack, "csppeleenet", 22),
+    // 67 activations and 23 residuals.
+    (Rewrite::Epilogue, "cspdarknet53", 90),
+    (Rewrite::Prologue, "densenet_basic", 36),
+    (Rewrite::Threshold, "densenet121", 58),
+    (Rewrite::PooledNorm, "densenet121", 4),
+    (Rewrite::ConcatView, "densenet121", 58),
+    (Rewrite::ConcatView, "cspdarknet53", 5),
+    (Rewrite::SplitView, "cspdarknet53", 10),
+];
+
+#[test]
+fn every_rewrite_fires_somewhere_saves_something_and_can_be_switched_off() {
+    for (rewrite, network, times) in FIRES {
+        let with = plan(network, &PlanOptions::default());
+        let saving = saving(&with, rewrite).unwrap_or_else(|| panic!("{rewrite} on {network}"));
+        assert_eq!(saving.times, times, "{rewrite} on {network}");
+        assert!(saving.macs + saving.bytes > 0, "{rewrite} on {network}");
+        let options = PlanOptions { rewrites: Rewrites::all().without(rewrite), ..PlanOptions::default() };
+        let without = plan(network, &options);
+        assert_eq!(self::saving(&without, rewrite), None, "{network}");
+        let [with, without] = [with, without].map(|p| answer(&p));
+        let off = distance(&with, &without);
+        assert!(off <= 3e-6, "{rewrite} on {network}: {off:.1e}");
+        assert!(with == without || !rewrite.keeps_bits(), "{rewrite} on {network} keeps the bits");
+    }
+    assert!(Rewrite::ALL.into_iter().all(|r| FIRES.iter().any(|(fires, ..)| *fires == r)));
+}
+
+/// The same network, with a width at which slices and concatenations begin inside blocks.
+const NARROW: [&str; 3] =
+    ["densenet_bc:depth=40,growth=12", "cspdensenet121:gamma=0.3,fusion=both", "csppeleenet:gamma=0.3,fusion=last"];
+
+#[test]
+fn every_network_answers_as_its_strict_plan() {
+    for network in cspnet_zoo::models().iter().map(|e| e.name).chain(NARROW) {
+        let graph = cspnet_zoo::build(network).unwrap();
+        let weights = Weights::reference(&graph);
+        let [strict, same, fast] = [PlanOptions::strict(), PlanOptions::with_strict_bits(), PlanOptions::default()]
+            .map(|options| {
+                let plan = Plan::new(&graph, &weights, [3, SIDE, SIDE], &options).unwrap();
+                assert_eq!(plan.report().rewrites.is_empty(), options.rewrites == Rewrites::NONE, "{network}");
+                answer(&plan)
+            });
+        assert!(same == strict, "{network}: rewrites that keep the bits change them");
+        let off = distance(&fast, &strict);
+        assert!(off <= 3e-5, "{network}: {off:.1e} of the norm");
+    }
+}
+
+#[test]
+fn a_strict_plan_copies_what_it_joins_and_computes_every_node_by_itself() {
+    let network = "cspdarknet53";
+    let (strict, fast) = (plan(network, &PlanOptions::strict()), plan(network, &PlanOptions::default()));
+    assert!(strict.report().steps.iter().all(|s| s.nodes.len() == 1));
+    let views: u64 = [Rewrite::ConcatView, Rewrite::SplitView].iter().map(|&r| saving(&fast, r).unwrap().bytes).sum();
+    // A copy reads as many bytes as it writes; those it writes are reported.
+    assert_eq!((strict.report().copied_bytes as u64, fast.report().copied_bytes), (views / 2, 0));
+}

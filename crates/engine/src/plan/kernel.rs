@@ -3,9 +3,8 @@
 use cspnet_graph::rewrite::threshold;
 use cspnet_graph::{Graph, Op, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    self as kernels,
-    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
-    Winograd, WinogradWeights,
+    self as kernels, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual,
+    Team, Transfer, Winograd, WinogradWeights,
 };
 
 use crate::import::{Import, copies};

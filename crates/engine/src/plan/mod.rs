@@ -218,12 +218,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(
-        graph: &Graph,
-        shapes: &[Shape],
-        kept: &BTreeSet<ValueId>,
-        rewrites: Rewrites,
-    ) -> Result<Self, PlanError> {
+    fn new(graph: &Graph, shapes: &[Shape], kept: &BTreeSet<ValueId>, rewrites: Rewrites) -> Result<Self, PlanError> {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
