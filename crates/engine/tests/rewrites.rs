@@ -4,8 +4,11 @@ use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Plan, PlanOptions, Rewrite, Rewrites, Saving};
 use cspnet_graph::analysis::Count;
 use cspnet_graph::init::reference_input;
-use cspnet_graph::rewrite::{Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise};
-use cspnet_graph::{Graph, ValueId, Weights};
+use cspnet_graph::rewrite::{
+    Rewritten, fold_batch_norm, fold_normalise, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
+    with_normalise,
+};
+use cspnet_graph::{Builder, Conv, Graph, ValueId, Weights};
 
 type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
 
@@ -91,6 +94,46 @@ fn distance(got: &[f32], expected: &[f32]) -> f64 {
 
 fn saving(plan: &Plan, rewrite: Rewrite) -> Option<Saving> {
     plan.report().rewrites.iter().find(|s| s.rewrite == rewrite).copied()
+}
+
+/// A stem alone that reads pixels, and the same one that reads pictures with padding of their own, without any.
+fn stems(window: Conv, padding: usize) -> [Graph; 2] {
+    let [mean, std] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+    let stem = |conv: Conv| {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let y = b.conv("conv", x, conv);
+        b.finish(y).unwrap()
+    };
+    [with_normalise(&stem(window.padding(padding)), &mean, &std).unwrap(), stem(window.padding(0).bias())]
+}
+
+#[test]
+fn a_stem_reads_pixels_if_its_padding_is_what_is_normalised_to_zero() {
+    let pixels: Vec<f32> = (0..3 * SMALL * SMALL).map(|i| (i * i % 256) as f32).collect();
+    for (conv, padding) in [(Conv::new(8, 7).stride(2), 3), (Conv::new(8, 3), 1), (Conv::new(8, 6).stride(2), 2)] {
+        let [graph, plain] = stems(conv, padding);
+        let weights = Weights::reference(&graph);
+        let folded = fold_normalise(&graph, &weights).unwrap();
+        let run = |graph: &Graph, weights: &Weights, side: usize, pixels: &[f32]| {
+            let x = Tensor::from_f32([1, 3, side, side], pixels);
+            infer::<f64>(graph, weights, &x).unwrap()[graph.output()].data.clone()
+        };
+        let wide = SMALL + 2 * padding;
+        let cell = |i: usize| {
+            let (c, y, x) = (i / wide / wide, i / wide % wide, i % wide);
+            let inside = |at: usize| at.checked_sub(padding).filter(|&at| at < SMALL);
+            let pixel = |(y, x): (usize, usize)| pixels[(c * SMALL + y) * SMALL + x];
+            inside(y).zip(inside(x)).map_or(folded.pad[c], pixel)
+        };
+        let padded: Vec<f32> = (0..3 * wide * wide).map(cell).collect();
+        let expected = run(&graph, &weights, SMALL, &pixels);
+        let new = Weights::new(&plain, vec![folded.weight, folded.bias]).unwrap();
+        let got = run(&plain, &new, wide, &padded);
+        let rms = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
+        let off = got.iter().zip(&expected).map(|(g, e)| (g - e).abs()).fold(0.0, f64::max);
+        assert!(got.len() == expected.len() && off <= 1e-6 * rms, "padding {padding}: {:.1e}", off / rms);
+    }
 }
 
 /// For every rewrite a network on which it fires, and how often.
