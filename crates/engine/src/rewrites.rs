@@ -5,7 +5,9 @@
 
 use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise};
-use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_graph::{Graph, GraphError, Op, Shape, ValueId, Weights};
+
+use crate::error::PlanError;
 
 /// A change to a network that leaves its function as it is. Numbers are those of `docs/performance.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,9 @@ pub enum Rewrite {
     /// R13: normalisation and activation in front of an average are computed inside it, never stored.
     PooledNorm,
 }
+
+/// A rewrite of a graph; values in the list stay as they are.
+type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
@@ -92,7 +97,7 @@ impl Rewrite {
     }
 
     /// The rewrite as a function of the graph, if it is one.
-    fn of_graph(self) -> Option<fn(&Graph, &Weights, &[ValueId]) -> Rewritten> {
+    fn of_graph(self) -> Option<Function> {
         match self {
             Self::FoldNorm => Some(fold_batch_norm),
             Self::MergePair => Some(merge_linear_pair),
@@ -187,15 +192,12 @@ impl Saving {
 
 /// The graph and its weights after all rewrites of a set that are functions of the graph, and what each has saved. `kept` gives the
 /// values that must stay as they are.
-pub(crate) fn rewritten<E>(
+pub(crate) fn rewritten(
     (mut graph, mut weights): (Graph, Weights),
     picture: Shape,
     rewrites: Rewrites,
-    kept: impl Fn(&Graph) -> Result<Vec<ValueId>, E>,
-) -> Result<(Graph, Weights, Vec<Saving>), E>
-where
-    E: From<cspnet_graph::GraphError>,
-{
+    kept: impl Fn(&Graph) -> Result<Vec<ValueId>, PlanError>,
+) -> Result<(Graph, Weights, Vec<Saving>), PlanError> {
     let mut savings = Vec::new();
     let mut before = Work::of(&graph, picture)?;
     for rewrite in Rewrite::ALL.into_iter().filter(|&r| rewrites.has(r)) {
@@ -219,7 +221,7 @@ struct Work {
 }
 
 impl Work {
-    fn of(graph: &Graph, picture: Shape) -> Result<Self, cspnet_graph::GraphError> {
+    fn of(graph: &Graph, picture: Shape) -> Result<Self, GraphError> {
         let shapes = graph.shapes(picture)?;
         let mut work = Self { macs: Count::of(graph, picture)?.macs(), bytes: 0 };
         for (id, node) in graph.nodes().iter().enumerate() {

@@ -92,9 +92,7 @@ impl Plan {
         weights.check(graph.params())?;
         graph.shapes(picture)?;
         let PlanOptions { isa, rewrites, direct, .. } = *options;
-        let kept = |graph: &Graph| {
-            Ok::<_, PlanError>(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect())
-        };
+        let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
         let (graph, weights, mut savings) = rewritten((graph.clone(), weights.clone()), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
