@@ -36,8 +36,8 @@ impl Step {
 
     /// Values that an epilogue takes on at once and that are not stored.
     pub fn fused(&self) -> impl Iterator<Item = ValueId> {
-        let has_epilogue = matches!(self.task, Task::Conv { .. } | Task::Norm { .. } | Task::Combine { .. });
-        let fused = if has_epilogue { self.nodes.len() - 1 } else { 0 };
+        // The picture is not stored before it is normalised, but not for an epilogue.
+        let fused = if matches!(self.task, Task::Import { .. }) { 0 } else { self.nodes.len() - 1 };
         self.nodes[..fused].iter().copied()
     }
 
@@ -64,8 +64,9 @@ pub(crate) enum Task {
     Map { function: Unary },
     /// A function of two values.
     Combine { function: Binary, activation: Option<Unary> },
-    /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane.
-    Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue> },
+    /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane. An activation
+    /// follows the largest only.
+    Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue>, activation: Option<Unary> },
     /// A concatenation or a slice that could not be a view.
     Copy,
     /// The mean cross entropy of the batch.
@@ -241,9 +242,10 @@ impl Lowering<'_> {
         }
     }
 
-    fn pool(&self, id: ValueId, kind: PoolKind, window: Option<Window>) -> Step {
+    fn pool(&mut self, id: ValueId, kind: PoolKind, window: Option<Window>) -> Step {
         let (prologue, input) = self.source(self.graph.node(id).inputs[0]);
-        Step { task: Task::Pool { kind, window, prologue }, nodes: vec![id], inputs: vec![input] }
+        let (nodes, activation) = self.with_activation(id, kind == PoolKind::Max && self.may(Rewrite::Epilogue));
+        Step { task: Task::Pool { kind, window, prologue, activation }, nodes, inputs: vec![input] }
     }
 
     /// All that is left. Concatenations and slices are views and no steps.

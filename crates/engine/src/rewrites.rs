@@ -4,7 +4,9 @@
 //! ([`crate::lower`], [`crate::layout`]). Not here: how they are done.
 
 use cspnet_graph::analysis::Count;
-use cspnet_graph::rewrite::{Rewritten, fold_batch_norm, merge_chain, merge_linear_pair, pool_first, stack_pointwise};
+use cspnet_graph::rewrite::{
+    Rewritten, fold_batch_norm, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
+};
 use cspnet_graph::{Graph, GraphError, Op, Shape, ValueId, Weights};
 
 use crate::error::PlanError;
@@ -34,6 +36,8 @@ pub enum Rewrite {
     SplitView,
     /// R9: several 1x1 convolutions of the same value are one ([`stack_pointwise`]).
     Stack,
+    /// R12: the largest of a window is taken before an activation that never falls ([`max_first`]).
+    MaxFirst,
     /// R13: normalisation and activation in front of an average are computed inside it, never stored.
     PooledNorm,
 }
@@ -43,11 +47,12 @@ type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FoldNorm,
         Self::MergePair,
         Self::MergeChain,
         Self::PoolFirst,
+        Self::MaxFirst,
         Self::Stack,
         Self::Epilogue,
         Self::Prologue,
@@ -65,6 +70,7 @@ impl Rewrite {
             Self::Prologue => "prologue",
             Self::Threshold => "threshold",
             Self::PoolFirst => "pool-first",
+            Self::MaxFirst => "max-first",
             Self::MergePair => "merge-pair",
             Self::MergeChain => "merge-chain",
             Self::ConcatView => "concat-view",
@@ -82,6 +88,7 @@ impl Rewrite {
             Self::Prologue => "normalisations and activations are computed where convolutions read",
             Self::Threshold => "before 1x1 convolutions these cost one maximum a number",
             Self::PoolFirst => "averages are taken before the 1x1 convolutions in front of them",
+            Self::MaxFirst => "the largest of a window is taken before the activation in front of it",
             Self::MergePair => "two linear 1x1 convolutions around a cross-stage part become one",
             Self::MergeChain => "a 1x1 convolution behind a linear one reads what that one reads",
             Self::ConcatView => "concatenations copy nothing",
@@ -103,6 +110,7 @@ impl Rewrite {
             Self::MergePair => Some(merge_linear_pair),
             Self::MergeChain => Some(merge_chain),
             Self::PoolFirst => Some(pool_first),
+            Self::MaxFirst => Some(max_first),
             Self::Stack => Some(stack_pointwise),
             _ => None,
         }

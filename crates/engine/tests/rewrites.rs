@@ -1,14 +1,15 @@
 //! Rewrites: both sides compute the same, each fires on the networks it is for, and each can be switched off.
 
 use cspnet_engine::Rewrite::{
-    ConcatView, Epilogue, FoldNorm, MergeChain, MergePair, PoolFirst, PooledNorm, Prologue, SplitView, Stack, Threshold,
+    ConcatView, Epilogue, FoldNorm, MaxFirst, MergeChain, MergePair, PoolFirst, PooledNorm, Prologue, SplitView, Stack,
+    Threshold,
 };
 use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Plan, PlanOptions, Rewrite, Rewrites, Saving};
 use cspnet_graph::analysis::Count;
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{
-    Rewritten, fold_batch_norm, fold_normalise, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
+    Rewritten, fold_batch_norm, fold_normalise, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
     with_normalise,
 };
 use cspnet_graph::{Builder, Conv, Graph, ValueId, Weights};
@@ -48,6 +49,13 @@ fn transitions_that_pool_first_save_a_twelfth_of_densenet() {
     assert!((0.07..0.10).contains(&share) && times == 3, "{share}");
     assert!(saved("cspdensenet121:classes=10", &[], pool_first, 1e-12).0 > 0.0);
     assert_eq!(saved("resnet50:classes=10", &[], pool_first, 1e-12), (0.0, 0));
+}
+
+#[test]
+fn the_largest_is_taken_before_the_activation_of_stems() {
+    for (network, times) in [("resnet50:classes=10", 1), ("cspresnet50:classes=10", 1), ("peleenet:classes=10", 0)] {
+        assert_eq!(saved(network, &[], max_first, 0.0), (0.0, times), "{network}");
+    }
 }
 
 #[test]
@@ -150,7 +158,7 @@ const FIRES: [(&str, &[(Rewrite, usize)]); 8] = [
     ("peleenet", &[(Stack, 21)]),
     ("csppeleenet", &[(Stack, 22)]),
     // 33 activations, and a sum with its activation in each of 16 units.
-    ("resnet50", &[(FoldNorm, 53), (Epilogue, 65)]),
+    ("resnet50", &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65)]),
 ];
 
 #[test]

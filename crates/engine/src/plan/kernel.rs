@@ -81,9 +81,10 @@ impl Build<'_> {
                 let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
                 Kernel::AffinePool(pool, self.affine(p.norm))
             }
-            Task::Pool { kind, window: w, prologue: None } => {
+            Task::Pool { kind, window: w, prologue: None, activation: act } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
-                Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
+                let pool = Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output);
+                Kernel::Pool(pool.with_activation(activation(*act)))
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),

@@ -19,7 +19,7 @@ pub use ends::{with_loss, with_normalise};
 pub use fold::fold_batch_norm;
 pub use merge::merge_linear_pair;
 pub use pixels::{PixelConv, fold_normalise};
-pub use pool::pool_first;
+pub use pool::{max_first, pool_first};
 pub use stack::stack_pointwise;
 pub use threshold::{Threshold, threshold};
 

@@ -1,9 +1,9 @@
-//! Averages taken before a convolution that mixes channels, instead of behind it.
+//! Pooling taken before a convolution that mixes channels, or before an activation, instead of behind it.
 
 use super::copying::Copying;
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
-use crate::op::{Op, PoolKind};
+use crate::op::{Op, PoolKind, Unary};
 use crate::weights::Weights;
 
 /// Takes the average of a pooling window, or of the whole plane, before a 1 x 1 convolution that it alone reads (rewrites R4 and
@@ -14,17 +14,46 @@ use crate::weights::Weights;
 ///
 /// Fires on the transitions of DenseNet (Huang et al., section 3): 8.2 % of DenseNet-121's MACs.
 pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+    let moves = |conv, pool: &Op| is_mean_within(pool) && is_pointwise(graph, conv);
+    with_pools_moved(graph, weights, kept, moves)
+}
+
+/// Takes the largest of a window before an activation that never falls and that it alone reads (rewrite R12): the activation then
+/// has fewer numbers. Values in `kept` stay as they are.
+///
+/// Proof: `max(f(x)) = f(max x)` where `f` never falls, as ReLU and leaky ReLU, but not SiLU and Mish; padding never counts. Nothing
+/// is rounded anew.
+///
+/// Fires on the stems of ResNet-50, DenseNet and CSPResNet: three quarters of the stem's activations.
+pub fn max_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+    let moves = |before, pool: &Op| {
+        let never_falls = match graph.node(before).op {
+            Op::Unary { function } => matches!(function, Unary::Relu | Unary::Relu6 | Unary::LeakyRelu { .. }),
+            _ => false,
+        };
+        never_falls && matches!(pool, Op::Pool { kind: PoolKind::Max, .. })
+    };
+    with_pools_moved(graph, weights, kept, moves)
+}
+
+/// The graph with pools moved to the front of what they alone read, where `moves` says so of that node and of the pool.
+fn with_pools_moved(
+    graph: &Graph,
+    weights: &Weights,
+    kept: &[ValueId],
+    moves: impl Fn(ValueId, &Op) -> bool,
+) -> Rewritten {
     let readers = graph.consumers();
-    let conv_before = |pool: ValueId| {
-        let conv = *graph.node(pool).inputs.first()?;
-        let alone = readers[conv] == [pool] && !kept.contains(&conv);
-        (is_mean_within(&graph.node(pool).op) && alone && is_pointwise(graph, conv)).then_some(conv)
+    let moves_before = |pool: ValueId| {
+        let before = *graph.node(pool).inputs.first()?;
+        let is_alone = readers[before] == [pool] && !kept.contains(&before);
+        (is_alone && moves(before, &graph.node(pool).op)).then_some(before)
     };
     let mut copy = Copying::new(graph, weights);
     for (id, readers) in readers.iter().enumerate() {
-        match conv_before(id) {
-            Some(conv) => copy.push_pool_first(id, conv),
-            None if readers.iter().any(|&r| conv_before(r) == Some(id)) => {}
+        match moves_before(id) {
+            Some(before) => copy.push_swapped(before, id),
+            None if readers.iter().any(|&r| moves_before(r) == Some(id)) => {}
             None => copy.push(id),
         }
     }
@@ -41,14 +70,15 @@ fn is_mean_within(op: &Op) -> bool {
 }
 
 impl Copying<'_> {
-    fn push_pool_first(&mut self, pool: ValueId, conv: ValueId) {
+    /// The pool, of what the node before it reads, and then that node.
+    fn push_swapped(&mut self, before: ValueId, pool: ValueId) {
         let mut first = self.graph.node(pool).clone();
-        first.inputs = self.inputs(conv);
-        // For a moment the pool stands for the value that the convolution will be.
+        first.inputs = self.inputs(before);
+        // For a moment the pool stands for the value that the other node will be.
         self.push_as(pool, first);
-        let mut second = self.graph.node(conv).clone();
+        let mut second = self.graph.node(before).clone();
         second.inputs = vec![self.value(pool)];
-        second.params = self.params(conv);
+        second.params = self.params(before);
         self.push_as(pool, second);
         self.times += 1;
     }
@@ -84,6 +114,23 @@ mod tests {
         assert_eq!(weights.tensors(), Weights::reference(&g).tensors());
         let macs = |g: &Graph| Count::of(g, [8, 6, 6]).unwrap().macs();
         assert_eq!((macs(&g), macs(&after)), (36 * 32 + 9 * 24, 9 * 32 + 24));
+    }
+
+    #[test]
+    fn the_largest_is_taken_before_an_activation_that_never_falls() {
+        for (function, times) in [(Unary::Relu, 1), (Unary::LeakyRelu { slope: 0.1 }, 1), (Unary::Silu, 0)] {
+            let mut b = Builder::new();
+            let x = b.input(8);
+            let x = b.unary("act", x, function);
+            let x = b.max_pool("pool", x, Window::square(3, 2, 1));
+            let g = b.finish(x).unwrap();
+            let after = max_first(&g, &Weights::reference(&g), &[g.output()]);
+            let order = if times == 1 { ["input", "pool", "act"] } else { ["input", "act", "pool"] };
+            assert_eq!((after.times, names(&after.graph)), (times, order.into()));
+            assert_eq!(max_first(&g, &Weights::reference(&g), &[1]).times, 0);
+        }
+        let g = transition(0);
+        assert_eq!(max_first(&g, &Weights::reference(&g), &[]).times, 0);
     }
 
     #[test]
