@@ -12,7 +12,7 @@ use cspnet_graph::rewrite::{
     Rewritten, fold_batch_norm, fold_normalise, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
     with_normalise,
 };
-use cspnet_graph::{Builder, Conv, Graph, ValueId, Weights};
+use cspnet_graph::{Builder, Conv, Graph, Role, ValueId, Weights};
 
 type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
 
@@ -105,6 +105,41 @@ fn distance(got: &[f32], expected: &[f32]) -> f64 {
 
 fn saving(plan: &Plan, rewrite: Rewrite) -> Option<Saving> {
     plan.report().rewrites.iter().find(|s| s.rewrite == rewrite).copied()
+}
+
+/// Weights whose normalisations have a fifth of their scales times `tiny`, another fifth negative, and means so many deviations
+/// away from zero.
+fn lopsided(graph: &Graph, tiny: f32, deviations: f32) -> Weights {
+    let mut weights = Weights::reference(graph);
+    for (id, param) in graph.params().iter().enumerate() {
+        let numbers = weights.get_mut(id).iter_mut().enumerate();
+        match param.role {
+            Role::NormScale => numbers.for_each(|(c, v)| *v *= [tiny, -1.0, 1.0, 1.0, 1.0][c % 5]),
+            Role::RunningMean => numbers.for_each(|(c, v)| *v += deviations * (c % 3) as f32),
+            _ => {}
+        }
+    }
+    weights
+}
+
+#[test]
+fn thresholds_hold_where_scales_vanish_or_are_negative() {
+    let graph = cspnet_zoo::build("densenet_bc:depth=22,growth=12").unwrap();
+    let x = reference_input(3 * SMALL * SMALL);
+    for (tiny, deviations) in [(1e-8, 0.0), (1e-30, 0.0), (0.0, 0.0), (1.0, 0.0), (1.0, 10.0), (1e-8, 10.0)] {
+        let weights = lopsided(&graph, tiny, deviations);
+        let input = Tensor::from_f32([1, 3, SMALL, SMALL], &x);
+        let exact = infer::<f64>(&graph, &weights, &input).unwrap()[graph.output()].data.clone();
+        let exact: Vec<f32> = exact.into_iter().map(|v| v as f32).collect();
+        for rewrites in [Rewrites::all(), Rewrites::all().without(Threshold)] {
+            let options = PlanOptions { rewrites, ..PlanOptions::default() };
+            let plan = Plan::new(&graph, &weights, [3, SMALL, SMALL], &options).unwrap();
+            let mut workspace = plan.workspace(1, 2);
+            plan.run(&mut workspace, Input::Real(&x)).unwrap();
+            let off = distance(&plan.output(&workspace, 0), &exact);
+            assert!(off <= 5e-7, "scales times {tiny:e}, means {deviations} deviations off: {off:.1e}");
+        }
+    }
 }
 
 /// A stem alone that reads pixels, and the same one that reads pictures with padding of their own, without any.
