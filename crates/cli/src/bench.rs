@@ -10,12 +10,14 @@ mod told;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use cspnet::ModelOptions;
 use cspnet::engine::{Input, Isa, Plan, PlanOptions, Rewrite, default_threads};
 use cspnet::graph::analysis::Count;
 use cspnet::graph::{Shape, init};
 
 use crate::failure::Failure;
 use crate::inspect::size;
+use crate::planning::Planning;
 use crate::{rewrites, source};
 use layers::Layer;
 use machine::Peak;
@@ -56,7 +58,7 @@ pub struct Args {
     profile: bool,
 
     /// The network as it stands, without rewrites and with direct convolutions only: what these gain is the difference
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tune")]
     strict: bool,
 
     /// Rewrites that are not to be applied, such as pool-first,stack
@@ -67,6 +69,9 @@ pub struct Args {
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    planning: Planning,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -151,12 +156,13 @@ impl Pictures {
 }
 
 /// How the network is to be planned.
-fn options(args: &Args) -> PlanOptions {
+fn options(args: &Args) -> ModelOptions {
+    let mut options = args.planning.options();
     if args.strict {
-        return PlanOptions::strict();
+        options.plan = PlanOptions::strict();
     }
-    let options = PlanOptions::default();
-    PlanOptions { rewrites: args.without.iter().fold(options.rewrites, |set, &r| set.without(r)), ..options }
+    options.plan.rewrites = args.without.iter().fold(options.plan.rewrites, |set, &r| set.without(r));
+    options
 }
 
 impl Bench {
@@ -168,8 +174,8 @@ impl Bench {
         let options = options(args);
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
-            plan: Plan::new(&network.graph, &network.weights(), picture, &options)?,
-            isa: options.isa,
+            plan: options.plan(&network.graph, network.weights(), picture)?,
+            isa: options.plan.isa,
             picture,
             network: network.name,
             seconds: args.seconds,

@@ -18,6 +18,7 @@ use cspnet::engine::default_threads;
 use cspnet_data::{DataOptions, DataSet, Outline, Skipped, Split};
 
 use crate::failure::{Failure, SOME_FAILED};
+use crate::planning::Planning;
 use crate::progress::read_photos;
 use crate::{source, table};
 use judge::Verdict;
@@ -53,6 +54,9 @@ pub struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    planning: Planning,
 }
 
 /// A split, as it is typed.
@@ -124,7 +128,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
     check_order(args.model.as_deref(), &args.data)?;
-    let model = source::model(args.model.as_deref())?;
+    let model = source::model(args.model.as_deref(), &args.planning.options())?;
     let split = args.split.map(Split::from);
     let outline = Outline::of(&args.data, split)?;
     // Now, because a model that does not fit should be told before all photos have been looked at.

@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         Form::Onnx => {
             let options =
                 onnx::Options { size: Some([height, width]), batch_norm: args.batch_norm.into(), softmax: false };
-            onnx::write(&network.graph, &network.weights(), Some(&manifest), &options)?
+            onnx::write(&network.graph, &network.weights().to_weights()?, Some(&manifest), &options)?
         }
     };
     atomic::write(&args.output, &bytes)?;
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// What the file says of the model. Preprocessing belongs to one size of photo; at another it would be wrong.
 fn manifest(network: &Network, [height, width]: [usize; 2]) -> Result<Manifest, Failure> {
     let mut manifest = match &network.file {
-        Some(file) => file.manifest.clone(),
+        Some(file) => file.manifest().clone(),
         None => Manifest {
             preprocess: preprocess(&network.name, &network.graph, Assume::Timm, None)?,
             ..Manifest::new(&network.name, network.graph.clone())

@@ -69,6 +69,7 @@ macro_rules! told {
 }
 
 told!(cspnet::Error, cspnet::engine::PlanError, cspnet::formats::FormatError, cspnet::graph::GraphError);
+told!(cspnet::graph::ReadError);
 told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError, cspnet_train::TrainError);
 
 /// A message without the path it begins with, where the path is told already.

@@ -96,7 +96,7 @@ fn inspect(args: &Args) -> Result<Inspection, Failure> {
     let [height, width] = args.size.unwrap_or(network.size);
     let input = [network.graph.input_channels(), height, width];
     let count = Count::of(&network.graph, input)?;
-    let plan = Plan::new(&network.graph, &network.weights(), input, &PlanOptions::default())?;
+    let plan = Plan::new(&network.graph, network.weights(), input, &PlanOptions::default())?;
     let planned = plan.report();
     let totals = Totals {
         params: count.params(),

@@ -13,6 +13,7 @@ mod inspect;
 mod models;
 mod new;
 mod photos;
+mod planning;
 mod predict;
 mod prepare;
 mod progress;

@@ -14,6 +14,7 @@ use cspnet::{Photo, Session};
 
 use crate::failure::{Failure, SOME_FAILED};
 use crate::photos::{Named, expand};
+use crate::planning::Planning;
 use crate::prepare::Prepare;
 use crate::records::{Format, Record, Writer};
 use crate::source;
@@ -48,12 +49,15 @@ pub struct Args {
     /// Form of the answer: a table on a terminal, JSON Lines elsewhere, unless asked for here
     #[arg(long, value_enum, value_name = "FORM")]
     format: Option<Format>,
+
+    #[command(flatten)]
+    planning: Planning,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let begin = Instant::now();
-    let model = source::model(args.model.as_deref())?;
+    let model = source::model(args.model.as_deref(), &args.planning.options())?;
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let mut predictor = Predictor {
         prepare: Prepare::of(&model),

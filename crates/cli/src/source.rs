@@ -1,12 +1,11 @@
 //! What a command line names as a network: a model file, or a network of the zoo.
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use cspnet::formats::ModelFile;
-use cspnet::graph::{Graph, Weights};
+use cspnet::formats::OpenModel;
+use cspnet::graph::{Graph, LazyWeights};
 use cspnet::vision::Preprocess;
-use cspnet::{Model, zoo};
+use cspnet::{Model, ModelOptions, zoo};
 
 use crate::embedded;
 use crate::failure::Failure;
@@ -20,24 +19,24 @@ pub struct Network {
     /// Rows and columns of the photo.
     pub size: [usize; 2],
     /// Weights are taken from here where the network comes from a file.
-    pub file: Option<ModelFile>,
+    pub file: Option<OpenModel<'static>>,
 }
 
 impl Network {
     /// The file's weights, or those `cspnet new` gives a network of the zoo.
-    pub fn weights(&self) -> Cow<'_, Weights> {
+    pub fn weights(&self) -> LazyWeights<'_> {
         match &self.file {
-            Some(file) => Cow::Borrowed(&file.weights),
-            None => Cow::Owned(Weights::published(&self.graph, 0)),
+            Some(file) => file.weights(),
+            None => LazyWeights::published(&self.graph, 0),
         }
     }
 }
 
 /// The model in `file`, or the one inside the program.
-pub fn model(file: Option<&Path>) -> Result<Model, Failure> {
+pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failure> {
     Ok(match file {
-        Some(path) => Model::open(path)?,
-        None => Model::from_bytes(embedded::MODEL)?,
+        Some(path) => Model::open_with(path, options)?,
+        None => Model::from_bytes_with(embedded::MODEL, options)?,
     })
 }
 
@@ -45,9 +44,10 @@ pub fn model(file: Option<&Path>) -> Result<Model, Failure> {
 pub fn network(name: &str) -> Result<Network, Failure> {
     let path = Path::new(name);
     if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        let file = ModelFile::read(path)?;
-        let size = file.manifest.preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
-        return Ok(Network { name: name.into(), graph: file.manifest.graph.clone(), size, file: Some(file) });
+        let file = OpenModel::open(path)?;
+        file.verify()?;
+        let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+        return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
     }
     let entry = zoo::entry(name)?;
     Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })

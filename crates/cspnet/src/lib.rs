@@ -49,6 +49,7 @@
 mod class;
 mod error;
 mod model;
+mod options;
 mod published;
 mod session;
 
@@ -62,5 +63,6 @@ pub use class::Class;
 pub use cspnet_vision::Photo;
 pub use error::Error;
 pub use model::Model;
+pub use options::{ModelOptions, TuneCache};
 pub use published::{Assume, published_preprocess};
 pub use session::Session;

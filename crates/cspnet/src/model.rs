@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use cspnet_engine::{Plan, PlanOptions, default_threads};
-use cspnet_formats::{Manifest, ModelFile};
+use cspnet_engine::{Plan, default_threads};
+use cspnet_formats::{Manifest, ModelFile, OpenModel};
+use cspnet_graph::LazyWeights;
 use cspnet_graph::rewrite::with_normalise;
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
 use crate::class::Class;
 use crate::error::Error;
+use crate::options::ModelOptions;
 use crate::session::Session;
 
 /// A network with its weights, labels and preprocessing, compiled for its size of photo. Share it freely between threads.
@@ -41,9 +43,38 @@ impl Model {
     /// # Errors
     /// If the file cannot be read, is damaged, or is no classifier of photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &ModelOptions::default())
+    }
+
+    /// Opens a model file, to be computed in a way of one's own.
+    ///
+    /// The file's numbers are read layer by layer into the form that the plan keeps, while another thread looks whether the
+    /// file is as it was written: besides the plan, memory holds little more than a layer at any time.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/brightness.rs"));
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cspnet::engine::PlanOptions;
+    /// use cspnet::{Model, ModelOptions};
+    ///
+    /// let path = std::env::temp_dir().join(format!("lean-{}.safetensors", std::process::id()));
+    /// brightness(8, 8).write(&path)?;
+    /// let plan = PlanOptions { low_memory: true, ..PlanOptions::default() };
+    /// let lean = Model::open_with(&path, &ModelOptions { plan, ..ModelOptions::default() })?;
+    /// std::fs::remove_file(&path)?;
+    /// assert_eq!(lean.labels(), ["dark", "bright"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self, Error> {
         let path = path.as_ref();
-        let file = ModelFile::read(path)?;
-        Self::new(file).map_err(|source| Error::File { path: path.into(), source: Box::new(source) })
+        Self::of_open(OpenModel::open(path)?, options).map_err(|error| match error {
+            Error::Format(_) => error,
+            other => Error::File { path: path.into(), source: Box::new(other) },
+        })
     }
 
     /// A model from the bytes of a model file.
@@ -62,7 +93,15 @@ impl Model {
     /// # }
     /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::new(ModelFile::read_bytes(bytes)?)
+        Self::from_bytes_with(bytes, &ModelOptions::default())
+    }
+
+    /// A model from the bytes of a model file, to be computed in a way of one's own; see [`Model::open_with`].
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_bytes_with(bytes: &[u8], options: &ModelOptions) -> Result<Self, Error> {
+        Self::of_open(OpenModel::from_bytes(bytes)?, options)
     }
 
     /// A model from a model file in memory.
@@ -70,20 +109,26 @@ impl Model {
     /// # Errors
     /// If the file does not describe a classifier of photos.
     pub fn new(file: ModelFile) -> Result<Self, Error> {
-        let ModelFile { manifest, weights } = file;
-        match manifest.graph.input_channels() {
-            3 => {}
-            channels => return Err(Error::NotPhotos(channels)),
+        let plan = Planned::of(&file.manifest, LazyWeights::owned(file.weights), &ModelOptions::default())?;
+        Ok(plan.with(file.manifest))
+    }
+
+    /// Plans and verifies side by side.
+    fn of_open(file: OpenModel<'_>, options: &ModelOptions) -> Result<Self, Error> {
+        if options.tune.is_some() {
+            // While something is measured, nothing else should run.
+            file.verify()?;
+            let planned = Planned::of(file.manifest(), file.weights(), options)?;
+            return Ok(planned.with(file.into_manifest()));
         }
-        let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
-        let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
-        let (height, width) = preprocess.size;
-        let plan = Plan::new(&graph, &weights, [3, height as usize, width as usize], &PlanOptions::default())?;
-        let shape = plan.output_shape();
-        if shape[1..] != [1, 1] {
-            return Err(Error::NotClassifier(shape));
-        }
-        Ok(Self { manifest, preprocess, plan })
+        let (verified, planned) = std::thread::scope(|scope| {
+            let verified = scope.spawn(|| file.verify());
+            let planned = Planned::of(file.manifest(), file.weights(), options);
+            (verified.join().expect("verifying does not panic"), planned)
+        });
+        // What is wrong with the file explains what is wrong with its plan.
+        verified?;
+        Ok(planned?.with(file.into_manifest()))
     }
 
     /// Names of the classes; empty where the model has none.
@@ -148,5 +193,34 @@ impl Model {
     /// ```
     pub fn decode_options(&self) -> DecodeOptions {
         DecodeOptions { background: self.preprocess.background, ..DecodeOptions::default() }
+    }
+}
+
+/// What is made of a model file before all of it is known to be sound.
+struct Planned {
+    preprocess: Preprocess,
+    plan: Plan,
+}
+
+impl Planned {
+    fn of<'a>(manifest: &Manifest, weights: impl Into<LazyWeights<'a>>, options: &ModelOptions) -> Result<Self, Error> {
+        match manifest.graph.input_channels() {
+            3 => {}
+            channels => return Err(Error::NotPhotos(channels)),
+        }
+        let preprocess = manifest.preprocess.clone().ok_or(Error::NoPreprocess)?;
+        let graph = with_normalise(&manifest.graph, &preprocess.mean, &preprocess.std)?;
+        let (height, width) = preprocess.size;
+        let plan = options.plan(&graph, weights, [3, height as usize, width as usize])?;
+        let shape = plan.output_shape();
+        if shape[1..] != [1, 1] {
+            return Err(Error::NotClassifier(shape));
+        }
+        Ok(Self { preprocess, plan })
+    }
+
+    fn with(self, manifest: Manifest) -> Model {
+        let Self { preprocess, plan } = self;
+        Model { manifest, preprocess, plan }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a plan cannot be made, and why a run is refused.
 
-use cspnet_graph::{Graph, GraphError, Shape, ValueId, WeightsError};
+use cspnet_graph::{Graph, GraphError, ReadError, Shape, ValueId, WeightsError};
 
 use crate::input::Input;
 
@@ -13,6 +13,9 @@ pub enum PlanError {
     /// The weights are those of another network.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// Weights could not be read where they are.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A tap names no module and no node.
     #[error("the network has no module `{0}`; `cspnet inspect` lists them")]
     Tap(String),

@@ -22,10 +22,10 @@ mod translate;
 mod views;
 
 pub use cspnet_kernels::Isa;
-pub use cspnet_kernels::probe;
+pub use cspnet_kernels::{cpu, probe};
 pub use error::{PlanError, RunError};
 pub use input::Input;
-pub use plan::{Plan, PlanOptions, Workspace};
+pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanOptions, Workspace};
 pub use report::{Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;

@@ -7,7 +7,7 @@ use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{
     Rewritten, fold_batch_norm, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
 };
-use cspnet_graph::{Graph, GraphError, Op, Shape, ValueId, Weights};
+use cspnet_graph::{Graph, GraphError, LazyWeights, Op, Shape, ValueId};
 
 use crate::error::PlanError;
 
@@ -43,7 +43,7 @@ pub enum Rewrite {
 }
 
 /// A rewrite of a graph; values in the list stay as they are.
-type Function = fn(&Graph, &Weights, &[ValueId]) -> Rewritten;
+type Function = for<'a> fn(&Graph, &LazyWeights<'a>, &[ValueId]) -> Rewritten<'a>;
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
@@ -200,12 +200,12 @@ impl Saving {
 
 /// The graph and its weights after all rewrites of a set that are functions of the graph, and what each has saved. `kept` gives the
 /// values that must stay as they are.
-pub(crate) fn rewritten(
-    (mut graph, mut weights): (Graph, Weights),
+pub(crate) fn rewritten<'a>(
+    (mut graph, mut weights): (Graph, LazyWeights<'a>),
     picture: Shape,
     rewrites: Rewrites,
     kept: impl Fn(&Graph) -> Result<Vec<ValueId>, PlanError>,
-) -> Result<(Graph, Weights, Vec<Saving>), PlanError> {
+) -> Result<(Graph, LazyWeights<'a>, Vec<Saving>), PlanError> {
     let mut savings = Vec::new();
     let mut before = Work::of(&graph, picture)?;
     for rewrite in Rewrite::ALL.into_iter().filter(|&r| rewrites.has(r)) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cspnet_graph::{GraphError, WeightsError};
+use cspnet_graph::{GraphError, ReadError, WeightsError};
 use cspnet_vision::VisionError;
 
 use crate::text::shown;
@@ -51,6 +51,9 @@ pub enum FormatError {
     /// A safetensors file of something else.
     #[error("the file holds no state of this program")]
     NoState,
+    /// No choices of algorithms, or not those of this program, CPU and network.
+    #[error("these choices cannot be used: {}", shown(.0))]
+    Choices(String),
     /// The manifest cannot be understood.
     #[error("the file's manifest cannot be used: {}", shown(.0))]
     Manifest(String),
@@ -63,6 +66,9 @@ pub enum FormatError {
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// Numbers that could not be read where they are.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A size of picture that does not fit the network.
     #[error(transparent)]
     Graph(#[from] GraphError),

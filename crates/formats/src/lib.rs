@@ -3,10 +3,11 @@
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
 //! other libraries, which hold tensors only, and [`onnx`] writes what other engines run. A [`StateFile`] keeps what a run must
-//! find again. Not here: running a network.
+//! find again, a [`ChoicesFile`] what was measured. Not here: running a network.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod choices_file;
 mod crash;
 mod error;
 mod labels;
@@ -20,8 +21,9 @@ mod state_file;
 mod tensors;
 pub mod text;
 
+pub use choices_file::{ChoicesFile, Circumstances};
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};
-pub use model_file::ModelFile;
+pub use model_file::{ModelFile, OpenModel};
 pub use published::{Matching, read_published, read_published_bytes};
 pub use state_file::StateFile;

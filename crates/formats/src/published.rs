@@ -6,7 +6,7 @@ use std::path::Path;
 use cspnet_graph::{Graph, Weights};
 
 use crate::error::FormatError;
-use crate::tensors;
+use crate::tensors::{Bytes, Header};
 
 /// Which tensors of a file found their parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Matching {
 /// If the file is damaged, or a parameter is missing or has another shape.
 pub fn read_published(path: impl AsRef<Path>, graph: &Graph) -> Result<(Weights, Matching), FormatError> {
     let path = path.as_ref();
-    read_published_bytes(&tensors::read_file(path)?, graph).map_err(|e| e.at(path))
+    read(&Bytes::open(path)?, graph).map_err(|e| e.at(path))
 }
 
 /// As [`read_published`], from the bytes of the file.
@@ -33,11 +33,14 @@ pub fn read_published(path: impl AsRef<Path>, graph: &Graph) -> Result<(Weights,
 /// # Errors
 /// As [`read_published`].
 pub fn read_published_bytes(bytes: &[u8], graph: &Graph) -> Result<(Weights, Matching), FormatError> {
-    let file = tensors::parse(bytes)?;
+    read(&Bytes::Memory(bytes), graph)
+}
+
+fn read(file: &Bytes<'_>, graph: &Graph) -> Result<(Weights, Matching), FormatError> {
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     let mut left = HashMap::new();
-    for (name, tensor) in file.tensors() {
-        let name = modern(&name);
+    for tensor in Header::read(file)?.tensors {
+        let name = modern(&tensor.entry.name);
         if left.insert(name.clone(), tensor).is_some() {
             wrong.push(format!("{name} is there under its old name and under today's"));
         }
@@ -45,13 +48,16 @@ pub fn read_published_bytes(bytes: &[u8], graph: &Graph) -> Result<(Weights, Mat
     for param in graph.params() {
         match left.remove(&param.name) {
             None => wrong.push(format!("{} is missing", param.name)),
-            Some(t) if t.shape() != param.shape => {
-                wrong.push(format!("{} has shape {:?} instead of {:?}", param.name, t.shape(), param.shape));
+            Some(t) if t.entry.shape != param.shape => {
+                wrong.push(format!("{} has shape {:?} instead of {:?}", param.name, t.entry.shape, param.shape));
             }
-            Some(t) => match tensors::numbers(&t) {
-                Some(numbers) if numbers.iter().all(|v| v.is_finite()) => found.push(numbers),
-                _ => wrong.push(format!("{} does not hold finite real numbers", param.name)),
-            },
+            Some(t) => {
+                let numbers = if t.holds_numbers() { t.numbers(file)? } else { vec![f32::NAN] };
+                if numbers.iter().any(|v| !v.is_finite()) {
+                    wrong.push(format!("{} does not hold finite real numbers", param.name));
+                }
+                found.push(numbers);
+            }
         }
     }
     let mut left_over: Vec<String> = left.into_keys().filter(|n| !n.ends_with(".num_batches_tracked")).collect();

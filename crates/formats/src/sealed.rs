@@ -2,111 +2,143 @@
 //!
 //! The metadata have two entries: `KEY`, the text, and `KEY.sha256`, the hash of the whole file as it would be with 64 zeros
 //! in the hash's place. A reader demands that writing what it has read gives the same bytes: then every bit of the file has a
-//! meaning, and the hash covers it.
+//! meaning, and the hash covers it. The header is compared with the one that would be written; the numbers stand in the file
+//! as they would be written again, since every tensor has the precision that it is written with.
 
-use std::collections::{BTreeMap, HashMap};
-
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::error::FormatError;
-use crate::tensors;
+use crate::tensors::{Bytes, Entry, Header, MAX_HEADER, Stored};
 
-/// Longest header that readers of safetensors take, in bytes.
-const MAX_HEADER: usize = 100_000_000;
+/// Bytes that are hashed at a time.
+const CHUNK: usize = 1 << 18;
 
-/// What is stored under one hash.
+/// A hash as it is written: in its own place it counts as so many zeros.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What is stored under one hash, apart from the numbers.
 pub(crate) struct Sealed {
     /// Name of the text in the metadata.
     pub key: &'static str,
     /// The text.
     pub text: String,
-    /// Every tensor by name.
-    pub tensors: BTreeMap<String, Stored>,
-}
-
-/// A tensor as it is stored.
-pub(crate) struct Stored {
-    pub dtype: safetensors::Dtype,
-    pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
+    /// Every tensor, in the order of the file.
+    pub tensors: Vec<Entry>,
 }
 
 /// A sealed file's parts, not yet compared with its hash.
+#[derive(Debug)]
 pub(crate) struct Opened<'a> {
-    pub file: SafeTensors<'a>,
+    pub bytes: Bytes<'a>,
     pub text: String,
-    bytes: &'a [u8],
-    has_hash: bool,
+    /// Every tensor, in the order of the file.
+    pub tensors: Vec<Stored>,
+    /// The file's first bytes, up to the numbers.
+    header: Vec<u8>,
+    hash: Option<String>,
 }
 
 impl Sealed {
-    /// The file's bytes.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        self.serialise(&self.hash()?)
+    /// A file with these tensors; they come into the order of the file.
+    pub(crate) fn new(key: &'static str, text: String, mut tensors: Vec<Entry>) -> Self {
+        tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        Self { key, text, tensors }
     }
 
-    /// The hash of the file.
-    pub(crate) fn hash(&self) -> Result<String, FormatError> {
-        Ok(hex(&Sha256::digest(self.serialise(&"0".repeat(64))?)))
-    }
-
-    fn serialise(&self, hash: &str) -> Result<Vec<u8>, FormatError> {
-        let views = self.tensors.iter().map(|(name, t)| {
-            let view = TensorView::new(t.dtype, t.shape.clone(), &t.bytes);
-            view.map(|v| (name.clone(), v)).map_err(|e| FormatError::Tensors(format!("{name}: {e}")))
-        });
-        let views: Vec<(String, TensorView<'_>)> = views.collect::<Result<_, _>>()?;
-        let mut bytes = safetensors::serialize(views, None).map_err(|e| FormatError::Tensors(e.to_string()))?;
-        self.insert_metadata(&mut bytes, hash)?;
+    /// The file's bytes; `numbers` appends those of a tensor.
+    pub(crate) fn to_bytes(
+        &self,
+        numbers: impl Fn(&Entry, &mut Vec<u8>) -> Result<(), FormatError>,
+    ) -> Result<Vec<u8>, FormatError> {
+        let mut bytes = self.header(NO_HASH)?;
+        bytes.reserve_exact(self.tensors.iter().map(Entry::bytes).sum());
+        self.tensors.iter().try_for_each(|tensor| numbers(tensor, &mut bytes))?;
+        let header = self.header(&hex(&Sha256::digest(&bytes)))?;
+        bytes[..header.len()].copy_from_slice(&header);
         Ok(bytes)
     }
 
-    /// Puts the metadata into a serialised file: in one fixed order, which the library's own map does not have.
-    fn insert_metadata(&self, bytes: &mut Vec<u8>, hash: &str) -> Result<(), FormatError> {
-        let text = serde_json::to_string(&self.text).map_err(|e| FormatError::Manifest(e.to_string()))?;
-        let head = format!("{{\"__metadata__\":{{\"{0}\":{text},\"{0}.sha256\":\"{hash}\"}},", self.key);
-        let old = u64::from_le_bytes(std::array::from_fn(|i| bytes[i])) as usize;
-        let tensors = bytes[9..8 + old].trim_ascii_end();
-        let mut header = [head.as_bytes(), tensors].concat();
-        // Data begins on a multiple of eight bytes.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        if header.len() > MAX_HEADER {
-            return Err(FormatError::Manifest(format!(
-                "the header has {} bytes; at most {MAX_HEADER} are taken",
-                header.len()
-            )));
+    /// The hash of the file; `numbers` appends those of a tensor.
+    pub(crate) fn hash(
+        &self,
+        numbers: impl Fn(&Entry, &mut Vec<u8>) -> Result<(), FormatError>,
+    ) -> Result<String, FormatError> {
+        let mut hash = Sha256::new_with_prefix(self.header(NO_HASH)?);
+        let mut bytes = Vec::new();
+        for tensor in &self.tensors {
+            bytes.clear();
+            numbers(tensor, &mut bytes)?;
+            hash.update(&bytes);
         }
-        let length = (header.len() as u64).to_le_bytes();
-        bytes.splice(..8 + old, length.into_iter().chain(header));
-        Ok(())
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// The file's first bytes, up to the numbers. The metadata are put in by hand: in one fixed order, which the library's own
+    /// map does not have.
+    fn header(&self, hash: &str) -> Result<Vec<u8>, FormatError> {
+        let mut end = 0;
+        let place = |tensor: &Entry| {
+            let begin = end;
+            end += tensor.bytes();
+            let info = TensorInfo { dtype: tensor.dtype, shape: tensor.shape.clone(), data_offsets: (begin, end) };
+            (tensor.name.clone(), info)
+        };
+        let tensors = Metadata::new(None, self.tensors.iter().map(place).collect());
+        let tensors = tensors.map_err(|e| FormatError::Tensors(e.to_string()))?;
+        let json = |e: serde_json::Error| FormatError::Manifest(e.to_string());
+        let (text, tensors) =
+            (serde_json::to_string(&self.text).map_err(json)?, serde_json::to_string(&tensors).map_err(json)?);
+        let head = format!("{{\"__metadata__\":{{\"{0}\":{text},\"{0}.sha256\":\"{hash}\"}},", self.key);
+        // Data begins on a multiple of eight bytes.
+        let len = (head.len() + tensors.len() - 1).next_multiple_of(8);
+        if len > MAX_HEADER {
+            return Err(FormatError::Manifest(format!("the header has {len} bytes; at most {MAX_HEADER} are taken")));
+        }
+        let mut header = [&(len as u64).to_le_bytes()[..], head.as_bytes(), &tensors.as_bytes()[1..]].concat();
+        header.resize(8 + len, b' ');
+        Ok(header)
     }
 }
 
 impl<'a> Opened<'a> {
     /// Takes a file apart; `missing` is the error for one without a text of that name.
-    pub(crate) fn new(bytes: &'a [u8], key: &str, missing: FormatError) -> Result<Self, FormatError> {
-        let file = tensors::parse(bytes)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| FormatError::Damaged(e.to_string()))?;
-        let mut texts: HashMap<String, String> = header.metadata().clone().unwrap_or_default();
+    pub(crate) fn new(bytes: Bytes<'a>, key: &str, missing: FormatError) -> Result<Self, FormatError> {
+        let Header { bytes: header, mut texts, tensors } = Header::read(&bytes)?;
+        let hash = texts.remove(&format!("{key}.sha256"));
         match texts.remove(key) {
             None => Err(missing),
-            Some(text) => Ok(Self { file, text, bytes, has_hash: texts.contains_key(&format!("{key}.sha256")) }),
+            Some(text) => Ok(Self { bytes, text, tensors, header, hash }),
         }
     }
 
-    /// Whether the file is what would be written of what was read.
-    pub(crate) fn verify(&self, again: &Sealed) -> Result<(), FormatError> {
-        let again = again.to_bytes().map_err(|_| FormatError::Changed("its numbers cannot be written again"))?;
-        match self.has_hash {
-            false => Err(FormatError::Changed("it has no hash")),
-            true if again != self.bytes => Err(FormatError::Changed("its hash does not fit")),
-            true => Ok(()),
+    /// Whether the file is what would be written of what was read, of which `expected` is all but the numbers. `look` sees the
+    /// bytes of each tensor, some at a time.
+    pub(crate) fn verify(
+        &self,
+        expected: &Sealed,
+        look: impl Fn(&Entry, &[u8]) -> Result<(), FormatError>,
+    ) -> Result<(), FormatError> {
+        let Some(hash) = &self.hash else { return Err(FormatError::Changed("it has no hash")) };
+        if expected.header(hash)? != self.header {
+            return Err(FormatError::Changed("its hash does not fit"));
         }
+        let mut found = Sha256::new_with_prefix(expected.header(NO_HASH)?);
+        let mut chunk = vec![0; CHUNK];
+        for tensor in &self.tensors {
+            let all = tensor.entry.bytes();
+            for at in (0..all).step_by(CHUNK) {
+                let chunk = &mut chunk[..CHUNK.min(all - at)];
+                tensor.read(&self.bytes, at, chunk)?;
+                found.update(&chunk);
+                look(&tensor.entry, chunk)?;
+            }
+        }
+        if hex(&found.finalize()) == *hash { Ok(()) } else { Err(FormatError::Changed("its hash does not fit")) }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::atomic;
 use crate::error::FormatError;
-use crate::sealed::{Opened, Sealed, Stored};
-use crate::tensors;
+use crate::sealed::{Opened, Sealed};
+use crate::tensors::{Bytes, Entry, append};
 
 const KEY: &str = "cspnet.state";
 
@@ -28,7 +28,7 @@ impl StateFile {
     /// If it cannot be read, is damaged or changed, or is no state file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
-        Self::read_bytes(&tensors::read_file(path)?).map_err(|e| e.at(path))
+        Self::read_from(Bytes::open(path)?).map_err(|e| e.at(path))
     }
 
     /// Reads a state file's bytes.
@@ -36,14 +36,21 @@ impl StateFile {
     /// # Errors
     /// As [`StateFile::read`].
     pub fn read_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::read_from(Bytes::Memory(bytes))
+    }
+
+    fn read_from(bytes: Bytes<'_>) -> Result<Self, FormatError> {
         let opened = Opened::new(bytes, KEY, FormatError::NoState)?;
         let mut tensors = BTreeMap::new();
-        for (name, tensor) in opened.file.tensors() {
-            let numbers = tensors::numbers(&tensor);
-            tensors.insert(name.clone(), numbers.ok_or(FormatError::Tensors(format!("{name} holds no real numbers")))?);
+        for tensor in &opened.tensors {
+            let name = &tensor.entry.name;
+            if !tensor.holds_numbers() {
+                return Err(FormatError::Tensors(format!("{name} holds no real numbers")));
+            }
+            tensors.insert(name.clone(), tensor.numbers(&opened.bytes)?);
         }
         let state = Self { text: opened.text.clone(), tensors };
-        opened.verify(&state.sealed()).map(|()| state)
+        opened.verify(&state.sealed(), |_, _| Ok(())).map(|()| state)
     }
 
     /// Writes the file, whole or not at all.
@@ -51,17 +58,23 @@ impl StateFile {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), FormatError> {
-        atomic::write(path.as_ref(), &self.sealed().to_bytes()?)
+        atomic::write(path.as_ref(), &self.to_bytes()?)
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        self.sealed().to_bytes(|tensor, bytes| {
+            append(&self.tensors[&tensor.name], tensor.dtype, bytes);
+            Ok(())
+        })
     }
 
     fn sealed(&self) -> Sealed {
-        let stored = |numbers: &Vec<f32>| Stored {
+        let entry = |(name, numbers): (&String, &Vec<f32>)| Entry {
+            name: name.clone(),
             dtype: safetensors::Dtype::F32,
             shape: vec![numbers.len()],
-            bytes: numbers.iter().flat_map(|v| v.to_le_bytes()).collect(),
         };
-        let tensors = self.tensors.iter().map(|(name, numbers)| (name.clone(), stored(numbers))).collect();
-        Sealed { key: KEY, text: self.text.clone(), tensors }
+        Sealed::new(KEY, self.text.clone(), self.tensors.iter().map(entry).collect())
     }
 }
 
@@ -86,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_whole_is_refused() {
-        let bytes = state().sealed().to_bytes().unwrap();
+        let bytes = state().to_bytes().unwrap();
         assert!(StateFile::read_bytes(&bytes).is_ok());
         for len in 0..bytes.len() {
             assert!(StateFile::read_bytes(&bytes[..len]).is_err(), "{len} bytes");

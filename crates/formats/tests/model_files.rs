@@ -1,6 +1,6 @@
 //! Model files: what is written comes back, and what has been tampered with is refused.
 
-use cspnet_formats::{Dtype, FormatError, Manifest, ModelFile, read_published};
+use cspnet_formats::{Dtype, FormatError, Manifest, ModelFile, OpenModel, read_published};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 use cspnet_vision::{Filter, Preprocess};
 use proptest::prelude::*;
@@ -65,6 +65,36 @@ fn every_flipped_bit_and_every_missing_byte_is_noticed() {
     let tail = zeros.len() - 40;
     zeros[tail..].fill(0);
     assert!(ModelFile::read_bytes(&zeros).is_err());
+}
+
+#[test]
+fn numbers_are_read_from_an_open_file_when_they_are_asked_for() {
+    for dtype in [Dtype::F32, Dtype::F16] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        model(dtype).write(&path).unwrap();
+        let whole = ModelFile::read(&path).unwrap();
+        let open = OpenModel::open(&path).unwrap();
+        open.verify().unwrap();
+        let weights = open.weights();
+        assert_eq!(weights.to_weights().unwrap(), whole.weights);
+        let (pieces, mut two) = (weights.get(0).open().unwrap(), [0.0; 2]);
+        pieces(3, &mut two).unwrap();
+        assert_eq!(two, whole.weights.get(0)[3..5]);
+
+        // The same bytes again, but nobody knows what was there in between.
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 30]).unwrap();
+        let error = weights.to_weights().unwrap_err().to_string();
+        assert!(error.contains("m.safetensors: cannot be read"), "{error}");
+        assert!(open.verify().is_err());
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(weights.to_weights().unwrap(), whole.weights);
+        let error = open.verify().unwrap_err().to_string();
+        assert!(error.contains("written to while it was read"), "{error}");
+    }
 }
 
 #[test]

@@ -35,6 +35,19 @@ pub enum WeightsError {
     },
 }
 
+impl WeightsError {
+    /// Whether tensors of these lengths are numbers of `params`.
+    pub(crate) fn check(params: &[Param], lengths: impl ExactSizeIterator<Item = usize>) -> Result<(), Self> {
+        if lengths.len() != params.len() {
+            return Err(Self::Count { found: lengths.len(), expected: params.len() });
+        }
+        match params.iter().zip(lengths).find(|(p, found)| p.len() != *found) {
+            Some((p, found)) => Err(Self::Shape { name: p.name.clone(), found, expected: p.shape.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Weights {
     /// Numbers for `graph`, in the order of its parameters.
     ///
@@ -51,16 +64,12 @@ impl Weights {
     /// # Errors
     /// If a tensor is missing, left over or of another size than its parameter.
     pub fn check(&self, params: &[Param]) -> Result<(), WeightsError> {
-        let tensors = &self.tensors;
-        if tensors.len() != params.len() {
-            return Err(WeightsError::Count { found: tensors.len(), expected: params.len() });
-        }
-        match params.iter().zip(tensors).find(|(p, t)| p.len() != t.len()) {
-            Some((p, t)) => {
-                Err(WeightsError::Shape { name: p.name.clone(), found: t.len(), expected: p.shape.clone() })
-            }
-            None => Ok(()),
-        }
+        WeightsError::check(params, self.tensors.iter().map(Vec::len))
+    }
+
+    /// Numbers of some graph, which are not checked.
+    pub(crate) fn of_tensors(tensors: Vec<Vec<f32>>) -> Self {
+        Self { tensors }
     }
 
     /// The published initialisation of the network's family, for a seed.
@@ -95,5 +104,10 @@ impl Weights {
     /// All tensors in the order of the parameters.
     pub fn tensors(&self) -> &[Vec<f32>] {
         &self.tensors
+    }
+
+    /// All tensors in the order of the parameters, to keep.
+    pub fn into_tensors(self) -> Vec<Vec<f32>> {
+        self.tensors
     }
 }

@@ -22,9 +22,11 @@
 
 mod activation;
 mod conv;
+pub mod cpu;
 mod loss;
 mod memory;
 mod norm;
+mod pages;
 mod planes;
 mod pointwise;
 mod pool;
@@ -39,7 +41,8 @@ mod window;
 
 pub use activation::Activation;
 pub use conv::{
-    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Prologue, Residual, Winograd, WinogradTile, WinogradWeights,
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Numbers, Prologue, Residual, Winograd, WinogradTile,
+    WinogradWeights,
 };
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};

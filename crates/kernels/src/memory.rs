@@ -6,6 +6,8 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+use crate::pages;
+
 /// Bytes of a cache line; every buffer starts on one.
 const ALIGNMENT: usize = 64;
 
@@ -14,27 +16,41 @@ const ALIGNMENT: usize = 64;
 pub(crate) const MOST_FLOATS: usize = isize::MAX as usize / size_of::<f32>();
 
 /// A zero-filled buffer of floats that starts on a cache line.
+///
+/// Fresh memory comes zeroed from the system and is touched by whoever writes it first, so that room which is never used takes
+/// none of the machine's.
 pub struct AlignedBuf {
+    /// What was allocated: `SLACK` bytes more than the floats need, since only small alignments come without being written.
+    base: NonNull<u8>,
     start: NonNull<f32>,
     len: usize,
 }
+
+/// Bytes by which an allocation exceeds the floats: the start moves up to the next cache line.
+const SLACK: usize = ALIGNMENT - BASE_ALIGNMENT;
+
+/// The alignment that every allocator gives without ado.
+const BASE_ALIGNMENT: usize = align_of::<u128>();
 
 impl AlignedBuf {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return Self { start: NonNull::dangling(), len };
+            return Self { base: NonNull::dangling(), start: NonNull::dangling(), len };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size above zero, since `len` is.
-        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, len }
+        let base = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
+        let start = base.map_addr(|a| a.saturating_add(a.get().wrapping_neg() % ALIGNMENT)).cast();
+        pages::prefer_large(base, layout.size());
+        Self { base, start, len }
     }
 
     fn layout(len: usize) -> Layout {
-        Layout::array::<f32>(len)
-            .and_then(|l| l.align_to(ALIGNMENT))
+        let bytes = len.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_add(SLACK));
+        bytes
+            .and_then(|bytes| Layout::from_size_align(bytes, BASE_ALIGNMENT).ok())
             .expect("a buffer is smaller than the address space")
     }
 }
@@ -42,8 +58,8 @@ impl AlignedBuf {
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: `start` came from `alloc_zeroed` with this very layout and is freed once, here.
-            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
+            // SAFETY: `base` came from `alloc_zeroed` with this very layout and is freed once, here.
+            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) }
         }
     }
 }
@@ -57,7 +73,7 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `start` points at `len` initialised floats that live as long as `self` (none if `len` is 0, where a
+        // SAFETY: `start` points at `len` initialised floats within the allocation, which live as long as `self` (none if `len` is 0, where a
         // dangling aligned pointer is what a slice asks for).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }

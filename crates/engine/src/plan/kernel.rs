@@ -1,12 +1,15 @@
 //! A step of inference as a kernel with its packed weights.
 
+use std::sync::{Mutex, PoisonError};
+
 use cspnet_graph::rewrite::threshold;
-use cspnet_graph::{Graph, Op, Shape, Unary, ValueId, Weights};
+use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId};
 use cspnet_kernels::{
-    self as kernels, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual,
-    Team, Transfer, Winograd, WinogradWeights,
+    self as kernels, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Numbers, Planes, Pool,
+    Residual, Team, Transfer, Winograd, WinogradWeights,
 };
 
+use super::choices::{Algorithm, Layer};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
@@ -35,36 +38,41 @@ pub(super) struct Channels {
 }
 
 /// What kernels are made from.
-pub(super) struct Build<'a> {
-    pub graph: &'a Graph,
-    pub weights: &'a Weights,
-    pub shapes: &'a [Shape],
+pub(super) struct Build<'g, 'a> {
+    pub graph: &'g Graph,
+    pub weights: &'g LazyWeights<'a>,
+    pub shapes: &'g [Shape],
     pub isa: Isa,
     pub rewrites: Rewrites,
-    /// Every convolution is computed directly.
-    pub direct: bool,
 }
 
-impl Build<'_> {
-    /// The kernel of a step; `planes` tells where values lie.
-    pub(super) fn kernel(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Kernel {
+impl Build<'_, '_> {
+    /// The step as a layer whose algorithm can be chosen, if it is one.
+    pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
+        let Task::Conv { node, .. } = step.task else { return None };
+        let shape = conv_shape(&self.graph.node(node).op);
+        Layer::of(&shape, &planes(step.inputs[0]), &planes(step.output()), &self.fusion(step, &planes))
+    }
+
+    /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the
+    /// packing of weights.
+    pub(super) fn kernel(
+        &self,
+        step: &Step,
+        algorithm: Algorithm,
+        planes: impl Fn(ValueId) -> Planes,
+        team: &mut Team,
+    ) -> Result<Kernel, ReadError> {
         let input = |i: usize| planes(step.inputs[i]);
         let output = planes(step.output());
-        match &step.task {
+        Ok(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
-            Task::Conv { node, prologue, activation: act, residual } => {
-                let residual = match residual {
-                    Some(Order::BeforeActivation) => Residual::BeforeActivation(input(1)),
-                    Some(Order::AfterActivation) => Residual::AfterActivation(input(1)),
-                    None => Residual::None,
-                };
-                let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
-                let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
-                let fusion = Fusion { prologue: before, activation: activation(*act), residual };
-                self.convolution(*node, *prologue, &input(0), &output, fusion)
+            Task::Conv { node, prologue, .. } => {
+                let (input, fusion) = (input(0), self.fusion(step, &planes));
+                self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
             }
             Task::Norm { node, activation: act } => {
-                Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node))
+                Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node)?)
             }
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
             Task::Combine { function, activation: act } => Kernel::Combine(Combine::new(
@@ -79,7 +87,7 @@ impl Build<'_> {
             Task::Pool { window: w, prologue: Some(p), .. } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
                 let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
-                Kernel::AffinePool(pool, self.affine(p.norm))
+                Kernel::AffinePool(pool, self.affine(p.norm)?)
             }
             Task::Pool { kind, window: w, prologue: None, activation: act } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
@@ -88,10 +96,11 @@ impl Build<'_> {
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
-        }
+        })
     }
 
-    /// A convolution by the fastest algorithm for its shape, with its weights.
+    /// A convolution with its weights.
+    #[expect(clippy::too_many_arguments, reason = "a step's parts, taken apart once")]
     fn convolution(
         &self,
         node: ValueId,
@@ -99,32 +108,40 @@ impl Build<'_> {
         input: &Planes,
         output: &Planes,
         fusion: Fusion,
-    ) -> Kernel {
+        algorithm: Algorithm,
+        team: &mut Team,
+    ) -> Result<Kernel, ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
         let params = &self.graph.node(node).params;
-        let (weight, bias) = (self.weights.get(params[0]), params.get(1).map(|&p| self.weights.get(p)));
-        let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.direct);
+        let weight = self.weights.get(params[0]);
+        let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
+        let tiles = Winograd::tiles_for(&shape, input, output, &fusion);
+        let tile = match algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd2 => tiles.map(|[small, _]| small),
+            Algorithm::Winograd4 => tiles.map(|[_, large]| large),
+        };
         if let Some(tile) = tile {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
-            let weights = winograd.pack(weight, bias);
-            return Kernel::Winograd(Box::new(winograd), weights);
+            let weights = in_pieces(weight, |numbers| winograd.pack_pieces(numbers, bias.as_deref(), team))?;
+            return Ok(Kernel::Winograd(Box::new(winograd), weights));
         }
         let is_clamped = fusion.prologue == Some(kernels::Prologue::Clamp);
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
         let weights = match prologue {
             Some(p) if is_clamped => {
-                let (scale, shift): (Vec<f64>, Vec<f64>) = self.factors(p.norm).into_iter().unzip();
-                let zero = vec![0.0; output.channels()];
-                let t = threshold(&scale, &shift, weight, bias.unwrap_or(&zero));
+                let (scale, shift): (Vec<f64>, Vec<f64>) = self.factors(p.norm)?.into_iter().unzip();
+                let bias = bias.unwrap_or_else(|| vec![0.0; output.channels()]);
+                let t = threshold(&scale, &shift, &weight.to_vec()?, &bias);
                 conv.pack(&t.weight, Some(&t.bias), Some((&t.low, &t.high)))
             }
-            Some(p) => {
-                let Channels { scale, shift } = self.affine(p.norm);
-                conv.pack(weight, bias, Some((&scale, &shift)))
+            _ => {
+                let prologue = prologue.map(|p| self.affine(p.norm)).transpose()?;
+                let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
+                in_pieces(weight, |numbers| conv.pack_pieces(numbers, bias.as_deref(), prologue, team))?
             }
-            None => conv.pack(weight, bias, None),
         };
-        Kernel::Conv(Box::new(conv), weights)
+        Ok(Kernel::Conv(Box::new(conv), weights))
     }
 
     /// Whether the normalisation in front of a convolution becomes bounds of its input: after a ReLU, and where no tap sees padding,
@@ -137,19 +154,34 @@ impl Build<'_> {
         self.rewrites.has(Rewrite::Threshold) && window.padding == [0, 0]
     }
 
+    /// What a convolution computes besides itself.
+    fn fusion(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
+        let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
+            unreachable!("only convolutions take others in");
+        };
+        let residual = match residual {
+            Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
+            Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
+            None => Residual::None,
+        };
+        let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
+        let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
+        Fusion { prologue: before, activation: activation(*act), residual }
+    }
+
     /// A normalisation as `scale * x + shift`, computed in double precision and rounded once.
-    fn affine(&self, node: ValueId) -> Channels {
-        let rounded = self.factors(node).into_iter().map(|(a, b)| (a as f32, b as f32));
+    fn affine(&self, node: ValueId) -> Result<Channels, ReadError> {
+        let rounded = self.factors(node)?.into_iter().map(|(a, b)| (a as f32, b as f32));
         let (scale, shift) = rounded.unzip();
-        Channels { scale, shift }
+        Ok(Channels { scale, shift })
     }
 
     /// Scale and shift of every channel of a normalisation.
-    fn factors(&self, node: ValueId) -> Vec<(f64, f64)> {
-        match &self.graph.node(node).op {
+    fn factors(&self, node: ValueId) -> Result<Vec<(f64, f64)>, ReadError> {
+        Ok(match &self.graph.node(node).op {
             Op::BatchNorm { eps, .. } => {
-                let [scale, shift, mean, variance] =
-                    [0, 1, 2, 3].map(|i| self.weights.get(self.graph.node(node).params[i]));
+                let read = |i: usize| self.weights.get(self.graph.node(node).params[i]).to_vec();
+                let (scale, shift, mean, variance) = (read(0)?, read(1)?, read(2)?, read(3)?);
                 let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
                 let channel = |c: usize| (factor(c), f64::from(shift[c]) - f64::from(mean[c]) * factor(c));
                 (0..scale.len()).map(channel).collect()
@@ -159,7 +191,22 @@ impl Build<'_> {
                 mean.iter().zip(std).map(channel).collect()
             }
             other => unreachable!("{} is no normalisation", other.name()),
+        })
+    }
+}
+
+/// Lets `pack` read a tensor piece by piece, on any thread.
+fn in_pieces<T>(tensor: &LazyTensor<'_>, pack: impl FnOnce(Numbers<'_>) -> T) -> Result<T, ReadError> {
+    let (pieces, failed) = (tensor.open()?, Mutex::new(None));
+    let read = |first: usize, out: &mut [f32]| {
+        if let Err(error) = pieces(first, out) {
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
+    };
+    let packed = pack(Numbers::Pieces { len: tensor.len(), read: &read });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(packed),
     }
 }
 
@@ -176,6 +223,11 @@ impl Kernel {
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
         }
+    }
+
+    /// Whether it brings in pixels.
+    pub(super) fn takes_pixels(&self) -> bool {
+        matches!(self, Self::Import(import) if import.normalises())
     }
 
     pub(super) fn name(&self) -> String {

@@ -4,12 +4,14 @@
 //! one arena and packs the weights. Running it allocates nothing; each caller brings a [`Workspace`]. Not
 //! here: training ([`crate::train`]), file formats, pixels of photos.
 
+mod choices;
 mod kernel;
+mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_graph::{Graph, LazyWeights, Op, ReadError, Shape, ValueId};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
@@ -18,8 +20,12 @@ use crate::layout::{Layout, RootId, View};
 use crate::lower::{Prologue, Purpose, Step, lower};
 use crate::report::{Report, StepReport};
 use crate::rewrites::{Rewrite, Rewrites, Saving, numbers, rewritten};
+use crate::threads::default_threads;
 use crate::views::{Arena, Root};
+use choices::Layer;
 use kernel::{Build, Kernel};
+
+pub use choices::{Algorithm, Choices, NoAlgorithm};
 
 /// Choices in making a plan.
 #[derive(Clone, Debug)]
@@ -30,13 +36,16 @@ pub struct PlanOptions {
     pub taps: Vec<String>,
     /// What may be changed about the network as long as its function stays.
     pub rewrites: Rewrites,
-    /// Every convolution is computed directly, none by Winograd's method.
-    pub direct: bool,
+    /// No weights that are larger than those of the network: every convolution is computed directly. Slower.
+    pub low_memory: bool,
+    /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
+    /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
+    pub tune: Option<Choices>,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new(), rewrites: Rewrites::all(), direct: false }
+        Self { isa: Isa::detect(), taps: Vec::new(), rewrites: Rewrites::all(), low_memory: false, tune: None }
     }
 }
 
@@ -44,7 +53,7 @@ impl PlanOptions {
     /// The graph as it stands, every node a step of its own, every convolution computed directly. Slower, and what the optimised
     /// plan is held against.
     pub fn strict() -> Self {
-        Self { rewrites: Rewrites::NONE, direct: true, ..Self::default() }
+        Self { rewrites: Rewrites::NONE, low_memory: true, ..Self::default() }
     }
 
     /// The bits of the strict plan, with all rewrites that leave them as they are.
@@ -63,6 +72,7 @@ pub struct Plan {
     taps: BTreeMap<String, Planes>,
     image_len: usize,
     scratch_len: usize,
+    choices: Choices,
     report: Report,
 }
 
@@ -84,32 +94,51 @@ impl Workspace {
 }
 
 impl Plan {
-    /// Compiles `graph` with `weights` for pictures `[c, h, w]`.
+    /// Compiles `graph` with `weights` for pictures `[c, h, w]`, with all threads this process may use.
+    ///
+    /// Weights are [`Weights`](cspnet_graph::Weights) in memory, or [`LazyWeights`], which are read layer by layer and piece by
+    /// piece into the form that kernels take.
     ///
     /// # Errors
-    /// If the picture or the weights do not fit the graph, a tap does not exist, or the graph ends in a loss.
-    pub fn new(graph: &Graph, weights: &Weights, picture: Shape, options: &PlanOptions) -> Result<Self, PlanError> {
+    /// If the picture or the weights do not fit the graph, weights cannot be read, a tap does not exist, or the graph ends in a
+    /// loss.
+    pub fn new<'a>(
+        graph: &Graph,
+        weights: impl Into<LazyWeights<'a>>,
+        picture: Shape,
+        options: &PlanOptions,
+    ) -> Result<Self, PlanError> {
+        let weights = weights.into();
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let PlanOptions { isa, rewrites, direct, .. } = *options;
+        let PlanOptions { isa, rewrites, low_memory, .. } = *options;
         let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
-        let (graph, weights, mut savings) = rewritten((graph.clone(), weights.clone()), picture, rewrites, kept)?;
+        let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept, rewrites)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites, direct };
-        let kernels: Vec<Kernel> = program.steps.iter().map(|s| build.kernel(s, |v| program.planes(v))).collect();
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites };
+        let mut team = Team::new(default_threads());
+        let layer = |step: &Step| build.layer(step, |v| program.planes(v));
+        let layers: Vec<Option<Layer>> = program.steps.iter().map(layer).collect();
+        let choices = match &options.tune {
+            _ if low_memory => Choices::default(),
+            Some(known) => tune::choose(known, &layers, &build, &program, &mut team)?,
+            None => layers.iter().flatten().map(|l| (l.name.clone(), l.by_model)).collect(),
+        };
+        let kernels = program.kernels(&build, &layers, &choices, &mut team)?;
         savings.extend(program.savings(&build));
         let report = program.report(&build, &kernels, &savings);
         Ok(Self {
             picture,
-            normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
+            normalises: kernels[0].takes_pixels(),
             output: program.planes(graph.output()),
             taps: taps.into_iter().map(|(name, v)| (name, program.planes(v))).collect(),
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
             kernels,
+            choices,
             report,
         })
     }
@@ -179,6 +208,11 @@ impl Plan {
         self.picture
     }
 
+    /// The algorithms of its convolutions that have several.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
     /// What was planned: steps with their kernels, bytes of weights, activations and copies.
     pub fn report(&self) -> &Report {
         &self.report
@@ -243,8 +277,23 @@ impl Program {
         self.arena.planes(&self.views[value])
     }
 
+    /// The kernels of all steps; a layer that has no choice is computed directly.
+    fn kernels(
+        &self,
+        build: &Build<'_, '_>,
+        layers: &[Option<Layer>],
+        choices: &Choices,
+        team: &mut Team,
+    ) -> Result<Vec<Kernel>, ReadError> {
+        let kernel = |(step, layer): (&Step, &Option<Layer>)| {
+            let chosen = layer.as_ref().and_then(|l| choices.get(&l.name));
+            build.kernel(step, chosen.unwrap_or(Algorithm::Direct), |v| self.planes(v), team)
+        };
+        self.steps.iter().zip(layers).map(kernel).collect()
+    }
+
     /// What fusing steps and viewing values has saved.
-    fn savings(&self, build: &Build<'_>) -> Vec<Saving> {
+    fn savings(&self, build: &Build<'_, '_>) -> Vec<Saving> {
         let unstored = |rewrite, value: ValueId| Saving::unstored(rewrite, numbers(build.shapes[value]));
         let fused = self.steps.iter().flat_map(Step::fused).map(|v| unstored(Rewrite::Epilogue, v));
         let views = (0..build.shapes.len()).filter(|v| !self.copied.contains(v));
@@ -262,7 +311,7 @@ impl Program {
         fused.chain(views).chain(hidden).chain(thresholds).collect()
     }
 
-    fn report(&self, build: &Build<'_>, kernels: &[Kernel], savings: &[Saving]) -> Report {
+    fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel], savings: &[Saving]) -> Report {
         let step = |(step, kernel): (&Step, &Kernel)| StepReport {
             nodes: step.nodes.iter().map(|&n| build.graph.node(n).path.clone()).collect(),
             kernel: kernel.name(),

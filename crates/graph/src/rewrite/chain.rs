@@ -1,10 +1,10 @@
 //! Two 1 x 1 convolutions in a row with nothing between them, made one.
 
 use super::copying::Copying;
-use super::linear::Linear;
+use super::linear::{Linear, Product};
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
-use crate::weights::Weights;
+use crate::lazy::LazyWeights;
 
 /// Lets a 1 x 1 convolution that reads another one's result read what that one reads (rewrite R6), where this takes fewer MACs. The
 /// first one is still computed if others read it, too. Values in `kept` stay as they are.
@@ -13,7 +13,7 @@ use crate::weights::Weights;
 ///
 /// Fires on CSPResNet-50 and CSPResNeXt-50 behind [`super::merge_linear_pair`], where a stage's expanding convolution takes fewer
 /// channels than it gives: the first bottleneck then reads the stage's input, and only its shortcut the expanded value.
-pub fn merge_chain(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn merge_chain<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let readers = graph.consumers();
     let mut first_of: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     let mut skipped = vec![false; graph.nodes().len()];
@@ -42,16 +42,12 @@ fn saves(graph: &Graph, first: ValueId, second: ValueId, is_alone: bool) -> bool
     input * out < middle * out + if is_alone { input * middle } else { 0 }
 }
 
-impl Copying<'_> {
+impl Copying<'_, '_> {
     fn push_composed(&mut self, first: ValueId, second: ValueId) {
-        let [first_map, second_map] = [first, second].map(|v| Linear::of(self.graph, self.weights, v));
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for (row, old) in second_map.bias.iter().enumerate() {
-            let (product, constant) = first_map.combined(second_map.row(row), 0);
-            weight.extend(product.into_iter().map(|w| w as f32));
-            bias.push((old + constant) as f32);
-        }
         let inputs = self.inputs(first);
+        let [first, map] = [first, second].map(|v| Linear::of(self.graph, self.weights, v));
+        let len = first.rows;
+        let (weight, bias) = Product { first, second: map, start: 0, before: 0, len }.tensors();
         self.times += 1;
         self.push_conv(second, second, inputs, weight, bias);
     }
@@ -61,7 +57,7 @@ impl Copying<'_> {
 mod tests {
     use super::*;
     use crate::analysis::Count;
-    use crate::{Builder, Conv};
+    use crate::{Builder, Conv, Weights};
 
     /// A convolution to `middle` channels and another behind it, which perhaps are added.
     fn chain(middle: usize, shared: bool) -> Graph {
@@ -77,7 +73,7 @@ mod tests {
     fn the_second_reads_what_the_first_reads_where_that_is_less() {
         for (middle, shared, times) in [(6, true, 1), (4, true, 0), (3, true, 0), (6, false, 1), (3, false, 1)] {
             let g = chain(middle, shared);
-            let after = merge_chain(&g, &Weights::reference(&g), &[g.output()]);
+            let after = merge_chain(&g, &LazyWeights::owned(Weights::reference(&g)), &[g.output()]);
             assert_eq!(after.times, times, "{middle} {shared}");
             let macs = |g: &Graph| Count::of(g, [4, 1, 1]).unwrap().macs() as usize;
             assert!(times == 0 || macs(&after.graph) < macs(&g));
@@ -94,16 +90,16 @@ mod tests {
         weights.get_mut(1).fill(1.0);
         weights.get_mut(2).fill(1.0);
         weights.get_mut(3).fill(10.0);
-        let after = merge_chain(&g, &weights, &[g.output()]).weights;
-        assert_eq!(after.tensors(), [[1.0, 2.0, 3.0, 0.0].repeat(3), vec![13.0; 3]]);
+        let after = merge_chain(&g, &LazyWeights::owned(weights), &[g.output()]).weights;
+        assert_eq!(after.to_weights().unwrap().tensors(), [[1.0, 2.0, 3.0, 0.0].repeat(3), vec![13.0; 3]]);
     }
 
     #[test]
     fn a_first_one_that_is_kept_is_still_computed() {
         let g = chain(3, false);
-        assert_eq!(merge_chain(&g, &Weights::reference(&g), &[1, 2]).times, 0);
+        assert_eq!(merge_chain(&g, &LazyWeights::owned(Weights::reference(&g)), &[1, 2]).times, 0);
         let g = chain(6, false);
-        let after = merge_chain(&g, &Weights::reference(&g), &[1, 2]);
+        let after = merge_chain(&g, &LazyWeights::owned(Weights::reference(&g)), &[1, 2]);
         assert_eq!((after.times, after.graph.nodes().len()), (1, 3));
     }
 }

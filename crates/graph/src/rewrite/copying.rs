@@ -2,25 +2,25 @@
 
 use super::Rewritten;
 use crate::graph::{Graph, Node, ValueId};
+use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::Op;
 use crate::param::{Init, Param, Role};
-use crate::weights::Weights;
 
 /// A graph in the making, copied node by node from another.
-pub(super) struct Copying<'a> {
-    pub graph: &'a Graph,
-    pub weights: &'a Weights,
+pub(super) struct Copying<'g, 'a> {
+    pub graph: &'g Graph,
+    pub weights: &'g LazyWeights<'a>,
     nodes: Vec<Node>,
     params: Vec<Param>,
-    tensors: Vec<Vec<f32>>,
+    tensors: Vec<LazyTensor<'a>>,
     /// The copy of every old value, as far as it has one.
     value: Vec<Option<ValueId>>,
     /// Places in which the copy differs.
     pub times: usize,
 }
 
-impl<'a> Copying<'a> {
-    pub fn new(graph: &'a Graph, weights: &'a Weights) -> Self {
+impl<'g, 'a> Copying<'g, 'a> {
+    pub fn new(graph: &'g Graph, weights: &'g LazyWeights<'a>) -> Self {
         let value = vec![None; graph.nodes().len()];
         Self { graph, weights, nodes: Vec::new(), params: Vec::new(), tensors: Vec::new(), value, times: 0 }
     }
@@ -31,7 +31,7 @@ impl<'a> Copying<'a> {
     }
 
     /// A parameter of a node that will be pushed.
-    pub fn param(&mut self, param: Param, tensor: Vec<f32>) -> usize {
+    pub fn param(&mut self, param: Param, tensor: LazyTensor<'a>) -> usize {
         self.params.push(param);
         self.tensors.push(tensor);
         self.params.len() - 1
@@ -48,7 +48,7 @@ impl<'a> Copying<'a> {
     /// Copies of a node's parameters.
     pub fn params(&mut self, of: ValueId) -> Vec<usize> {
         let old = &self.graph.node(of).params;
-        old.iter().map(|&p| self.param(self.graph.params()[p].clone(), self.weights.get(p).to_vec())).collect()
+        old.iter().map(|&p| self.param(self.graph.params()[p].clone(), self.weights.get(p).clone())).collect()
     }
 
     /// A new node in the place of an old value.
@@ -63,7 +63,14 @@ impl<'a> Copying<'a> {
     }
 
     /// A convolution with a bias in the place of an old value: the node `like`, with other inputs, widths and numbers.
-    pub fn push_conv(&mut self, id: ValueId, like: ValueId, inputs: Vec<ValueId>, weight: Vec<f32>, bias: Vec<f32>) {
+    pub fn push_conv(
+        &mut self,
+        id: ValueId,
+        like: ValueId,
+        inputs: Vec<ValueId>,
+        weight: LazyTensor<'a>,
+        bias: LazyTensor<'a>,
+    ) {
         let node = self.graph.node(like);
         let Op::Conv { window, groups, .. } = node.op else {
             unreachable!("{} is no convolution", node.op.name());
@@ -84,12 +91,13 @@ impl<'a> Copying<'a> {
     }
 
     /// The copy.
-    pub fn finish(self) -> Rewritten {
+    pub fn finish(self) -> Rewritten<'a> {
         let modules = self.graph.modules().iter().filter_map(|(n, &v)| Some((n.clone(), self.value[v]?))).collect();
         let output = self.value[self.graph.output()].expect("the output is copied");
         let raw = crate::graph::Raw { nodes: self.nodes, params: self.params, modules, output };
         let graph = Graph::try_from(raw).expect("a sound graph stays sound");
-        let weights = Weights::new(&graph, self.tensors).expect("every parameter has its numbers");
+        let weights = LazyWeights::new(self.tensors);
+        weights.check(graph.params()).expect("every parameter has its numbers");
         Rewritten { graph, weights, times: self.times }
     }
 }

@@ -3,15 +3,15 @@
 use super::Rewritten;
 use super::copying::Copying;
 use crate::graph::{Graph, ValueId};
+use crate::lazy::{LazyTensor, LazyWeights, ReadError};
 use crate::op::Op;
-use crate::weights::Weights;
 
 /// Folds every batch normalisation into the convolution before it, where nothing else reads that convolution
 /// (rewrite R1). Values of modules and values in `kept` stay as they are.
 ///
 /// Proof: `s (Wx + b - m) / sqrt(v + e) + t = (s / sqrt(v + e)) W x + (t + s (b - m) / sqrt(v + e))`, channel by channel.
 /// Computed in double precision and rounded once.
-pub fn fold_batch_norm(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn fold_batch_norm<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let readers = graph.consumers();
     let folds = |id: ValueId| {
         let node = graph.node(id);
@@ -33,32 +33,58 @@ pub fn fold_batch_norm(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Re
     copy.finish()
 }
 
-impl Copying<'_> {
+/// The numbers of a normalisation that is folded.
+#[derive(Clone)]
+struct Folded<'a> {
+    scale: LazyTensor<'a>,
+    shift: LazyTensor<'a>,
+    mean: LazyTensor<'a>,
+    variance: LazyTensor<'a>,
+    eps: f64,
+}
+
+impl Folded<'_> {
+    /// What each channel of the convolution is multiplied by.
+    fn factors(&self) -> Result<Vec<f64>, ReadError> {
+        let (scale, variance) = (self.scale.to_vec()?, self.variance.to_vec()?);
+        let factor = |(&s, &v): (&f32, &f32)| f64::from(s) / (f64::from(v) + self.eps).sqrt();
+        Ok(scale.iter().zip(&variance).map(factor).collect())
+    }
+
+    /// The bias of both together.
+    fn bias(&self, bias: Option<&LazyTensor<'_>>) -> Result<Vec<f32>, ReadError> {
+        let (shift, mean, factors) = (self.shift.to_vec()?, self.mean.to_vec()?, self.factors()?);
+        let bias = bias.map(LazyTensor::to_vec).transpose()?;
+        let offset = |c: usize| bias.as_ref().map_or(0.0, |b| f64::from(b[c])) - f64::from(mean[c]);
+        Ok((0..shift.len()).map(|c| (f64::from(shift[c]) + offset(c) * factors[c]) as f32).collect())
+    }
+}
+
+impl Copying<'_, '_> {
     /// A convolution together with the normalisation behind it, as one convolution with a bias.
     fn push_folded(&mut self, conv: ValueId, norm: ValueId) {
         let (conv_node, norm_node) = (self.graph.node(conv), self.graph.node(norm));
-        let (Op::Conv { out, .. }, &Op::BatchNorm { eps, .. }) = (&conv_node.op, &norm_node.op) else {
+        let (&Op::Conv { out, .. }, &Op::BatchNorm { eps, .. }) = (&conv_node.op, &norm_node.op) else {
             unreachable!("only a normalisation behind a convolution is folded");
         };
-        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.weights.get(norm_node.params[i]));
-        let weight = self.weights.get(conv_node.params[0]);
-        let bias = conv_node.params.get(1).map(|&p| self.weights.get(p));
-        let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
+        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.weights.get(norm_node.params[i]).clone());
+        let folded = Folded { scale, shift, mean, variance, eps };
+        let weight = self.weights.get(conv_node.params[0]).clone();
+        let bias = conv_node.params.get(1).map(|&p| self.weights.get(p).clone());
         let per_channel = weight.len() / out;
-        let folded: Vec<f32> =
-            weight.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor(i / per_channel)) as f32).collect();
-        let offset = |c: usize| bias.map_or(0.0, |b| f64::from(b[c])) - f64::from(mean[c]);
-        let shifted = (0..*out).map(|c| (f64::from(shift[c]) + offset(c) * factor(c)) as f32).collect();
+        let of_weight = folded.clone();
+        let weight = weight.with_rows_times(per_channel, move || of_weight.factors());
+        let bias = LazyTensor::computed(out, move || folded.bias(bias.as_ref()));
         let inputs = self.inputs(conv);
         self.times += 1;
-        self.push_conv(norm, conv, inputs, folded, shifted);
+        self.push_conv(norm, conv, inputs, weight, bias);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Builder, Conv, Unary};
+    use crate::{Builder, Conv, Unary, Weights};
 
     #[test]
     fn normalisations_behind_convolutions_disappear() {
@@ -72,12 +98,14 @@ mod tests {
         let n = b.batch_norm("kept", y);
         let y = b.add("sum", y, n);
         let g = b.finish(y).unwrap();
-        let Rewritten { graph: folded, weights: w, times } = fold_batch_norm(&g, &Weights::reference(&g), &[]);
-        assert_eq!((times, fold_batch_norm(&g, &Weights::reference(&g), &[1]).times), (1, 0));
+        let weights = LazyWeights::owned(Weights::reference(&g));
+        let Rewritten { graph: folded, weights: w, times } = fold_batch_norm(&g, &weights, &[]);
+        assert_eq!((times, fold_batch_norm(&g, &weights, &[1]).times), (1, 0));
         let ops: Vec<&str> = folded.nodes().iter().map(|n| n.op.name()).collect();
         assert_eq!(ops, ["input", "conv", "relu", "batch norm", "conv", "batch norm", "add"]);
         let old = Weights::reference(&g);
         let factor = f64::from(old.get(1)[0]) / (f64::from(old.get(4)[0]) + 1e-5).sqrt();
+        let w = w.to_weights().unwrap();
         assert_eq!(w.get(0)[0], (f64::from(old.get(0)[0]) * factor) as f32);
     }
 }

@@ -1,11 +1,11 @@
 //! Two matrices in a row, made one.
 
 use super::copying::Copying;
-use super::linear::Linear;
+use super::linear::{Linear, Product, single};
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
+use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::Op;
-use crate::weights::Weights;
 
 /// A cross-stage part that two linear 1 x 1 convolutions lead around a stage's body.
 struct Cross {
@@ -29,7 +29,7 @@ struct Cross {
 ///
 /// Fires on the stages of CSPResNet-50 and CSPResNeXt-50, whose expanding convolution has no activation: 5.9 % and 7.5 % of their
 /// MACs; the cross-stage part itself is never computed.
-pub fn merge_linear_pair(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn merge_linear_pair<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let found: Vec<Cross> = (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, t, kept)).collect();
     let mut copy = Copying::new(graph, weights);
     copy.times = found.len();
@@ -96,14 +96,19 @@ impl Cross {
     }
 }
 
-impl Copying<'_> {
+impl Copying<'_, '_> {
     /// The expanding convolution without the rows that go across.
     fn push_rest(&mut self, c: &Cross) {
         let expand = Linear::of(self.graph, self.weights, c.expand);
-        let (start, len) = c.across;
-        let rest: Vec<usize> = (0..expand.bias.len()).filter(|r| !(start..start + len).contains(r)).collect();
-        let weight = rest.iter().flat_map(|&r| expand.row(r)).map(|&w| w as f32).collect();
-        let bias = rest.iter().map(|&r| expand.bias[r] as f32).collect();
+        let (columns, (start, len)) = (expand.columns(), c.across);
+        let rest = move |mut numbers: Vec<f32>, row: usize| {
+            numbers.drain(row * start..row * (start + len));
+            numbers
+        };
+        let rows = expand.rows - len;
+        let of_weight = expand.clone();
+        let weight = LazyTensor::computed(rows * columns, move || Ok(rest(of_weight.weight.to_vec()?, columns)));
+        let bias = LazyTensor::computed(rows, move || Ok(rest(single(expand.bias()?), 1)));
         let inputs = self.inputs(c.expand);
         self.push_conv(c.slices[1], c.expand, inputs, weight, bias);
     }
@@ -118,18 +123,11 @@ impl Copying<'_> {
 
     /// The transition, with the product of both matrices where the part went across.
     fn push_product(&mut self, c: &Cross) {
-        let [expand, transition] = [c.expand, c.transition].map(|v| Linear::of(self.graph, self.weights, v));
+        let [first, second] = [c.expand, c.transition].map(|v| Linear::of(self.graph, self.weights, v));
         let parts = &self.graph.node(c.concat).inputs;
-        let before: usize = parts.iter().take_while(|&&p| p != c.slices[0]).map(|&p| self.graph.channels(p)).sum();
+        let before = parts.iter().take_while(|&&p| p != c.slices[0]).map(|&p| self.graph.channels(p)).sum();
         let (start, len) = c.across;
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for row in 0..transition.bias.len() {
-            let old = transition.row(row);
-            let (product, constant) = expand.combined(&old[before..before + len], start);
-            let all = old[..before].iter().chain(&product).chain(&old[before + len..]);
-            weight.extend(all.map(|&w| w as f32));
-            bias.push((transition.bias[row] + constant) as f32);
-        }
+        let (weight, bias) = Product { first, second, start, before, len }.tensors();
         let inputs = vec![self.value(c.concat)];
         self.push_conv(c.transition, c.transition, inputs, weight, bias);
     }
@@ -139,7 +137,7 @@ impl Copying<'_> {
 mod tests {
     use super::*;
     use crate::analysis::Count;
-    use crate::{Builder, Conv, Unary};
+    use crate::{Builder, Conv, Unary, Weights};
 
     /// A cross-stage-partial stage around one convolution; with an activation behind the expansion it is not linear.
     fn stage(activated: bool, cross_first: bool) -> Graph {
@@ -162,8 +160,8 @@ mod tests {
     fn the_part_that_goes_across_disappears_where_it_is_linear() {
         for cross_first in [true, false] {
             let g = stage(false, cross_first);
-            let Rewritten { graph: after, weights, times } =
-                merge_linear_pair(&g, &Weights::reference(&g), &[g.output()]);
+            let weights = LazyWeights::owned(Weights::reference(&g));
+            let Rewritten { graph: after, weights, times } = merge_linear_pair(&g, &weights, &[g.output()]);
             let paths: Vec<&str> = after.nodes().iter().map(|n| n.path.as_str()).collect();
             assert_eq!(paths, ["input", "expand", "body", "merge", "transition"]);
             let macs = |g: &Graph| Count::of(g, [4, 5, 5]).unwrap().macs();
@@ -171,14 +169,16 @@ mod tests {
             assert!(times == 1 && weights.check(after.params()).is_ok());
         }
         let activated = stage(true, true);
-        assert_eq!(merge_linear_pair(&activated, &Weights::reference(&activated), &[]).times, 0);
+        let weights = LazyWeights::owned(Weights::reference(&activated));
+        assert_eq!(merge_linear_pair(&activated, &weights, &[]).times, 0);
     }
 
     #[test]
     fn values_that_are_kept_prevent_it() {
         let g = stage(false, true);
         for kept in [1, 2, 5] {
-            assert_eq!(merge_linear_pair(&g, &Weights::reference(&g), &[kept]).times, 0, "value {kept}");
+            let weights = LazyWeights::owned(Weights::reference(&g));
+            assert_eq!(merge_linear_pair(&g, &weights, &[kept]).times, 0, "value {kept}");
         }
     }
 }

@@ -9,7 +9,6 @@ mod ends;
 mod fold;
 mod linear;
 mod merge;
-mod pixels;
 mod pool;
 mod stack;
 mod threshold;
@@ -18,22 +17,21 @@ pub use chain::merge_chain;
 pub use ends::{with_loss, with_normalise};
 pub use fold::fold_batch_norm;
 pub use merge::merge_linear_pair;
-pub use pixels::{PixelConv, fold_normalise};
 pub use pool::{max_first, pool_first};
 pub use stack::stack_pointwise;
 pub use threshold::{Threshold, threshold};
 
 use crate::graph::{Graph, ValueId};
+use crate::lazy::LazyWeights;
 use crate::op::{Op, Window};
-use crate::weights::Weights;
 
 /// What a rewrite gives.
-#[derive(Clone, Debug)]
-pub struct Rewritten {
+#[derive(Clone)]
+pub struct Rewritten<'a> {
     /// The other graph.
     pub graph: Graph,
     /// Its weights.
-    pub weights: Weights,
+    pub weights: LazyWeights<'a>,
     /// In how many places it differs.
     pub times: usize,
 }

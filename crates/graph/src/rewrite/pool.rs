@@ -3,8 +3,8 @@
 use super::copying::Copying;
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
+use crate::lazy::LazyWeights;
 use crate::op::{Op, PoolKind, Unary};
-use crate::weights::Weights;
 
 /// Takes the average of a pooling window, or of the whole plane, before a 1 x 1 convolution that it alone reads (rewrites R4 and
 /// R14): the convolution then has fewer pixels. Values in `kept` stay as they are.
@@ -13,7 +13,7 @@ use crate::weights::Weights;
 /// window lies on the picture.
 ///
 /// Fires on the transitions of DenseNet (Huang et al., section 3): 8.2 % of DenseNet-121's MACs.
-pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn pool_first<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let moves = |conv, pool: &Op| is_mean_within(pool) && is_pointwise(graph, conv);
     with_pools_moved(graph, weights, kept, moves)
 }
@@ -25,7 +25,7 @@ pub fn pool_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritt
 /// is rounded anew.
 ///
 /// Fires on the stems of ResNet-50, DenseNet and CSPResNet: three quarters of the stem's activations.
-pub fn max_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn max_first<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let moves = |before, pool: &Op| {
         let never_falls = match graph.node(before).op {
             Op::Unary { function } => matches!(function, Unary::Relu | Unary::Relu6 | Unary::LeakyRelu { .. }),
@@ -37,12 +37,12 @@ pub fn max_first(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritte
 }
 
 /// The graph with pools moved to the front of what they alone read, where `moves` says so of that node and of the pool.
-fn with_pools_moved(
+fn with_pools_moved<'a>(
     graph: &Graph,
-    weights: &Weights,
+    weights: &LazyWeights<'a>,
     kept: &[ValueId],
     moves: impl Fn(ValueId, &Op) -> bool,
-) -> Rewritten {
+) -> Rewritten<'a> {
     let readers = graph.consumers();
     let moves_before = |pool: ValueId| {
         let before = *graph.node(pool).inputs.first()?;
@@ -69,7 +69,7 @@ fn is_mean_within(op: &Op) -> bool {
     }
 }
 
-impl Copying<'_> {
+impl Copying<'_, '_> {
     /// The pool, of what the node before it reads, and then that node.
     fn push_swapped(&mut self, before: ValueId, pool: ValueId) {
         let mut first = self.graph.node(pool).clone();
@@ -88,7 +88,7 @@ impl Copying<'_> {
 mod tests {
     use super::*;
     use crate::analysis::Count;
-    use crate::{Builder, Conv, Window};
+    use crate::{Builder, Conv, Weights, Window};
 
     fn transition(padding: usize) -> Graph {
         let mut b = Builder::new();
@@ -107,11 +107,12 @@ mod tests {
     #[test]
     fn a_transition_pools_first_and_has_a_quarter_of_the_macs() {
         let g = transition(0);
-        let Rewritten { graph: after, weights, times } = pool_first(&g, &Weights::reference(&g), &[g.output()]);
+        let weights = LazyWeights::owned(Weights::reference(&g));
+        let Rewritten { graph: after, weights, times } = pool_first(&g, &weights, &[g.output()]);
         assert_eq!(times, 2);
         assert_eq!(names(&after), ["input", "pool", "conv", "mean", "last"]);
         assert_eq!(after.shapes([8, 6, 6]).unwrap().last(), Some(&[6, 1, 1]));
-        assert_eq!(weights.tensors(), Weights::reference(&g).tensors());
+        assert_eq!(weights.to_weights().unwrap(), Weights::reference(&g));
         let macs = |g: &Graph| Count::of(g, [8, 6, 6]).unwrap().macs();
         assert_eq!((macs(&g), macs(&after)), (36 * 32 + 9 * 24, 9 * 32 + 24));
     }
@@ -124,20 +125,23 @@ mod tests {
             let x = b.unary("act", x, function);
             let x = b.max_pool("pool", x, Window::square(3, 2, 1));
             let g = b.finish(x).unwrap();
-            let after = max_first(&g, &Weights::reference(&g), &[g.output()]);
+            let after = max_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[g.output()]);
             let order = if times == 1 { ["input", "pool", "act"] } else { ["input", "act", "pool"] };
             assert_eq!((after.times, names(&after.graph)), (times, order.into()));
-            assert_eq!(max_first(&g, &Weights::reference(&g), &[1]).times, 0);
+            assert_eq!(max_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[1]).times, 0);
         }
         let g = transition(0);
-        assert_eq!(max_first(&g, &Weights::reference(&g), &[]).times, 0);
+        assert_eq!(max_first(&g, &LazyWeights::owned(Weights::reference(&g)), &[]).times, 0);
     }
 
     #[test]
     fn padding_and_values_that_are_kept_prevent_it() {
         let g = transition(1);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[]).graph)[..3], ["input", "conv", "pool"]);
-        let g = transition(0);
-        assert_eq!(names(&pool_first(&g, &Weights::reference(&g), &[1]).graph)[..3], ["input", "conv", "pool"]);
+        let first = |g: &Graph, kept: &[ValueId]| {
+            let weights = LazyWeights::owned(Weights::reference(g));
+            names(&pool_first(g, &weights, kept).graph)[..3].iter().map(|&n| n.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&g, &[]), ["input", "conv", "pool"]);
+        assert_eq!(first(&transition(0), &[1]), ["input", "conv", "pool"]);
     }
 }

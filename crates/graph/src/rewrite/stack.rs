@@ -3,8 +3,8 @@
 use super::copying::Copying;
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, Node, ValueId};
+use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::{Op, Unary};
-use crate::weights::Weights;
 
 /// A convolution that may be one of several, with the activation behind it.
 struct Branch {
@@ -22,7 +22,7 @@ struct Branch {
 ///
 /// Branches that end in an addition stay, for the addition belongs to their epilogue. Fires on the two-way layers of PeleeNet
 /// (Wang et al., arXiv:1804.06882) and, with them, on the two convolutions by which CSPPeleeNet splits.
-pub fn stack_pointwise(graph: &Graph, weights: &Weights, kept: &[ValueId]) -> Rewritten {
+pub fn stack_pointwise<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let readers = graph.consumers();
     let mut stacks: Vec<Vec<Branch>> = Vec::new();
     for value in &readers {
@@ -60,18 +60,16 @@ impl Branch {
     }
 }
 
-impl Copying<'_> {
+impl Copying<'_, '_> {
     /// The stacked convolution, the activation, and the slices in the branches' places.
     fn push_stack(&mut self, stack: &[Branch]) {
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for branch in stack {
-            let params = &self.graph.node(branch.conv).params;
-            weight.extend_from_slice(self.weights.get(params[0]));
-            match params.get(1) {
-                Some(&b) => bias.extend_from_slice(self.weights.get(b)),
-                None => bias.resize(bias.len() + self.graph.channels(branch.conv), 0.0),
-            }
-        }
+        let params = |b: &Branch| self.graph.node(b.conv).params.clone();
+        let weight = stacked(stack.iter().map(|b| self.weights.get(params(b)[0]).clone()).collect());
+        let bias = |b: &Branch| match params(b).get(1) {
+            Some(&bias) => self.weights.get(bias).clone(),
+            None => vec![0.0; self.graph.channels(b.conv)].into(),
+        };
+        let bias = stacked(stack.iter().map(bias).collect());
         let Branch { conv, end, activation } = stack[0];
         let inputs = self.inputs(conv);
         self.push_conv(end, conv, inputs, weight, bias);
@@ -91,10 +89,19 @@ impl Copying<'_> {
     }
 }
 
+/// Tensors one after another.
+fn stacked(tensors: Vec<LazyTensor<'_>>) -> LazyTensor<'_> {
+    let len = tensors.iter().map(LazyTensor::len).sum();
+    LazyTensor::computed(len, move || {
+        let numbers = tensors.iter().map(LazyTensor::to_vec).collect::<Result<Vec<_>, _>>()?;
+        Ok(numbers.concat())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Builder, Conv};
+    use crate::{Builder, Conv, Weights};
 
     /// Three branches of one value, of which two have the same activation, and an addition.
     fn branches() -> Graph {
@@ -116,7 +123,8 @@ mod tests {
     fn branches_with_the_same_activation_are_stacked() {
         let g = branches();
         let old = Weights::reference(&g);
-        let Rewritten { graph, weights, times } = stack_pointwise(&g, &old, &[g.output()]);
+        let Rewritten { graph, weights, times } = stack_pointwise(&g, &(&old).into(), &[g.output()]);
+        let weights = weights.to_weights().unwrap();
         let paths: Vec<&str> = graph.nodes().iter().map(|n| n.path.as_str()).collect();
         let stacked = ["input", "first", "first.relu", "first.relu", "second.relu", "third", "third.silu", "fourth"];
         assert_eq!((times, &paths[..8]), (1, &stacked[..]));
@@ -129,7 +137,7 @@ mod tests {
     #[test]
     fn a_convolution_that_is_kept_stays() {
         let g = branches();
-        assert_eq!(stack_pointwise(&g, &Weights::reference(&g), &[1]).times, 0);
-        assert_eq!(stack_pointwise(&g, &Weights::reference(&g), &[2]).times, 1);
+        assert_eq!(stack_pointwise(&g, &LazyWeights::owned(Weights::reference(&g)), &[1]).times, 0);
+        assert_eq!(stack_pointwise(&g, &LazyWeights::owned(Weights::reference(&g)), &[2]).times, 1);
     }
 }

@@ -27,7 +27,7 @@ use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
-pub use weights::ConvWeights;
+pub use weights::{ConvWeights, Numbers};
 pub use winograd::{Winograd, WinogradTile, WinogradWeights};
 
 /// The geometry of a convolution.

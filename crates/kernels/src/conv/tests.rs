@@ -251,6 +251,10 @@ fn weights_are_packed_as_one_by_one() {
                 weights.packed.fill(f32::NAN);
                 conv.repack(&mut weights, weight, None, None, &mut Team::new(threads));
                 assert!(weights.packed[..] == expected[..], "{}", conv.name());
+                let read = |first: usize, out: &mut [f32]| out.copy_from_slice(&weight[first..][..out.len()]);
+                let pieces = Numbers::Pieces { len: weight.len(), read: &read };
+                let weights = conv.pack_pieces(pieces, None, None, &mut Team::new(threads));
+                assert!(weights.packed[..] == expected[..], "{} in pieces", conv.name());
             }
         }
     });

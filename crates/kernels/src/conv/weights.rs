@@ -1,7 +1,7 @@
 //! Weights in the order in which tiles read them.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::taps::{Grid, Tap};
 use super::{Conv, Panel};
@@ -19,6 +19,71 @@ pub struct ConvWeights {
     pub(super) bias: AlignedBuf,
     /// For every block of the source eight scales and eight shifts, or lower and upper bounds; empty without a prologue.
     pub(super) prologue: AlignedBuf,
+}
+
+/// A weight's numbers, as packing gets at them.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// They are in memory.
+    Whole(&'a [f32]),
+    /// They are brought piece by piece, by any thread: memory holds little more than the packed weights.
+    Pieces {
+        /// How many there are.
+        len: usize,
+        /// Fills a slice with the numbers from a place on.
+        read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+    },
+}
+
+impl Numbers<'_> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match *self {
+            Self::Whole(numbers) => numbers.len(),
+            Self::Pieces { len, .. } => len,
+        }
+    }
+
+    /// Some of them; `room` keeps them if they are not in memory.
+    pub(super) fn piece<'b>(&'b self, range: Range<usize>, room: &'b mut Vec<f32>) -> Piece<'b> {
+        let numbers = match *self {
+            Self::Whole(numbers) => &numbers[range.clone()],
+            Self::Pieces { read, .. } => {
+                room.resize(range.len(), 0.0);
+                read(range.start, room);
+                &room[..]
+            }
+        };
+        Piece { numbers, first: range.start }
+    }
+}
+
+/// Numbers of a weight from one place on.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    numbers: &'a [f32],
+    first: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// The numbers from a place in the whole weight on.
+    #[inline(always)]
+    pub(super) fn from(&self, place: usize) -> &'a [f32] {
+        &self.numbers[place - self.first..]
+    }
+}
+
+/// Room for each thread's pieces. The locks only tell the compiler that each belongs to one thread.
+pub(super) struct Rooms(Vec<Mutex<Vec<f32>>>);
+
+impl Rooms {
+    pub(super) fn of(team: &Team) -> Self {
+        Self((0..team.threads()).map(|_| Mutex::default()).collect())
+    }
+
+    pub(super) fn of_worker(&self, worker: usize) -> MutexGuard<'_, Vec<f32>> {
+        self.0[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What joins the channels of one group in a source block to those in a target block.
@@ -52,13 +117,27 @@ impl Conv {
     /// # Panics
     /// If their lengths are not those of the convolution.
     pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>, prologue: Option<(&[f32], &[f32])>) -> ConvWeights {
+        self.pack_pieces(Numbers::Whole(weight), bias, prologue, &mut Team::new(1))
+    }
+
+    /// Packs as [`Conv::pack`] does; the team shares the work.
+    ///
+    /// # Panics
+    /// As [`Conv::pack`].
+    pub fn pack_pieces(
+        &self,
+        weight: Numbers<'_>,
+        bias: Option<&[f32]>,
+        prologue: Option<(&[f32], &[f32])>,
+        team: &mut Team,
+    ) -> ConvWeights {
         let with_prologue = if self.fusion.prologue.is_some() { 2 * self.source.blocks().len() * LANES } else { 0 };
         let mut weights = ConvWeights {
             packed: AlignedBuf::zeroed(self.packed_len),
             bias: AlignedBuf::zeroed(self.target.blocks().len() * LANES),
             prologue: AlignedBuf::zeroed(with_prologue),
         };
-        self.repack(&mut weights, weight, bias, prologue, &mut Team::new(1));
+        self.pack_into(&mut weights, weight, bias, prologue, team);
         weights
     }
 
@@ -70,6 +149,17 @@ impl Conv {
         &self,
         weights: &mut ConvWeights,
         weight: &[f32],
+        bias: Option<&[f32]>,
+        prologue: Option<(&[f32], &[f32])>,
+        team: &mut Team,
+    ) {
+        self.pack_into(weights, Numbers::Whole(weight), bias, prologue, team);
+    }
+
+    fn pack_into(
+        &self,
+        weights: &mut ConvWeights,
+        weight: Numbers<'_>,
         bias: Option<&[f32]>,
         prologue: Option<(&[f32], &[f32])>,
         team: &mut Team,
@@ -97,7 +187,7 @@ impl Conv {
     }
 
     /// Packs panel by panel; each lies in one piece.
-    fn pack_panels(&self, mut packed: &mut [f32], weight: &[f32], team: &mut Team) {
+    fn pack_panels(&self, mut packed: &mut [f32], weight: Numbers<'_>, team: &mut Team) {
         let taps: usize = self.grids.iter().map(|g| g.taps.len()).sum();
         let together = self.panels.len().div_ceil((packed.len() / PACKED_AT_ONCE).max(1)).max(1);
         let mut pieces: Vec<(&Panel, &mut [f32])> = Vec::with_capacity(self.panels.len());
@@ -107,14 +197,30 @@ impl Conv {
         }
         // The locks only tell the compiler that each part belongs to one thread.
         let parts: Vec<Mutex<_>> = pieces.chunks_mut(together).map(Mutex::new).collect();
-        team.run(parts.len(), &|part, _| {
-            for (panel, floats) in parts[part].lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-                self.pack_panel(panel, floats, weight);
-            }
+        let rooms = Rooms::of(team);
+        team.run(parts.len(), &|part, worker| {
+            let mut panels = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+            let blocks = panels[0].0.blocks.start..panels[panels.len() - 1].0.blocks.end;
+            let mut room = rooms.of_worker(worker);
+            let weight = weight.piece(self.numbers_of(blocks, weight.len()), &mut room);
+            panels.iter_mut().for_each(|(panel, floats)| self.pack_panel(panel, floats, weight));
         });
     }
 
-    fn pack_panel(&self, panel: &Panel, mut packed: &mut [f32], weight: &[f32]) {
+    /// Which of a weight's numbers lead to some target blocks.
+    fn numbers_of(&self, blocks: Range<usize>, all: usize) -> Range<usize> {
+        match (self.transposed, &self.target.blocks()[blocks]) {
+            (false, blocks @ [first, ..]) => {
+                let row = self.group[0] * self.taps_in_kernel.iter().product::<usize>();
+                let channels: usize = blocks.iter().map(|b| b.count).sum();
+                first.first * row..(first.first + channels) * row
+            }
+            // The target's channels are columns of the weight.
+            _ => 0..all,
+        }
+    }
+
+    fn pack_panel(&self, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
         let (width, k_block_len) = (panel.blocks.len() * LANES, self.floats_of_a_k_block(panel.blocks.len()));
         for Grid { taps, .. } in &self.grids {
             for &source in &panel.sources {
@@ -131,19 +237,19 @@ impl Conv {
     }
 
     /// A depthwise convolution's weights of one block.
-    fn pack_lanes(&self, k_blocks: &mut [f32], taps: &[Tap], source: usize, weight: &[f32]) {
+    fn pack_lanes(&self, k_blocks: &mut [f32], taps: &[Tap], source: usize, weight: Piece<'_>) {
         let Block { first, count, .. } = self.source.blocks()[source];
         let step = self.taps_in_kernel.iter().product();
         for (k_block, tap) in k_blocks.chunks_exact_mut(LANES).zip(taps) {
-            gather(&mut k_block[..count], &weight[first * step + self.place(tap)..], step);
+            gather(&mut k_block[..count], weight.from(first * step + self.place(tap)), step);
         }
     }
 
     /// The weights of a bond; rows of k-blocks have so many floats.
-    fn pack_bond(&self, k_blocks: &mut [f32], taps: &[Tap], width: usize, bond: &Bond, weight: &[f32]) {
+    fn pack_bond(&self, k_blocks: &mut [f32], taps: &[Tap], width: usize, bond: &Bond, weight: Piece<'_>) {
         let [from_step, to_step] = self.steps();
         for (k_block, tap) in k_blocks.chunks_exact_mut(LANES * width).zip(taps) {
-            let weight = &weight[bond.first + self.place(tap)..];
+            let weight = weight.from(bond.first + self.place(tap));
             let rows = k_block[bond.rows.start * width..bond.rows.end * width].chunks_exact_mut(width);
             for (i, row) in rows.enumerate() {
                 gather(&mut row[bond.columns.clone()], &weight[i * from_step..], to_step);

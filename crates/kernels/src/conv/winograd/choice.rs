@@ -42,15 +42,21 @@ struct Layer {
 }
 
 impl Winograd {
-    /// The tile by which a convolution is computed fastest; nothing where the direct way is faster or the only one.
-    pub fn tile_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<WinogradTile> {
+    /// The tiles that may be worth it for a convolution, the smaller first; none where the direct way is the only one.
+    pub fn tiles_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<[WinogradTile; 2]> {
         let enough = input.channels().min(output.channels()) >= FEWEST_CHANNELS;
         if !is_possible(shape) || fusion.prologue.is_some() || !enough {
             return None;
         }
+        WinogradTile::of_stride(shape.window.stride[0]).try_into().ok()
+    }
+
+    /// The tile by which a convolution is computed fastest, as the model has it; nothing where the direct way is faster or the
+    /// only one.
+    pub fn tile_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<WinogradTile> {
+        let [small, large] = Self::tiles_for(shape, input, output, fusion)?;
         let size = [output.height(), output.width()];
         let layer = Layer { source: input.blocks().len(), target: output.blocks().len(), size };
-        let &[small, large] = WinogradTile::of_stride(shape.window.stride[0]) else { return None };
         let [of_small, of_large] = [small, large].map(|tile| layer.by(tile));
         if of_small.min(of_large) >= layer.direct() {
             return None;

@@ -1,8 +1,9 @@
 //! How work is cut. Values are checked in the crate's `tests/`.
 
 use super::*;
+use crate::conv::Numbers;
 use crate::conv::Residual;
-use crate::{Activation, Window};
+use crate::{Activation, Team, Window};
 
 fn winograd(tile: WinogradTile, channels: [usize; 2], size: usize) -> Winograd {
     let window = Window { kernel: [3; 2], stride: [1; 2], padding: [1; 2], dilation: [1; 2] };
@@ -37,5 +38,25 @@ fn two_threads_find_work_in_every_layer_that_is_worth_it() {
     ] {
         let cut = winograd(tile, channels, size).cut(1);
         assert!(cut.blocks * cut.shares >= 2, "{channels:?} at {size}: {cut:?}");
+    }
+}
+
+#[test]
+fn weights_have_the_same_bits_however_they_are_packed() {
+    for tile in [WinogradTile::F2, WinogradTile::F4] {
+        let channels = [11, 77];
+        let weight: Vec<f32> =
+            (0..channels[0] * channels[1] * 9).map(|i| ((i * 37 % 101) as f32 - 50.3) / 7.0).collect();
+        let bias: Vec<f32> = (0..channels[1]).map(|i| i as f32 - 0.7).collect();
+        let expected = winograd(tile, channels, 4).pack(&weight, Some(&bias));
+        let read = |first: usize, out: &mut [f32]| out.copy_from_slice(&weight[first..][..out.len()]);
+        let pieces = Numbers::Pieces { len: weight.len(), read: &read };
+        for isa in Isa::available() {
+            for numbers in [Numbers::Whole(&weight), pieces] {
+                let w = Winograd { isa, ..winograd(tile, channels, 4) };
+                let packed = w.pack_pieces(numbers, Some(&bias), &mut Team::new(3));
+                assert!(packed.packed[..] == expected.packed[..] && packed.bias[..] == expected.bias[..], "{isa}");
+            }
+        }
     }
 }
