@@ -2,16 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, ValueId};
+use cspnet_graph::rewrite::threshold;
+use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId};
 use cspnet_kernels::{
-    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Numbers, Planes, Pool, Residual, Team,
-    Transfer, Winograd, WinogradWeights,
+    self as kernels, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Numbers, Planes, Pool,
+    Residual, Team, Transfer, Winograd, WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
+use crate::rewrites::{Rewrite, Rewrites};
 use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
 
 /// A step ready to run.
@@ -41,6 +43,7 @@ pub(super) struct Build<'g, 'a> {
     pub weights: &'g LazyWeights<'a>,
     pub shapes: &'g [Shape],
     pub isa: Isa,
+    pub rewrites: Rewrites,
 }
 
 impl Build<'_, '_> {
@@ -48,7 +51,7 @@ impl Build<'_, '_> {
     pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
         let Task::Conv { node, .. } = step.task else { return None };
         let shape = conv_shape(&self.graph.node(node).op);
-        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &fusion(step, &planes))
+        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &self.fusion(step, &planes))
     }
 
     /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the
@@ -65,7 +68,7 @@ impl Build<'_, '_> {
         Ok(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
             Task::Conv { node, prologue, .. } => {
-                let (input, fusion) = (input(0), fusion(step, &planes));
+                let (input, fusion) = (input(0), self.fusion(step, &planes));
                 self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
             }
             Task::Norm { node, activation: act } => {
@@ -86,9 +89,10 @@ impl Build<'_, '_> {
                 let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
                 Kernel::AffinePool(pool, self.affine(p.norm)?)
             }
-            Task::Pool { kind, window: w, prologue: None } => {
+            Task::Pool { kind, window: w, prologue: None, activation: act } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
-                Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
+                let pool = Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output);
+                Kernel::Pool(pool.with_activation(activation(*act)))
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
@@ -122,16 +126,59 @@ impl Build<'_, '_> {
             let weights = in_pieces(weight, |numbers| winograd.pack_pieces(numbers, bias.as_deref(), team))?;
             return Ok(Kernel::Winograd(Box::new(winograd), weights));
         }
+        let is_clamped = fusion.prologue == Some(kernels::Prologue::Clamp);
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
-        let prologue = prologue.map(|p| self.affine(p.norm)).transpose()?;
-        let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
-        let weights = in_pieces(weight, |numbers| conv.pack_pieces(numbers, bias.as_deref(), prologue, team))?;
+        let weights = match prologue {
+            Some(p) if is_clamped => {
+                let (scale, shift): (Vec<f64>, Vec<f64>) = self.factors(p.norm)?.into_iter().unzip();
+                let bias = bias.unwrap_or_else(|| vec![0.0; output.channels()]);
+                let t = threshold(&scale, &shift, &weight.to_vec()?, &bias);
+                conv.pack(&t.weight, Some(&t.bias), Some((&t.low, &t.high)))
+            }
+            _ => {
+                let prologue = prologue.map(|p| self.affine(p.norm)).transpose()?;
+                let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
+                in_pieces(weight, |numbers| conv.pack_pieces(numbers, bias.as_deref(), prologue, team))?
+            }
+        };
         Ok(Kernel::Conv(Box::new(conv), weights))
     }
 
-    /// A normalisation as `scale * x + shift`, computed in double precision.
+    /// Whether the normalisation in front of a convolution becomes bounds of its input: after a ReLU, and where no tap sees padding,
+    /// which would have to be zero behind it.
+    pub(super) fn is_threshold(&self, task: &Task) -> bool {
+        let Task::Conv { node, prologue: Some(Prologue { activation: Some(Unary::Relu), .. }), .. } = task else {
+            return false;
+        };
+        let window = conv_shape(&self.graph.node(*node).op).window;
+        self.rewrites.has(Rewrite::Threshold) && window.padding == [0, 0]
+    }
+
+    /// What a convolution computes besides itself.
+    fn fusion(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
+        let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
+            unreachable!("only convolutions take others in");
+        };
+        let residual = match residual {
+            Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
+            Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
+            None => Residual::None,
+        };
+        let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
+        let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
+        Fusion { prologue: before, activation: activation(*act), residual }
+    }
+
+    /// A normalisation as `scale * x + shift`, computed in double precision and rounded once.
     fn affine(&self, node: ValueId) -> Result<Channels, ReadError> {
-        let factors: Vec<(f64, f64)> = match &self.graph.node(node).op {
+        let rounded = self.factors(node)?.into_iter().map(|(a, b)| (a as f32, b as f32));
+        let (scale, shift) = rounded.unzip();
+        Ok(Channels { scale, shift })
+    }
+
+    /// Scale and shift of every channel of a normalisation.
+    fn factors(&self, node: ValueId) -> Result<Vec<(f64, f64)>, ReadError> {
+        Ok(match &self.graph.node(node).op {
             Op::BatchNorm { eps, .. } => {
                 let read = |i: usize| self.weights.get(self.graph.node(node).params[i]).to_vec();
                 let (scale, shift, mean, variance) = (read(0)?, read(1)?, read(2)?, read(3)?);
@@ -144,23 +191,8 @@ impl Build<'_, '_> {
                 mean.iter().zip(std).map(channel).collect()
             }
             other => unreachable!("{} is no normalisation", other.name()),
-        };
-        let (scale, shift) = factors.into_iter().map(|(a, b)| (a as f32, b as f32)).unzip();
-        Ok(Channels { scale, shift })
+        })
     }
-}
-
-/// What a convolution computes besides itself.
-fn fusion(step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
-    let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
-        unreachable!("only convolutions take others in");
-    };
-    let residual = match residual {
-        Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
-        Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
-        None => Residual::None,
-    };
-    Fusion { prologue: prologue.map(|p| activation(p.activation)), activation: activation(*act), residual }
 }
 
 /// Lets `pack` read a tensor piece by piece, on any thread.

@@ -61,12 +61,20 @@ impl Residual {
     }
 }
 
+/// What happens to every number that a convolution reads, with two numbers for every input channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Prologue {
+    /// `act(scale * x + shift)`: batch normalisation and activation of a pre-activation network.
+    Affine(Activation),
+    /// `min(max(x, low), high)`
+    Clamp,
+}
+
 /// What is computed in one pass with a convolution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fusion {
-    /// Before it, `act(scale * x + shift)` for every input channel: batch normalisation and activation of a
-    /// pre-activation network. Padding is zero *after* it.
-    pub prologue: Option<Activation>,
+    /// Before it. Padding is zero *after* it.
+    pub prologue: Option<Prologue>,
     /// After it.
     pub activation: Activation,
     /// Added to it.
