@@ -39,6 +39,8 @@ impl Step {
 pub(crate) enum Task {
     /// The picture comes in, normalised by this node if there is one.
     Import { normalise: Option<ValueId> },
+    /// The picture goes, normalised by a node if there is one, straight into a convolution.
+    Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
     Conv { node: ValueId, prologue: Option<Prologue>, activation: Option<Unary>, residual: Option<Order> },
     /// Batch normalisation, or normalisation of pixels.
@@ -273,7 +275,7 @@ fn view(node: &Node) -> Definition {
 /// The inputs of a step whose lanes correspond to its output's.
 fn alike(graph: &Graph, step: &Step) -> Vec<ValueId> {
     match step.task {
-        Task::Import { .. } | Task::Copy | Task::Loss => Vec::new(),
+        Task::Import { .. } | Task::Stem { .. } | Task::Copy | Task::Loss => Vec::new(),
         Task::Conv { node, .. } if is_depthwise(graph, node) => step.inputs.clone(),
         Task::Conv { .. } => step.inputs[1..].to_vec(),
         _ => step.inputs.clone(),

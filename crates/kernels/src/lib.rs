@@ -38,7 +38,10 @@ mod update;
 mod window;
 
 pub use activation::Activation;
-pub use conv::{Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Residual, Winograd, WinogradTile, WinogradWeights};
+pub use conv::{
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Pictures, Residual, Stem, StemWeights, Winograd, WinogradTile,
+    WinogradWeights,
+};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};

@@ -2,11 +2,11 @@
 
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Planes, Pool, Residual, Team, Transfer,
-    Winograd, WinogradWeights,
+    Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Pictures, Planes, Pool,
+    Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
 };
 
-use crate::import::{Import, copies};
+use crate::import::{Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
 use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
@@ -15,6 +15,7 @@ use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
+    Stem(Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
     Winograd(Box<Winograd>, WinogradWeights),
     Affine(Affine, Channels),
@@ -49,6 +50,7 @@ impl Build<'_> {
         let output = planes(step.output());
         match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Stem { normalise, node, activation: act } => self.stem(*normalise, *node, activation(*act), &output),
             Task::Conv { node, prologue, activation: act, residual } => {
                 let residual = match residual {
                     Some(Order::BeforeActivation) => Residual::BeforeActivation(input(1)),
@@ -86,6 +88,16 @@ impl Build<'_> {
         }
     }
 
+    /// A convolution of the picture, normalised by a node if there is one.
+    fn stem(&self, normalise: Option<ValueId>, node: ValueId, activation: Activation, output: &Planes) -> Kernel {
+        let picture = self.shapes[self.graph.node(node).inputs[0]];
+        let stem = Stem::new(self.isa, conv_shape(&self.graph.node(node).op), picture, output, activation);
+        let (weight, bias) = self.params(node);
+        let normalise = normalise.map(|n| pixel_norm(self.graph, n));
+        let weights = stem.pack(weight, bias, normalise);
+        Kernel::Stem(stem, weights)
+    }
+
     /// A convolution by the fastest algorithm for its shape, with its weights.
     fn convolution(
         &self,
@@ -96,8 +108,7 @@ impl Build<'_> {
         fusion: Fusion,
     ) -> Kernel {
         let shape = conv_shape(&self.graph.node(node).op);
-        let params = &self.graph.node(node).params;
-        let (weight, bias) = (self.weights.get(params[0]), params.get(1).map(|&p| self.weights.get(p)));
+        let (weight, bias) = self.params(node);
         let tile = Winograd::tile_for(&shape, input, output, &fusion).filter(|_| !self.strict);
         if let Some(tile) = tile {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
@@ -108,6 +119,12 @@ impl Build<'_> {
         let prologue = prologue.map(|p| self.affine(p.norm));
         let weights = conv.pack(weight, bias, prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..])));
         Kernel::Conv(Box::new(conv), weights)
+    }
+
+    /// Weight and bias of a convolution or fully connected layer.
+    fn params(&self, node: ValueId) -> (&[f32], Option<&[f32]>) {
+        let params = &self.graph.node(node).params;
+        (self.weights.get(params[0]), params.get(1).map(|&p| self.weights.get(p)))
     }
 
     /// A normalisation as `scale * x + shift`, computed in double precision.
@@ -135,6 +152,7 @@ impl Kernel {
     pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
         match self {
             Self::Import(import) => import.run(input, memory),
+            Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
             Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
@@ -146,10 +164,21 @@ impl Kernel {
         }
     }
 
+    /// Whether it takes the picture as pixels.
+    pub(super) fn takes_pixels(&self) -> bool {
+        match self {
+            Self::Import(import) => import.normalises(),
+            Self::Stem(_, weights) => weights.normalises(),
+            _ => false,
+        }
+    }
+
     pub(super) fn name(&self) -> String {
         match self {
             Self::Import(import) if import.normalises() => "import, normalise".into(),
             Self::Import(_) => "import".into(),
+            Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
+            Self::Stem(stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
             Self::Winograd(winograd, _) => winograd.name(),
             Self::Affine(..) => "scale and shift".into(),
@@ -163,6 +192,7 @@ impl Kernel {
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::Stem(stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
             _ => 0,
@@ -171,6 +201,7 @@ impl Kernel {
 
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
+            Self::Stem(_, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
@@ -183,5 +214,12 @@ impl Kernel {
             Self::Copy(transfers) => transfers.iter().map(Transfer::bytes).sum(),
             _ => 0,
         }
+    }
+}
+
+fn pictures(input: Input<'_>) -> Pictures<'_> {
+    match input {
+        Input::Real(numbers) => Pictures::Numbers(numbers),
+        Input::Pixels(bytes) => Pictures::Bytes(bytes),
     }
 }

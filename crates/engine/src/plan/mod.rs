@@ -5,6 +5,7 @@
 //! here: training ([`crate::train`]), file formats, pixels of photos.
 
 mod kernel;
+mod stem;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -82,14 +83,14 @@ impl Plan {
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
-        let program = Program::new(&graph, &shapes, &kept)?;
+        let program = Program::new(&graph, &shapes, &kept, options.strict)?;
         let PlanOptions { isa, strict, .. } = *options;
         let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, strict };
         let kernels: Vec<Kernel> = program.steps.iter().map(|s| build.kernel(s, |v| program.planes(v))).collect();
         let report = program.report(&build, &kernels);
         Ok(Self {
             picture,
-            normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
+            normalises: kernels[0].takes_pixels(),
             output: program.planes(graph.output()),
             taps: taps.into_iter().map(|(name, v)| (name, program.planes(v))).collect(),
             image_len: program.arena.image_len,
@@ -200,11 +201,14 @@ struct Program {
 }
 
 impl Program {
-    fn new(graph: &Graph, shapes: &[Shape], kept: &BTreeSet<ValueId>) -> Result<Self, PlanError> {
+    fn new(graph: &Graph, shapes: &[Shape], kept: &BTreeSet<ValueId>, strict: bool) -> Result<Self, PlanError> {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, definitions) = lower(graph, kept, Purpose::Inference);
+        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference);
+        if !strict {
+            stem::join(graph, kept, &mut steps, &mut definitions);
+        }
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
         let layout = Layout::of(&definitions, &channels);
         steps.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));

@@ -12,6 +12,7 @@
 mod epilogue;
 mod grad;
 mod run;
+mod stem;
 mod strip;
 mod taps;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
+pub use stem::{Pictures, Stem, StemWeights};
 pub use weights::ConvWeights;
 pub use winograd::{Winograd, WinogradTile, WinogradWeights};
 
