@@ -201,10 +201,14 @@ impl Tile<'_> {
             for _ in 0..rows {
                 for tap in 0..in_row {
                     let x = row.add(tap);
+                    let mut wv = [s.splat_pair(0.0); N];
                     for n in 0..N {
-                        let wv = s.load_pair(w.add(n * PAIR));
-                        for p in 0..P {
-                            sums[p][n] = s.fma_pair(wv, x.add(p * STEP), sums[p][n]);
+                        wv[n] = s.load_pair(w.add(n * PAIR));
+                    }
+                    // Pixel by pixel, so that what is read of one leaves its register before the next.
+                    for p in 0..P {
+                        for n in 0..N {
+                            sums[p][n] = s.fma_pair(wv[n], x.add(p * STEP), sums[p][n]);
                         }
                     }
                     w = w.wrapping_add(PANEL * LANES);
