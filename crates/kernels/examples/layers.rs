@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use cspnet_kernels::probe::peak_gflops;
 use cspnet_kernels::{
-    Activation, Conv, ConvShape, Fusion, Isa, Memory, Pictures, Planes, Residual, Stem, Team, Window,
+    Activation, Conv, ConvShape, Fusion, Grouped, Isa, Memory, Pictures, Planes, Residual, Stem, Team, Window,
 };
 
 const RUNS: usize = 40;
@@ -86,6 +86,17 @@ impl Layer {
         time(|| conv.run(&weights, &mut memory, &mut team))
     }
 
+    /// By the kernel for narrow groups.
+    fn grouped(&self, isa: Isa) -> f64 {
+        let (input, output) = self.places();
+        let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
+        let grouped = Grouped::new(isa, self.shape(), &input, &output, fusion);
+        let mut memory = Memory::new(1, output.end(), 1, grouped.scratch_len());
+        let weights = grouped.pack(&vec![0.01; self.weights()], None);
+        let mut team = Team::new(1);
+        time(|| grouped.run(&weights, &mut memory, &mut team))
+    }
+
     /// From a picture of bytes.
     fn stem(&self, isa: Isa) -> f64 {
         let (input, output) = self.places();
@@ -159,6 +170,9 @@ fn main() {
         }
         for layer in STEMS {
             print(format!("blocks {}", layer.name()), layer.flops(), &|| layer.conv(isa));
+        }
+        for layer in GROUPED.into_iter().chain(DEPTHWISE).filter(|l| l.kernel == 3) {
+            print(format!("grouped {}", layer.name()), layer.flops(), &|| layer.grouped(isa));
         }
         for layer in GROUPED.into_iter().chain(DEPTHWISE).chain(LARGE) {
             print(layer.name(), layer.flops(), &|| layer.conv(isa));

@@ -39,8 +39,8 @@ mod window;
 
 pub use activation::Activation;
 pub use conv::{
-    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Pictures, Residual, Stem, StemWeights, Winograd, WinogradTile,
-    WinogradWeights,
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Pictures, Residual, Stem, StemWeights,
+    Winograd, WinogradTile, WinogradWeights,
 };
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};

@@ -2,8 +2,8 @@
 
 use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Pictures, Planes, Pool,
-    Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
+    Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Map, Memory,
+    Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
 };
 
 use crate::import::{Import, copies, pixel_norm};
@@ -17,6 +17,7 @@ pub(super) enum Kernel {
     Import(Import),
     Stem(Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
+    Grouped(Box<Grouped>, GroupedWeights),
     Winograd(Box<Winograd>, WinogradWeights),
     Affine(Affine, Channels),
     Map(Map),
@@ -115,6 +116,11 @@ impl Build<'_> {
             let weights = winograd.pack(weight, bias);
             return Kernel::Winograd(Box::new(winograd), weights);
         }
+        if Grouped::fits(&shape, input, output, &fusion) && !self.strict {
+            let grouped = Grouped::new(self.isa, shape, input, output, fusion);
+            let weights = grouped.pack(weight, bias);
+            return Kernel::Grouped(Box::new(grouped), weights);
+        }
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
         let prologue = prologue.map(|p| self.affine(p.norm));
         let weights = conv.pack(weight, bias, prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..])));
@@ -154,6 +160,7 @@ impl Kernel {
             Self::Import(import) => import.run(input, memory),
             Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
+            Self::Grouped(grouped, weights) => grouped.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
             Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
             Self::Map(map) => map.run(memory, team),
@@ -180,6 +187,7 @@ impl Kernel {
             Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
             Self::Stem(stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
+            Self::Grouped(grouped, _) => grouped.name(),
             Self::Winograd(winograd, _) => winograd.name(),
             Self::Affine(..) => "scale and shift".into(),
             Self::Map(_) => "map".into(),
@@ -194,6 +202,7 @@ impl Kernel {
         match self {
             Self::Stem(stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
+            Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
             _ => 0,
         }
@@ -203,6 +212,7 @@ impl Kernel {
         match self {
             Self::Stem(_, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
+            Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,

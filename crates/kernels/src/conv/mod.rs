@@ -11,6 +11,7 @@
 
 mod epilogue;
 mod grad;
+mod grouped;
 mod run;
 mod stem;
 mod strip;
@@ -28,6 +29,7 @@ use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
+pub use grouped::{Grouped, GroupedWeights};
 pub use stem::{Pictures, Stem, StemWeights};
 pub use weights::ConvWeights;
 pub use winograd::{Winograd, WinogradTile, WinogradWeights};
