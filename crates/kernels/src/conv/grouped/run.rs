@@ -67,21 +67,14 @@ impl Body for PartOf<'_> {
                 // SAFETY: the scratch is this worker's and holds a strip behind the sums.
                 unsafe { grouped.fill(s, pair, (first, seen), self.shared.image(self.image), to) };
             }
-            for row in rows.clone() {
-                let source = strip.wrapping_add((row - rows.start) * window.stride[0] * grouped.strip.columns * PAIR);
-                for pair in pairs.clone() {
-                    // SAFETY: the rows that this one sees lie in the strip from `source` on; the rest has been checked.
-                    unsafe {
-                        match (grouped.width, window.stride[1]) {
-                            (1, 1) => self.row::<S, 16, 1>(s, row, pair, source, sums),
-                            (1, _) => self.row::<S, 16, 2>(s, row, pair, source, sums),
-                            (4, 1) => self.row::<S, 4, 1>(s, row, pair, source, sums),
-                            (4, _) => self.row::<S, 4, 2>(s, row, pair, source, sums),
-                            (8, 1) => self.row::<S, 2, 1>(s, row, pair, source, sums),
-                            (8, _) => self.row::<S, 2, 2>(s, row, pair, source, sums),
-                            (_, 1) => self.row::<S, 1, 1>(s, row, pair, source, sums),
-                            (_, _) => self.row::<S, 1, 2>(s, row, pair, source, sums),
-                        }
+            for pair in pairs {
+                // SAFETY: the rows that the part sees lie in the strip; the rest has been checked.
+                unsafe {
+                    match grouped.width {
+                        1 => self.pair::<S, 16>(s, pair, strip, sums),
+                        4 => self.pair::<S, 4>(s, pair, strip, sums),
+                        8 => self.pair::<S, 2>(s, pair, strip, sums),
+                        _ => self.pair::<S, 1>(s, pair, strip, sums),
                     }
                 }
             }
@@ -90,42 +83,147 @@ impl Body for PartOf<'_> {
 }
 
 impl PartOf<'_> {
-    /// Computes one row of a pair of target blocks; `N` groups lie in a pair.
+    /// Computes a pair of target blocks, in which lie `N` groups.
     ///
     /// # Safety
-    /// From `source` on lie the rows that it sees, `sums` has room for a tile, and nobody else touches the row.
+    /// In the strip lie the rows that the part sees, `sums` has room for a tile, and nobody else touches the pair's rows.
     #[inline(always)]
-    unsafe fn row<S: Simd, const N: usize, const STEP: usize>(
+    unsafe fn pair<S: Simd, const N: usize>(&self, s: S, pair: usize, strip: *const f32, sums: *mut f32) {
+        // SAFETY: the function's own promise.
+        unsafe {
+            match self.grouped.shape.window.stride[1] {
+                // Registers of sixteen floats leave room for three weights, and neighbours in a row share what is read.
+                1 if S::PAIRS > 6 => self.rows::<S, N, 1>(s, pair, strip, sums),
+                _ if S::PAIRS > 6 => self.rows::<S, N, 2>(s, pair, strip, sums),
+                _ => self.pixels::<S, N>(s, pair, strip, sums),
+            }
+        }
+    }
+
+    /// Row by row.
+    ///
+    /// # Safety
+    /// As [`Self::pair`].
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const N: usize, const STEP: usize>(
         &self,
         s: S,
-        row: usize,
         pair: usize,
-        source: *const f32,
+        strip: *const f32,
         sums: *mut f32,
     ) {
-        let grouped = self.grouped;
-        let columns = grouped.output.width();
-        let tile = Tile {
-            grouped,
-            weights: self.weights.packed[pair * grouped.floats_of_a_pair()..].as_ptr(),
-            bias: self.weights.bias[pair * PAIR..].as_ptr(),
-            sums,
-        };
-        let blocks = 2 * pair..(2 * pair + 2).min(grouped.output.blocks().len());
+        let columns = self.grouped.output.width();
+        let down = self.grouped.shape.window.stride[0] * self.grouped.strip.columns;
+        let tile = self.tile(pair, sums);
         let tiles = columns.div_ceil(S::PAIRS);
-        for pixels in (0..tiles).map(|t| t * columns / tiles..(t + 1) * columns / tiles) {
-            let first = (row * columns + pixels.start) * LANES;
-            // SAFETY: the function's own promise; weights and bias have a pair's numbers.
-            unsafe {
-                tile.sums::<S, N, STEP>(s, source.wrapping_add(pixels.start * STEP * PAIR), pixels.len());
-                for (half, block) in blocks.clone().enumerate() {
-                    let (output, residual) = (&grouped.output, &grouped.fusion.residual);
-                    let outlet = Outlet::of(output, residual, block, first, self.shared.image(self.image));
-                    let sums = sums.wrapping_add(half * LANES).cast_const();
-                    with_activation!(grouped.fusion.activation, f => finish(s, f, sums, &outlet, pixels.len()));
+        for row in 0..self.part.rows.len() {
+            for pixels in (0..tiles).map(|t| t * columns / tiles..(t + 1) * columns / tiles) {
+                let source = InRow::<STEP>(strip.wrapping_add((row * down + pixels.start * STEP) * PAIR));
+                // SAFETY: the function's own promise.
+                unsafe {
+                    match pixels.len() {
+                        1 => tile.sum::<S, N, 1>(s, source),
+                        2 => tile.sum::<S, N, 2>(s, source),
+                        3 => tile.sum::<S, N, 3>(s, source),
+                        4 => tile.sum::<S, N, 4>(s, source),
+                        5 => tile.sum::<S, N, 5>(s, source),
+                        6 => tile.sum::<S, N, 6>(s, source),
+                        7 => tile.sum::<S, N, 7>(s, source),
+                        8 => tile.sum::<S, N, 8>(s, source),
+                        9 => tile.sum::<S, N, 9>(s, source),
+                        10 => tile.sum::<S, N, 10>(s, source),
+                        11 => tile.sum::<S, N, 11>(s, source),
+                        12 => tile.sum::<S, N, 12>(s, source),
+                        n => unreachable!("a tile of {n} pixels"),
+                    }
+                    self.finish(s, pair, sums, row * columns + pixels.start, pixels.len());
                 }
             }
         }
+    }
+
+    /// The pixels of all rows, one after another: narrow rows would make small tiles.
+    ///
+    /// # Safety
+    /// As [`Self::pair`].
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const N: usize>(&self, s: S, pair: usize, strip: *const f32, sums: *mut f32) {
+        let columns = self.grouped.output.width();
+        let [down, right] = self.grouped.shape.window.stride;
+        let tile = self.tile(pair, sums);
+        let all = self.part.rows.len() * columns;
+        let tiles = all.div_ceil(S::PAIRS);
+        let [mut row, mut column] = [0, 0];
+        for pixels in (0..tiles).map(|t| t * all / tiles..(t + 1) * all / tiles) {
+            let mut from = [strip; 6];
+            for place in &mut from[..pixels.len()] {
+                *place = strip.wrapping_add((row * down * self.grouped.strip.columns + column * right) * PAIR);
+                [row, column] = if column + 1 == columns { [row + 1, 0] } else { [row, column + 1] };
+            }
+            // SAFETY: the function's own promise.
+            unsafe {
+                match pixels.len() {
+                    1 => tile.sum::<S, N, 1>(s, Anywhere(from)),
+                    2 => tile.sum::<S, N, 2>(s, Anywhere(from)),
+                    3 => tile.sum::<S, N, 3>(s, Anywhere(from)),
+                    4 => tile.sum::<S, N, 4>(s, Anywhere(from)),
+                    5 => tile.sum::<S, N, 5>(s, Anywhere(from)),
+                    6 => tile.sum::<S, N, 6>(s, Anywhere(from)),
+                    n => unreachable!("a tile of {n} pixels"),
+                }
+                self.finish(s, pair, sums, pixels.start, pixels.len());
+            }
+        }
+    }
+
+    fn tile(&self, pair: usize, sums: *mut f32) -> Tile<'_> {
+        let floats = pair * self.grouped.floats_of_a_pair();
+        let [weights, bias] = [&self.weights.packed[floats..], &self.weights.bias[pair * PAIR..]].map(<[f32]>::as_ptr);
+        Tile { grouped: self.grouped, weights, bias, sums }
+    }
+
+    /// Stores the sums of some pixels, from the `first` of the part's on.
+    ///
+    /// # Safety
+    /// There are so many sums `[pixel][16]`, and nobody else touches these pixels of the pair.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&self, s: S, pair: usize, sums: *const f32, first: usize, pixels: usize) {
+        let Grouped { output, fusion, .. } = self.grouped;
+        let first = (self.part.rows.start * output.width() + first) * LANES;
+        for (half, block) in (2 * pair..(2 * pair + 2).min(output.blocks().len())).enumerate() {
+            let outlet = Outlet::of(output, &fusion.residual, block, first, self.shared.image(self.image));
+            let sums = sums.wrapping_add(half * LANES);
+            // SAFETY: the function's own promise.
+            unsafe { with_activation!(fusion.activation, f => put(s, f, sums, &outlet, pixels)) }
+        }
+    }
+}
+
+/// Where the pixels of a tile begin in the strip.
+trait Places: Copy {
+    /// So many floats from a pixel's first.
+    fn at(self, pixel: usize, floats: usize) -> *const f32;
+}
+
+/// So many pixels apart, from the first on: one register addresses all of them.
+#[derive(Clone, Copy)]
+struct InRow<const STEP: usize>(*const f32);
+
+impl<const STEP: usize> Places for InRow<STEP> {
+    #[inline(always)]
+    fn at(self, pixel: usize, floats: usize) -> *const f32 {
+        self.0.wrapping_add(floats).wrapping_add(pixel * STEP * PAIR)
+    }
+}
+
+/// Wherever.
+#[derive(Clone, Copy)]
+struct Anywhere([*const f32; 6]);
+
+impl Places for Anywhere {
+    #[inline(always)]
+    fn at(self, pixel: usize, floats: usize) -> *const f32 {
+        self.0[pixel].wrapping_add(floats)
     }
 }
 
@@ -141,46 +239,20 @@ impl Tile<'_> {
     /// Sums `[pixel][16]`, in the order of blocks.
     ///
     /// # Safety
-    /// From `source` on lie the rows that the pixels see; weights and bias have a pair's numbers, and the sums room.
+    /// From `source` on lies what the pixels see; weights and bias have a pair's numbers, and the sums room.
     #[inline(always)]
-    unsafe fn sums<S: Simd, const N: usize, const STEP: usize>(&self, s: S, source: *const f32, pixels: usize) {
-        // SAFETY: the function's own promise.
-        unsafe {
-            match pixels {
-                1 => self.sum::<S, N, STEP, 1>(s, source),
-                2 => self.sum::<S, N, STEP, 2>(s, source),
-                3 => self.sum::<S, N, STEP, 3>(s, source),
-                4 => self.sum::<S, N, STEP, 4>(s, source),
-                5 => self.sum::<S, N, STEP, 5>(s, source),
-                6 => self.sum::<S, N, STEP, 6>(s, source),
-                7 if S::PAIRS > 6 => self.sum::<S, N, STEP, 7>(s, source),
-                8 if S::PAIRS > 6 => self.sum::<S, N, STEP, 8>(s, source),
-                9 if S::PAIRS > 6 => self.sum::<S, N, STEP, 9>(s, source),
-                10 if S::PAIRS > 6 => self.sum::<S, N, STEP, 10>(s, source),
-                11 if S::PAIRS > 6 => self.sum::<S, N, STEP, 11>(s, source),
-                12 if S::PAIRS > 6 => self.sum::<S, N, STEP, 12>(s, source),
-                _ => unreachable!("a tile of {pixels} pixels"),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn sum<S: Simd, const N: usize, const STEP: usize, const P: usize>(&self, s: S, source: *const f32) {
+    unsafe fn sum<S: Simd, const N: usize, const P: usize>(&self, s: S, source: impl Places) {
         let grouped = self.grouped;
-        let channels = PAIR / N;
-        // SAFETY: the promise of `sums`.
+        // SAFETY: the function's own promise.
         unsafe {
             let mut sums = [s.load_pair(self.bias); P];
             let mut w = self.weights;
             for row in 0..grouped.shape.window.kernel[0] {
                 for pair in 0..grouped.pairs_of_a_set() {
-                    let from = source.wrapping_add(pair * grouped.strip.plane_len + row * grouped.strip.columns * PAIR);
-                    for channel in 0..channels {
-                        self.taps::<S, N, STEP, P>(s, from.add(channel * N), w, &mut sums);
+                    let from = pair * grouped.strip.plane_len + row * grouped.strip.columns * PAIR;
+                    for channel in 0..PAIR / N {
+                        Self::taps::<S, N, P>(s, source, from + channel * N, w, &mut sums);
                         w = w.wrapping_add(COLUMNS * PAIR);
-                        // Without the fence the compiler hoists loads of later steps until the sums no longer fit into
-                        // registers.
-                        compiler_fence(Ordering::SeqCst);
                     }
                 }
             }
@@ -192,33 +264,36 @@ impl Tile<'_> {
     }
 
     /// One channel of every group through a row of the kernel. Every sum takes its columns in order.
+    ///
+    /// # Safety
+    /// As [`Self::sum`].
     #[inline(always)]
-    unsafe fn taps<S: Simd, const N: usize, const STEP: usize, const P: usize>(
-        &self,
+    unsafe fn taps<S: Simd, const N: usize, const P: usize>(
         s: S,
-        x: *const f32,
+        source: impl Places,
+        from: usize,
         w: *const f32,
         sums: &mut [S::Pair; P],
     ) {
-        // SAFETY: the promise of `sums`.
+        // SAFETY: the function's own promise. Without the fences the compiler hoists loads of later steps until the sums no
+        // longer fit into registers.
         unsafe {
             if S::PAIRS > 6 {
-                // There are registers for three weights, and neighbours share what is read.
                 let w = [s.load_pair(w), s.load_pair(w.add(PAIR)), s.load_pair(w.add(2 * PAIR))];
                 for p in 0..P {
                     for column in 0..COLUMNS {
-                        let x = s.repeat_pair::<N>(x.add((p * STEP + column) * PAIR));
+                        let x = s.repeat_pair::<N>(source.at(p, from + column * PAIR));
                         sums[p] = s.fma_of_pairs(w[column], x, sums[p]);
                     }
                 }
+                compiler_fence(Ordering::SeqCst);
             } else {
                 for column in 0..COLUMNS {
                     let w = s.load_pair(w.add(column * PAIR));
                     for p in 0..P {
-                        let x = s.repeat_pair::<N>(x.add((p * STEP + column) * PAIR));
+                        let x = s.repeat_pair::<N>(source.at(p, from + column * PAIR));
                         sums[p] = s.fma_of_pairs(w, x, sums[p]);
                     }
-                    // As above.
                     compiler_fence(Ordering::SeqCst);
                 }
             }
@@ -231,7 +306,7 @@ impl Tile<'_> {
 /// # Safety
 /// There are so many sums, and the outlet's pixels are touched by nobody else.
 #[inline(always)]
-unsafe fn finish<S: Simd>(s: S, f: Activation, sums: *const f32, outlet: &Outlet, pixels: usize) {
+unsafe fn put<S: Simd>(s: S, f: Activation, sums: *const f32, outlet: &Outlet, pixels: usize) {
     for p in 0..pixels {
         // SAFETY: the function's own promise.
         unsafe { outlet.put(s, f, s.load(sums.add(p * PAIR)), p * LANES) };
