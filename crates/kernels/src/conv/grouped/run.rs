@@ -114,10 +114,11 @@ impl PartOf<'_> {
     ) {
         let columns = self.grouped.output.width();
         let down = self.grouped.shape.window.stride[0] * self.grouped.strip.columns;
-        let tile = self.tile(pair, sums);
         let tiles = columns.div_ceil(S::PAIRS);
         for row in 0..self.part.rows.len() {
-            for pixels in (0..tiles).map(|t| t * columns / tiles..(t + 1) * columns / tiles) {
+            for of_row in 0..tiles {
+                let tile = self.tile(pair, row * tiles + of_row, sums);
+                let pixels = of_row * columns / tiles..(of_row + 1) * columns / tiles;
                 let source = InRow::<STEP>(strip.wrapping_add((row * down + pixels.start * STEP) * PAIR));
                 // SAFETY: the function's own promise.
                 unsafe {
@@ -150,11 +151,12 @@ impl PartOf<'_> {
     unsafe fn pixels<S: Simd, const N: usize>(&self, s: S, pair: usize, strip: *const f32, sums: *mut f32) {
         let columns = self.grouped.output.width();
         let [down, right] = self.grouped.shape.window.stride;
-        let tile = self.tile(pair, sums);
         let all = self.part.rows.len() * columns;
         let tiles = all.div_ceil(S::PAIRS);
         let [mut row, mut column] = [0, 0];
-        for pixels in (0..tiles).map(|t| t * all / tiles..(t + 1) * all / tiles) {
+        for tile in 0..tiles {
+            let pixels = tile * all / tiles..(tile + 1) * all / tiles;
+            let tile = self.tile(pair, tile, sums);
             let mut from = [strip; 6];
             for place in &mut from[..pixels.len()] {
                 *place = strip.wrapping_add((row * down * self.grouped.strip.columns + column * right) * PAIR);
@@ -176,10 +178,12 @@ impl PartOf<'_> {
         }
     }
 
-    fn tile(&self, pair: usize, sums: *mut f32) -> Tile<'_> {
+    /// The `tile`-th of a pair's tiles. The first ones ask for the next pair's weights, the others for what they have.
+    fn tile(&self, pair: usize, tile: usize, sums: *mut f32) -> Tile<'_> {
         let floats = pair * self.grouped.floats_of_a_pair();
+        let ahead = if tile < COLUMNS { self.grouped.floats_of_a_pair() + tile * PAIR } else { 0 };
         let [weights, bias] = [&self.weights.packed[floats..], &self.weights.bias[pair * PAIR..]].map(<[f32]>::as_ptr);
-        Tile { grouped: self.grouped, weights, bias, sums }
+        Tile { grouped: self.grouped, weights, ahead, bias, sums }
     }
 
     /// Stores the sums of some pixels, from the `first` of the part's on.
@@ -231,6 +235,8 @@ impl Places for Anywhere {
 struct Tile<'a> {
     grouped: &'a Grouped,
     weights: *const f32,
+    /// Floats from a step's weights to those to ask for.
+    ahead: usize,
     bias: *const f32,
     sums: *mut f32,
 }
@@ -251,6 +257,7 @@ impl Tile<'_> {
                 for pair in 0..grouped.pairs_of_a_set() {
                     let from = pair * grouped.strip.plane_len + row * grouped.strip.columns * PAIR;
                     for channel in 0..PAIR / N {
+                        s.prefetch(w.wrapping_add(self.ahead));
                         Self::taps::<S, N, P>(s, source, from + channel * N, w, &mut sums);
                         w = w.wrapping_add(COLUMNS * PAIR);
                     }
