@@ -34,11 +34,14 @@ impl Step {
         *self.nodes.last().expect("a step stands for a node")
     }
 
-    /// Values that an epilogue takes on at once and that are not stored.
-    pub fn fused(&self) -> impl Iterator<Item = ValueId> {
-        // The picture is not stored before it is normalised, but not for an epilogue.
-        let fused = if matches!(self.task, Task::Import { .. }) { 0 } else { self.nodes.len() - 1 };
-        self.nodes[..fused].iter().copied()
+    /// Values that go on to the step's next node at once and are not stored, and by which rewrite.
+    pub fn fused(&self, graph: &Graph) -> impl Iterator<Item = (Rewrite, ValueId)> {
+        self.nodes.windows(2).filter_map(|pair| match graph.node(pair[1]).op {
+            // The picture is not stored before it is normalised, with no rewrite at all.
+            Op::Normalise { .. } => None,
+            Op::Conv { .. } | Op::Pool { .. } => Some((Rewrite::Stem, pair[0])),
+            _ => Some((Rewrite::Epilogue, pair[0])),
+        })
     }
 
     /// What is done to the input first, and by which rewrite.
@@ -56,6 +59,9 @@ impl Step {
 pub(crate) enum Task {
     /// The picture comes in, normalised by this node if there is one.
     Import { normalise: Option<ValueId> },
+    /// The picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
+    /// taken if there is a window.
+    Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary>, pool: Option<Window> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
     Conv { node: ValueId, prologue: Option<Prologue>, activation: Option<Unary>, residual: Option<Order> },
     /// Batch normalisation, or normalisation of pixels.
@@ -305,7 +311,7 @@ fn view(node: &Node) -> Definition {
 /// The inputs of a step whose lanes correspond to its output's.
 fn alike(graph: &Graph, step: &Step) -> Vec<ValueId> {
     match step.task {
-        Task::Import { .. } | Task::Copy | Task::Loss => Vec::new(),
+        Task::Import { .. } | Task::Stem { .. } | Task::Copy | Task::Loss => Vec::new(),
         Task::Conv { node, .. } if is_depthwise(graph, node) => step.inputs.clone(),
         Task::Conv { .. } => step.inputs[1..].to_vec(),
         _ => step.inputs.clone(),

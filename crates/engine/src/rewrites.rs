@@ -1,7 +1,7 @@
 //! The rewrites that a plan may apply: their names, the set that is wanted, and what each has saved.
 //!
 //! Those of the graph are functions of [`cspnet_graph::rewrite`]; the others decide which steps there are and where values lie
-//! ([`crate::lower`], [`crate::layout`]). Not here: how they are done.
+//! ([`crate::lower`], `plan::stem`, [`crate::layout`]). Not here: how they are done.
 
 use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{
@@ -40,6 +40,9 @@ pub enum Rewrite {
     MaxFirst,
     /// R13: normalisation and activation in front of an average are computed inside it, never stored.
     PooledNorm,
+    /// R16: the first convolution reads the picture itself, has the normalisation of pixels in its weights, and takes in a maximum
+    /// pooling behind it.
+    Stem,
 }
 
 /// A rewrite of a graph; values in the list stay as they are.
@@ -47,7 +50,7 @@ type Function = for<'a> fn(&Graph, &LazyWeights<'a>, &[ValueId]) -> Rewritten<'a
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::FoldNorm,
         Self::MergePair,
         Self::MergeChain,
@@ -58,6 +61,7 @@ impl Rewrite {
         Self::Prologue,
         Self::Threshold,
         Self::PooledNorm,
+        Self::Stem,
         Self::ConcatView,
         Self::SplitView,
     ];
@@ -77,6 +81,7 @@ impl Rewrite {
             Self::SplitView => "split-view",
             Self::Stack => "stack",
             Self::PooledNorm => "pooled-norm",
+            Self::Stem => "stem",
         }
     }
 
@@ -95,6 +100,7 @@ impl Rewrite {
             Self::SplitView => "slices copy nothing",
             Self::Stack => "1x1 convolutions of the same value become one",
             Self::PooledNorm => "normalisations and activations are computed inside the averages behind them",
+            Self::Stem => "the first convolution reads the picture itself and pools what it computes",
         }
     }
 

@@ -122,16 +122,24 @@ fn kernels(plan: &Plan, prefix: &str) -> usize {
 #[test]
 fn the_optimised_plan_is_near_the_strict_one() {
     let x = reference_input(3 * 64 * 64);
-    for name in ["cspdarknet53", "densenet121", "resnet50"] {
+    let winograd = ["winograd 4x4 3x3", "winograd 2x2 3x3"];
+    let grouped = ["groups of 4 3x3", "groups of 8 3x3"];
+    for (name, methods) in [
+        ("cspdarknet53", winograd),
+        ("densenet121", winograd),
+        ("resnet50", winograd),
+        ("cspresnext50", grouped),
+        ("resnext50_32x4d", grouped),
+    ] {
         let graph = cspnet_zoo::build(name).unwrap();
         let weights = Weights::reference(&graph);
         let [fast, strict] = [false, true].map(|strict| {
             let options = if strict { PlanOptions::strict() } else { PlanOptions::default() };
             Plan::new(&graph, &weights, [3, 64, 64], &options).unwrap()
         });
-        assert_eq!(kernels(&strict, "winograd"), 0, "{name}");
-        let of_each = ["winograd 4x4 3x3", "winograd 2x2 3x3"].map(|k| kernels(&fast, k));
-        assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by Winograd's method");
+        assert!(methods.iter().all(|k| kernels(&strict, k) == 0), "{name}");
+        let of_each = methods.map(|k| kernels(&fast, k));
+        assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by {methods:?}");
         let [fast, strict] = [fast, strict].map(|plan| {
             let mut workspace = plan.workspace(1, 2);
             plan.run(&mut workspace, Input::Real(&x)).unwrap();

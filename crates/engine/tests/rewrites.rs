@@ -2,7 +2,7 @@
 
 use cspnet_engine::Rewrite::{
     ConcatView, Epilogue, FoldNorm, MaxFirst, MergeChain, MergePair, PoolFirst, PooledNorm, Prologue, SplitView, Stack,
-    Threshold,
+    Stem, Threshold,
 };
 use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Plan, PlanOptions, Rewrite, Rewrites, Saving};
@@ -146,15 +146,15 @@ fn thresholds_hold_where_scales_vanish_or_are_negative() {
 /// Networks with the rewrites that they are a reason for, and how often each fires.
 const FIRES: [(&str, &[(Rewrite, usize)]); 8] = [
     // 67 activations and 23 residuals.
-    ("cspdarknet53", &[(FoldNorm, 67), (Epilogue, 90), (ConcatView, 5), (SplitView, 10)]),
+    ("cspdarknet53", &[(FoldNorm, 67), (Epilogue, 90), (ConcatView, 5), (SplitView, 10), (Stem, 1)]),
     ("densenet121", &[(FoldNorm, 59), (PoolFirst, 3), (Threshold, 58), (PooledNorm, 4), (ConcatView, 58)]),
     ("densenet_basic", &[(Prologue, 36), (PoolFirst, 2)]),
     ("cspresnext50", &[(MergePair, 4), (MergeChain, 1)]),
     ("cspresnet50", &[(MergePair, 4), (MergeChain, 4)]),
     ("peleenet", &[(Stack, 21)]),
     ("csppeleenet", &[(Stack, 22)]),
-    // 33 activations, and a sum with its activation in each of 16 units.
-    ("resnet50", &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65)]),
+    // 33 activations, and a sum with its activation in each of 16 units; the stem takes in import and pooling.
+    ("resnet50", &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65), (Stem, 2)]),
 ];
 
 #[test]

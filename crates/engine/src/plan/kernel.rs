@@ -3,24 +3,26 @@
 use std::sync::{Mutex, PoisonError};
 
 use cspnet_graph::rewrite::threshold;
-use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId};
+use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
-    self as kernels, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Numbers, Planes, Pool,
-    Residual, Team, Transfer, Winograd, WinogradWeights,
+    self as kernels, Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa,
+    Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
-use crate::import::{Import, copies};
+use crate::import::{Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
 use crate::rewrites::{Rewrite, Rewrites};
-use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
+use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window, window};
 
 /// A step ready to run.
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
+    Stem(Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
+    Grouped(Box<Grouped>, GroupedWeights),
     Winograd(Box<Winograd>, WinogradWeights),
     Affine(Affine, Channels),
     Map(Map),
@@ -44,9 +46,11 @@ pub(super) struct Build<'g, 'a> {
     pub shapes: &'g [Shape],
     pub isa: Isa,
     pub rewrites: Rewrites,
+    /// Every convolution is computed by the kernel for all.
+    pub direct: bool,
 }
 
-impl Build<'_, '_> {
+impl<'a> Build<'_, 'a> {
     /// The step as a layer whose algorithm can be chosen, if it is one.
     pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
         let Task::Conv { node, .. } = step.task else { return None };
@@ -67,6 +71,9 @@ impl Build<'_, '_> {
         let output = planes(step.output());
         Ok(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Stem { normalise, node, activation: act, pool } => {
+                self.stem(*normalise, *node, activation(*act), *pool, &output)?
+            }
             Task::Conv { node, prologue, .. } => {
                 let (input, fusion) = (input(0), self.fusion(step, &planes));
                 self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
@@ -99,6 +106,26 @@ impl Build<'_, '_> {
         })
     }
 
+    /// A convolution of the picture, normalised by a node if there is one, and a pooling if there is a window.
+    fn stem(
+        &self,
+        normalise: Option<ValueId>,
+        node: ValueId,
+        activation: Activation,
+        pool: Option<Window>,
+        output: &Planes,
+    ) -> Result<Kernel, ReadError> {
+        let shape = conv_shape(&self.graph.node(node).op);
+        let ([_, height, width], picture) = (self.shapes[node], self.shapes[self.graph.node(node).inputs[0]]);
+        let stem = match pool {
+            Some(w) => Stem::pooled(self.isa, shape, picture, activation, ([height, width], window(&w)), output),
+            None => Stem::new(self.isa, shape, picture, output, activation),
+        };
+        let (weight, bias) = self.params(node)?;
+        let weights = stem.pack(&weight.to_vec()?, bias.as_deref(), normalise.map(|n| pixel_norm(self.graph, n)));
+        Ok(Kernel::Stem(stem, weights))
+    }
+
     /// A convolution with its weights.
     #[expect(clippy::too_many_arguments, reason = "a step's parts, taken apart once")]
     fn convolution(
@@ -112,9 +139,7 @@ impl Build<'_, '_> {
         team: &mut Team,
     ) -> Result<Kernel, ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
-        let params = &self.graph.node(node).params;
-        let weight = self.weights.get(params[0]);
-        let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
+        let (weight, bias) = self.params(node)?;
         let tiles = Winograd::tiles_for(&shape, input, output, &fusion);
         let tile = match algorithm {
             Algorithm::Direct => None,
@@ -125,6 +150,11 @@ impl Build<'_, '_> {
             let winograd = Winograd::new(self.isa, tile, shape, input, output, fusion);
             let weights = in_pieces(weight, |numbers| winograd.pack_pieces(numbers, bias.as_deref(), team))?;
             return Ok(Kernel::Winograd(Box::new(winograd), weights));
+        }
+        if !self.direct && Grouped::fits(&shape, input, output, &fusion) {
+            let grouped = Grouped::new(self.isa, shape, input, output, fusion);
+            let weights = grouped.pack(&weight.to_vec()?, bias.as_deref());
+            return Ok(Kernel::Grouped(Box::new(grouped), weights));
         }
         let is_clamped = fusion.prologue == Some(kernels::Prologue::Clamp);
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
@@ -167,6 +197,13 @@ impl Build<'_, '_> {
         let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
         let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
         Fusion { prologue: before, activation: activation(*act), residual }
+    }
+
+    /// Weight and bias of a convolution or fully connected layer.
+    fn params(&self, node: ValueId) -> Result<(&LazyTensor<'a>, Option<Vec<f32>>), ReadError> {
+        let params = &self.graph.node(node).params;
+        let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
+        Ok((self.weights.get(params[0]), bias))
     }
 
     /// A normalisation as `scale * x + shift`, computed in double precision and rounded once.
@@ -214,7 +251,9 @@ impl Kernel {
     pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
         match self {
             Self::Import(import) => import.run(input, memory),
+            Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
+            Self::Grouped(grouped, weights) => grouped.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
             Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
             Self::Map(map) => map.run(memory, team),
@@ -225,16 +264,23 @@ impl Kernel {
         }
     }
 
-    /// Whether it brings in pixels.
+    /// Whether it takes the picture as pixels.
     pub(super) fn takes_pixels(&self) -> bool {
-        matches!(self, Self::Import(import) if import.normalises())
+        match self {
+            Self::Import(import) => import.normalises(),
+            Self::Stem(_, weights) => weights.normalises(),
+            _ => false,
+        }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
             Self::Import(import) if import.normalises() => "import, normalise".into(),
             Self::Import(_) => "import".into(),
+            Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
+            Self::Stem(stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
+            Self::Grouped(grouped, _) => grouped.name(),
             Self::Winograd(winograd, _) => winograd.name(),
             Self::Affine(..) => "scale and shift".into(),
             Self::Map(_) => "map".into(),
@@ -247,7 +293,9 @@ impl Kernel {
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::Stem(stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
+            Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
             _ => 0,
         }
@@ -255,7 +303,9 @@ impl Kernel {
 
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
+            Self::Stem(_, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
+            Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
@@ -267,5 +317,12 @@ impl Kernel {
             Self::Copy(transfers) => transfers.iter().map(Transfer::bytes).sum(),
             _ => 0,
         }
+    }
+}
+
+fn pictures(input: Input<'_>) -> Pictures<'_> {
+    match input {
+        Input::Real(numbers) => Pictures::Numbers(numbers),
+        Input::Pixels(bytes) => Pictures::Bytes(bytes),
     }
 }

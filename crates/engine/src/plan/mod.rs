@@ -6,6 +6,7 @@
 
 mod choices;
 mod kernel;
+mod stem;
 mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +255,10 @@ impl Program {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        if rewrites.has(Rewrite::Stem) {
+            stem::join(graph, kept, &mut steps, &mut definitions);
+        }
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
         let is_stored = |&v: &ValueId| view_rewrite(graph, v).is_some_and(|r| !rewrites.has(r));
         let layout = Layout::of(&definitions, &channels, &(0..channels.len()).filter(is_stored).collect());
@@ -295,7 +299,7 @@ impl Program {
     /// What fusing steps and viewing values has saved.
     fn savings(&self, build: &Build<'_, '_>) -> Vec<Saving> {
         let unstored = |rewrite, value: ValueId| Saving::unstored(rewrite, numbers(build.shapes[value]));
-        let fused = self.steps.iter().flat_map(Step::fused).map(|v| unstored(Rewrite::Epilogue, v));
+        let fused = self.steps.iter().flat_map(|s| s.fused(build.graph)).map(|(r, v)| unstored(r, v));
         let views = (0..build.shapes.len()).filter(|v| !self.copied.contains(v));
         let views = views.filter_map(|v| Some(unstored(view_rewrite(build.graph, v)?, v)));
         // A prologue is there once, however many read through it.

@@ -4,7 +4,7 @@ use super::copying::Copying;
 use super::{Rewritten, is_pointwise};
 use crate::graph::{Graph, ValueId};
 use crate::lazy::LazyWeights;
-use crate::op::{Op, PoolKind, Unary};
+use crate::op::{Op, PoolKind};
 
 /// Takes the average of a pooling window, or of the whole plane, before a 1 x 1 convolution that it alone reads (rewrites R4 and
 /// R14): the convolution then has fewer pixels. Values in `kept` stay as they are.
@@ -27,10 +27,7 @@ pub fn pool_first<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]
 /// Fires on the stems of ResNet-50, DenseNet and CSPResNet: three quarters of the stem's activations.
 pub fn max_first<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let moves = |before, pool: &Op| {
-        let never_falls = match graph.node(before).op {
-            Op::Unary { function } => matches!(function, Unary::Relu | Unary::Relu6 | Unary::LeakyRelu { .. }),
-            _ => false,
-        };
+        let never_falls = matches!(graph.node(before).op, Op::Unary { function } if function.never_falls());
         never_falls && matches!(pool, Op::Pool { kind: PoolKind::Max, .. })
     };
     with_pools_moved(graph, weights, kept, moves)
@@ -88,7 +85,7 @@ impl Copying<'_, '_> {
 mod tests {
     use super::*;
     use crate::analysis::Count;
-    use crate::{Builder, Conv, Weights, Window};
+    use crate::{Builder, Conv, Unary, Weights, Window};
 
     fn transition(padding: usize) -> Graph {
         let mut b = Builder::new();

@@ -11,7 +11,9 @@
 
 mod epilogue;
 mod grad;
+mod grouped;
 mod run;
+mod stem;
 mod strip;
 mod taps;
 #[cfg(test)]
@@ -27,6 +29,8 @@ use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
+pub use grouped::{Grouped, GroupedWeights};
+pub use stem::{Pictures, Stem, StemWeights};
 pub use weights::{ConvWeights, Numbers};
 pub use winograd::{Winograd, WinogradTile, WinogradWeights};
 
