@@ -29,7 +29,9 @@ impl ModelOptions {
         picture: Shape,
     ) -> Result<Plan, PlanError> {
         match &self.tune {
-            Some(cache) if !self.plan.low_memory => cache.plan(graph, weights.into(), picture, &self.plan),
+            Some(cache) if !self.plan.direct && !self.plan.low_memory => {
+                cache.plan(graph, weights.into(), picture, &self.plan)
+            }
             _ => Plan::new(graph, weights, picture, &self.plan),
         }
     }

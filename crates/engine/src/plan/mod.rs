@@ -37,7 +37,9 @@ pub struct PlanOptions {
     pub taps: Vec<String>,
     /// What may be changed about the network as long as its function stays.
     pub rewrites: Rewrites,
-    /// No weights that are larger than those of the network: every convolution is computed directly. Slower.
+    /// Every convolution is computed directly, none by Winograd's method.
+    pub direct: bool,
+    /// No weights that are larger than those of the network, and so no method that transforms them. Slower.
     pub low_memory: bool,
     /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
     /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
@@ -46,7 +48,14 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new(), rewrites: Rewrites::all(), low_memory: false, tune: None }
+        Self {
+            isa: Isa::detect(),
+            taps: Vec::new(),
+            rewrites: Rewrites::all(),
+            direct: false,
+            low_memory: false,
+            tune: None,
+        }
     }
 }
 
@@ -54,7 +63,7 @@ impl PlanOptions {
     /// The graph as it stands, every node a step of its own, every convolution computed directly. Slower, and what the optimised
     /// plan is held against.
     pub fn strict() -> Self {
-        Self { rewrites: Rewrites::NONE, low_memory: true, ..Self::default() }
+        Self { rewrites: Rewrites::NONE, direct: true, ..Self::default() }
     }
 
     /// The bits of the strict plan, with all rewrites that leave them as they are.
@@ -112,7 +121,7 @@ impl Plan {
         let weights = weights.into();
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let PlanOptions { isa, rewrites, low_memory, .. } = *options;
+        let PlanOptions { isa, rewrites, direct, low_memory, .. } = *options;
         let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
         let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;
@@ -124,7 +133,7 @@ impl Plan {
         let layer = |step: &Step| build.layer(step, |v| program.planes(v));
         let layers: Vec<Option<Layer>> = program.steps.iter().map(layer).collect();
         let choices = match &options.tune {
-            _ if low_memory => Choices::default(),
+            _ if direct || low_memory => Choices::default(),
             Some(known) => tune::choose(known, &layers, &build, &program, &mut team)?,
             None => layers.iter().flatten().map(|l| (l.name.clone(), l.by_model)).collect(),
         };
