@@ -6,7 +6,8 @@ use cspnet_graph::rewrite::threshold;
 use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
     self as kernels, Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa,
-    Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
+    Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd,
+    WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};

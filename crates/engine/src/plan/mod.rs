@@ -37,7 +37,7 @@ pub struct PlanOptions {
     pub taps: Vec<String>,
     /// What may be changed about the network as long as its function stays.
     pub rewrites: Rewrites,
-    /// Every convolution is computed directly, none by Winograd's method.
+    /// Every convolution is computed directly, none by Winograd's method or by the kernel for narrow groups.
     pub direct: bool,
     /// No weights that are larger than those of the network, and so no method that transforms them. Slower.
     pub low_memory: bool,
@@ -128,7 +128,7 @@ impl Plan {
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept, rewrites)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites };
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites, direct };
         let mut team = Team::new(default_threads());
         let layer = |step: &Step| build.layer(step, |v| program.planes(v));
         let layers: Vec<Option<Layer>> = program.steps.iter().map(layer).collect();
