@@ -10,14 +10,15 @@ mod told;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cspnet::engine::{Input, Isa, Plan, default_threads};
+use cspnet::ModelOptions;
+use cspnet::engine::{Input, Isa, Plan, PlanOptions, Rewrite, default_threads};
 use cspnet::graph::analysis::Count;
 use cspnet::graph::{Shape, init};
 
 use crate::failure::Failure;
 use crate::inspect::size;
 use crate::planning::Planning;
-use crate::source;
+use crate::{rewrites, source};
 use layers::Layer;
 use machine::Peak;
 use runs::Times;
@@ -52,13 +53,18 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
 
-    /// Tell of every layer which kernel computes it and how long that takes
+    /// Tell of every layer which kernel computes it and how long that takes, and what rewrites of the network have saved
     #[arg(long)]
     profile: bool,
 
     /// The network as it stands, without rewrites and with direct convolutions only: what these gain is the difference
     #[arg(long, conflicts_with = "tune")]
     strict: bool,
+
+    /// Rewrites that are not to be applied, such as pool-first,stack
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = rewrites::parser(),
+          conflicts_with = "strict")]
+    without: Vec<Rewrite>,
 
     /// One JSON object a line for each combination instead of a table; `size` is a number where the photo is a square
     #[arg(long)]
@@ -149,14 +155,23 @@ impl Pictures {
     }
 }
 
+/// How the network is to be planned.
+fn options(args: &Args) -> ModelOptions {
+    let mut options = args.planning.options();
+    if args.strict {
+        options.plan = PlanOptions::strict();
+    }
+    options.plan.rewrites = args.without.iter().fold(options.plan.rewrites, |set, &r| set.without(r));
+    options
+}
+
 impl Bench {
     /// Loads the network; its weights are needed only until there is a plan.
     fn new(args: &Args) -> Result<Self, Failure> {
         let network = source::network(&args.network)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
-        let mut options = args.planning.options();
-        options.plan.strict = args.strict;
+        let options = options(args);
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
             plan: options.plan(&network.graph, network.weights(), picture)?,

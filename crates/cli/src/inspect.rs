@@ -9,12 +9,14 @@ use cspnet::graph::analysis::Count;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::rewrites::{self, Saved};
 use crate::{source, table};
 
 /// Show a network layer by layer, with shapes, parameters and operations.
 ///
 /// MACs are multiply-adds of convolutions and fully connected layers; FLOPs are twice as many. Darknet's count, which the
-/// CSPNet paper prints as BFLOPs, adds the cells of pooling windows.
+/// CSPNet paper prints as BFLOPs, adds the cells of pooling windows. Layers are those of the network as it is described; what a plan
+/// changes about it is told by rewrites, with what each saves for one picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A network (see `cspnet models`) or a model file
@@ -49,6 +51,8 @@ struct Inspection {
     network: String,
     input: Shape,
     totals: Totals,
+    /// What a plan of the network changes about it.
+    rewrites: Vec<Saved>,
     layers: Vec<Layer>,
 }
 
@@ -117,6 +121,7 @@ fn inspect(args: &Args) -> Result<Inspection, Failure> {
         network: network.name,
         input,
         totals,
+        rewrites: rewrites::saved(planned),
         layers: count.layers.iter().map(layer).collect(),
     })
 }
@@ -145,7 +150,7 @@ fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {
     ] {
         writeln!(out, "{name:<22} {value}")?;
     }
-    Ok(())
+    Ok(writeln!(out, "\n{}", rewrites::told(&i.rewrites))?)
 }
 
 /// Nothing for zero, so that a column shows where the work is.
@@ -154,7 +159,7 @@ fn some(n: u64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -19,6 +19,7 @@ mod prepare;
 mod progress;
 mod records;
 mod resume;
+mod rewrites;
 mod running;
 mod source;
 mod table;

@@ -209,6 +209,8 @@ fn layers_are_told_with_their_kernels() {
     let last = layers.last().unwrap();
     assert_eq!((&last["nodes"][0], &last["shape"]), (&"classifier".into(), &serde_json::json!([10, 1, 1])));
     assert!(last["kernel"].as_str().unwrap().contains("conv") && last["gflop_per_s"].as_f64().unwrap() > 0.0);
+    let rewrites = &records(&output)[0]["rewrites"];
+    assert!(rewrites.as_array().unwrap().iter().any(|r| r["rewrite"] == "pool-first" && r["macs"].as_u64() > Some(0)));
 
     let table = |more: &[&str]| {
         text(&run(&[&["bench", "--threads", "1", "--seconds", "0", "--profile"], more].concat()).stdout)
@@ -218,6 +220,13 @@ fn layers_are_told_with_their_kernels() {
     let stem = ["cspdarknet53", "--size", "64"];
     let [optimised, strict] = [table(&stem), table(&[&stem[..], &["--strict"]].concat())];
     assert!(optimised.contains("winograd") && !strict.contains("winograd"), "{optimised}{strict}");
+    let without = table(&[&stem[..], &["--without", "split-view,epilogue"]].concat());
+    for (name, [with_all, with_some]) in [("epilogue", [true, false]), ("concat-view", [true, true])] {
+        assert_eq!([&optimised, &without].map(|t| t.contains(name)), [with_all, with_some], "{optimised}{without}");
+        assert!(!strict.contains(name), "{strict}");
+    }
+    assert_eq!(run(&["bench", "resnet50", "--without", "no-such-rewrite"]).status.code(), Some(2));
+    assert_eq!(run(&["bench", "resnet50", "--strict", "--without", "stack"]).status.code(), Some(2));
     assert_eq!(run(&[&SMALL[..], &["--batch", "0"]].concat()).status.code(), Some(2));
     assert_eq!(run(&["bench", "resnet50", "--seconds", "-1"]).status.code(), Some(2));
     assert_eq!(run(&["bench", "no-such-network"]).status.code(), Some(1));

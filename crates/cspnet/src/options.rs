@@ -29,7 +29,7 @@ impl ModelOptions {
         picture: Shape,
     ) -> Result<Plan, PlanError> {
         match &self.tune {
-            Some(cache) if !self.plan.strict && !self.plan.low_memory => {
+            Some(cache) if !self.plan.direct && !self.plan.low_memory => {
                 cache.plan(graph, weights.into(), picture, &self.plan)
             }
             _ => Plan::new(graph, weights, picture, &self.plan),

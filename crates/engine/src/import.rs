@@ -18,9 +18,9 @@ pub(crate) struct Import {
 impl Import {
     /// Into `planes`, through the node `normalise` if there is one.
     pub(crate) fn new(graph: &Graph, normalise: Option<ValueId>, planes: Planes) -> Self {
-        let normalise = normalise.map(|n| match &graph.node(n).op {
-            Op::Normalise { mean, std } => (mean.clone(), std.clone()),
-            other => unreachable!("{} is no normalisation of pixels", other.name()),
+        let normalise = normalise.map(|n| {
+            let (mean, std) = pixel_norm(graph, n);
+            (mean.to_vec(), std.to_vec())
         });
         Self { planes, normalise }
     }
@@ -43,6 +43,14 @@ impl Import {
                 _ => unreachable!("the kind of input is checked before a run"),
             }
         }
+    }
+}
+
+/// Mean and deviation of every channel of a normalisation of pixels.
+pub(crate) fn pixel_norm(graph: &Graph, node: ValueId) -> (&[f32], &[f32]) {
+    match &graph.node(node).op {
+        Op::Normalise { mean, std } => (mean, std),
+        other => unreachable!("{} is no normalisation of pixels", other.name()),
     }
 }
 

@@ -65,8 +65,28 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Lays out values, given their definitions and channels in the graph's order.
-    pub(crate) fn of(definitions: &[Definition], channels: &[usize]) -> Self {
+    /// Lays out values, given their definitions and channels in the graph's order. Concatenations and slices among `stored` own
+    /// storage, of the same blocks that they would have as views, so that sums over them keep their order.
+    pub(crate) fn of(definitions: &[Definition], channels: &[usize], stored: &BTreeSet<ValueId>) -> Self {
+        let mut layout = Self::of_views(definitions, channels);
+        for &value in stored.iter().filter(|v| !layout.owners.contains(v)).collect::<Vec<_>>() {
+            layout.store(value);
+        }
+        layout
+    }
+
+    /// Gives a view storage of its own.
+    fn store(&mut self, value: ValueId) {
+        let blocks_of = |p: &Piece| self.roots[p.root][p.first..p.first + p.len].to_vec();
+        let blocks: Vec<usize> = self.views[value].iter().flat_map(blocks_of).collect();
+        self.views[value] = vec![Piece { root: self.roots.len(), first: 0, len: blocks.len() }];
+        self.roots.push(blocks);
+        self.owners.push(value);
+        self.copied.push(value);
+    }
+
+    /// Lays out values with as many views as there can be.
+    fn of_views(definitions: &[Definition], channels: &[usize]) -> Self {
         let views: Vec<ValueId> = (0..definitions.len())
             .filter(|&v| matches!(definitions[v], Definition::Concat(_) | Definition::Slice { .. }))
             .collect();
@@ -257,7 +277,7 @@ mod tests {
     #[test]
     fn a_dense_block_of_growth_12_is_copy_free() {
         let definitions = [free(), free(), Concat(vec![0, 1]), free(), Concat(vec![2, 3])];
-        let layout = Layout::of(&definitions, &[24, 12, 36, 12, 48]);
+        let layout = Layout::of_views(&definitions, &[24, 12, 36, 12, 48]);
         assert!(layout.copied.is_empty());
         assert_eq!(layout.roots, [vec![8, 8, 8], vec![8, 4], vec![8, 4]]);
         assert_eq!(layout.views[4].len(), 3);
@@ -272,7 +292,7 @@ mod tests {
             Slice { of: 1, start: 5, len: 15 },
             Concat(vec![3, 2]),
         ];
-        let layout = Layout::of(&definitions, &[20, 20, 5, 15, 20]);
+        let layout = Layout::of_views(&definitions, &[20, 20, 5, 15, 20]);
         assert_eq!(layout.roots, [vec![5, 8, 7], vec![5, 8, 7]]);
         assert_eq!(layout.views[4], [Piece { root: 1, first: 1, len: 2 }, Piece { root: 1, first: 0, len: 1 }]);
         assert!(layout.copied.is_empty());
@@ -280,9 +300,25 @@ mod tests {
 
     #[test]
     fn a_value_beside_itself_is_copied() {
-        let layout = Layout::of(&[free(), Concat(vec![0, 0])], &[8, 16]);
+        let layout = Layout::of_views(&[free(), Concat(vec![0, 0])], &[8, 16]);
         assert_eq!(layout.copied, [1]);
         assert_eq!(layout.roots, [vec![8], vec![8, 8]]);
+    }
+
+    #[test]
+    fn a_view_that_is_stored_keeps_its_blocks() {
+        let definitions = [free(), free(), Concat(vec![0, 1]), Slice { of: 2, start: 3, len: 30 }];
+        let channels = [24, 12, 36, 30];
+        let layout = Layout::of(&definitions, &channels, &BTreeSet::from([2, 3]));
+        let blocks = |v: ValueId| {
+            let of_piece = |p: &Piece| layout.roots[p.root][p.first..p.first + p.len].to_vec();
+            layout.views[v].iter().flat_map(of_piece).collect::<Vec<usize>>()
+        };
+        assert_eq!(layout.copied, [2, 3]);
+        assert_eq!((blocks(2), layout.views[2].len()), (vec![3, 8, 8, 5, 8, 1, 3], 1));
+        assert_eq!((blocks(3), layout.views[3].len()), (vec![8, 8, 5, 8, 1], 1));
+        let views = Layout::of(&definitions, &channels, &BTreeSet::new());
+        assert_eq!((views.copied.len(), views.roots.len()), (0, 2));
     }
 
     #[test]
@@ -295,7 +331,7 @@ mod tests {
             Concat(vec![1, 2]),
             Computed { alike: vec![0, 3] },
         ];
-        let layout = Layout::of(&definitions, &[16, 13, 3, 16, 16]);
+        let layout = Layout::of_views(&definitions, &[16, 13, 3, 16, 16]);
         assert!(!layout.copied.is_empty());
         let padded = |r: &Vec<usize>| r.len() * LANES;
         assert!(layout.roots.iter().zip([16, 13, 3, 16, 16]).all(|(r, _)| padded(r) <= 32));

@@ -1,15 +1,16 @@
 //! From a graph to steps: which nodes are computed together, and what is only a view.
 //!
-//! In inference a convolution takes the activation and the addition behind it into its epilogue, in both orders,
-//! `act(Wx + r)` and `act(Wx) + r`; a batch normalisation that could not be folded goes, with its activation, into the
-//! convolutions that read it (the pre-activation of DenseNet). In training the values in between are needed again, so
-//! only a normalisation takes its activation along. Not here: kernels and memory.
+//! In inference, as far as the rewrites are wanted, a convolution takes the activation and the addition behind it into its
+//! epilogue, in both orders, `act(Wx + r)` and `act(Wx) + r`; a batch normalisation that could not be folded goes, with its
+//! activation, into the convolutions that read it (the pre-activation of DenseNet). In training the values in between are needed
+//! again, so only a normalisation takes its activation along. Not here: kernels and memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cspnet_graph::{Binary, Graph, Node, Op, PoolKind, Unary, ValueId, Window};
 
 use crate::layout::Definition;
+use crate::rewrites::{Rewrite, Rewrites};
 
 /// A node, or several computed in one pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,25 @@ impl Step {
     pub fn output(&self) -> ValueId {
         *self.nodes.last().expect("a step stands for a node")
     }
+
+    /// Values that go on to the step's next node at once and are not stored, and by which rewrite.
+    pub fn fused(&self, graph: &Graph) -> impl Iterator<Item = (Rewrite, ValueId)> {
+        self.nodes.windows(2).filter_map(|pair| match graph.node(pair[1]).op {
+            // The picture is not stored before it is normalised, with no rewrite at all.
+            Op::Normalise { .. } => None,
+            Op::Conv { .. } | Op::Pool { .. } => Some((Rewrite::Stem, pair[0])),
+            _ => Some((Rewrite::Epilogue, pair[0])),
+        })
+    }
+
+    /// What is done to the input first, and by which rewrite.
+    pub fn prologue(&self) -> Option<(Rewrite, Prologue)> {
+        match self.task {
+            Task::Conv { prologue, .. } => Some((Rewrite::Prologue, prologue?)),
+            Task::Pool { prologue, .. } => Some((Rewrite::PooledNorm, prologue?)),
+            _ => None,
+        }
+    }
 }
 
 /// What a step computes.
@@ -39,6 +59,9 @@ impl Step {
 pub(crate) enum Task {
     /// The picture comes in, normalised by this node if there is one.
     Import { normalise: Option<ValueId> },
+    /// The picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
+    /// taken if there is a window.
+    Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary>, pool: Option<Window> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
     Conv { node: ValueId, prologue: Option<Prologue>, activation: Option<Unary>, residual: Option<Order> },
     /// Batch normalisation, or normalisation of pixels.
@@ -47,8 +70,9 @@ pub(crate) enum Task {
     Map { function: Unary },
     /// A function of two values.
     Combine { function: Binary, activation: Option<Unary> },
-    /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane.
-    Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue> },
+    /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane. An activation
+    /// follows the largest only.
+    Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue>, activation: Option<Unary> },
     /// A concatenation or a slice that could not be a view.
     Copy,
     /// The mean cross entropy of the batch.
@@ -72,7 +96,8 @@ pub(crate) enum Order {
 /// What may be computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    Inference,
+    /// Whatever these rewrites allow.
+    Inference(Rewrites),
     /// What the backward pass reads again must be stored.
     Training,
 }
@@ -114,6 +139,11 @@ impl Lowering<'_> {
         }
     }
 
+    /// Whether the lowering is for inference and may do this.
+    fn may(&self, rewrite: Rewrite) -> bool {
+        matches!(self.purpose, Purpose::Inference(rewrites) if rewrites.has(rewrite))
+    }
+
     /// The activation that alone reads `id`.
     fn activation_after(&self, id: ValueId) -> Option<(ValueId, Unary)> {
         let reader = self.only_reader(id)?;
@@ -123,9 +153,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// A node with the activation behind it.
-    fn with_activation(&mut self, id: ValueId) -> (Vec<ValueId>, Option<Unary>) {
-        let (nodes, activation) = match self.activation_after(id) {
+    /// A node, with the activation behind it if that may be fused.
+    fn with_activation(&mut self, id: ValueId, may: bool) -> (Vec<ValueId>, Option<Unary>) {
+        let (nodes, activation) = match self.activation_after(id).filter(|_| may) {
             Some((unary, function)) => (vec![id, unary], Some(function)),
             None => (vec![id], None),
         };
@@ -141,22 +171,31 @@ impl Lowering<'_> {
         let mut steps = Vec::new();
         for norm in norms {
             let inputs = self.graph.node(norm).inputs.clone();
-            let (nodes, activation) = self.with_activation(norm);
-            let end = nodes[nodes.len() - 1];
-            let takes_prologue = |&r: &ValueId| match self.op(r) {
-                Op::Conv { groups, .. } => *groups == 1,
-                Op::Pool { kind: PoolKind::Average { .. }, window } => window.padding == [0, 0],
-                Op::GlobalAvgPool => true,
-                _ => false,
-            };
-            let fits = self.purpose == Purpose::Inference && self.readers[end].iter().all(takes_prologue);
-            if fits && !self.kept.contains(&end) {
+            let end = self.activation_after(norm).map_or(norm, |(unary, _)| unary);
+            let is_training = self.purpose == Purpose::Training;
+            let is_hidden = !is_training && self.readers[end].iter().all(|&r| self.takes_prologue(r));
+            let is_hidden = is_hidden && !self.kept.contains(&end);
+            let may = is_hidden || is_training || self.may(Rewrite::Epilogue);
+            let (nodes, activation) = self.with_activation(norm, may);
+            if is_hidden {
                 self.hidden.insert(end, (Prologue { norm, activation }, inputs[0]));
             } else {
                 steps.push(Step { task: Task::Norm { node: norm, activation }, nodes, inputs });
             }
         }
         steps
+    }
+
+    /// Whether a node can normalise what it reads, and may.
+    fn takes_prologue(&self, reader: ValueId) -> bool {
+        match self.op(reader) {
+            Op::Conv { groups, .. } => *groups == 1 && self.may(Rewrite::Prologue),
+            Op::Pool { kind: PoolKind::Average { .. }, window } => {
+                window.padding == [0, 0] && self.may(Rewrite::PooledNorm)
+            }
+            Op::GlobalAvgPool => self.may(Rewrite::PooledNorm),
+            _ => false,
+        }
     }
 
     /// Convolutions and fully connected layers, the last first: of two that meet in an addition the later one adds the
@@ -177,12 +216,12 @@ impl Lowering<'_> {
 
     fn convolution(&mut self, conv: ValueId) -> Step {
         let (prologue, input) = self.source(self.graph.node(conv).inputs[0]);
-        if self.purpose == Purpose::Training {
+        if !self.may(Rewrite::Epilogue) {
             self.taken[conv] = true;
-            let task = Task::Conv { node: conv, prologue: None, activation: None, residual: None };
+            let task = Task::Conv { node: conv, prologue, activation: None, residual: None };
             return Step { task, nodes: vec![conv], inputs: vec![input] };
         }
-        let (mut nodes, mut activation) = self.with_activation(conv);
+        let (mut nodes, mut activation) = self.with_activation(conv, true);
         let mut inputs = vec![input];
         let mut residual = None;
         if let Some((add, other)) = self.addition_after(nodes[nodes.len() - 1]) {
@@ -209,9 +248,10 @@ impl Lowering<'_> {
         }
     }
 
-    fn pool(&self, id: ValueId, kind: PoolKind, window: Option<Window>) -> Step {
+    fn pool(&mut self, id: ValueId, kind: PoolKind, window: Option<Window>) -> Step {
         let (prologue, input) = self.source(self.graph.node(id).inputs[0]);
-        Step { task: Task::Pool { kind, window, prologue }, nodes: vec![id], inputs: vec![input] }
+        let (nodes, activation) = self.with_activation(id, kind == PoolKind::Max && self.may(Rewrite::Epilogue));
+        Step { task: Task::Pool { kind, window, prologue, activation }, nodes, inputs: vec![input] }
     }
 
     /// All that is left. Concatenations and slices are views and no steps.
@@ -230,15 +270,13 @@ impl Lowering<'_> {
                     steps.push(step(Task::Import { normalise }, std::iter::once(id).chain(normalise).collect()));
                 }
                 Op::Normalise { .. } => {
-                    let (nodes, activation) = self.with_activation(id);
+                    let may = self.purpose == Purpose::Training || self.may(Rewrite::Epilogue);
+                    let (nodes, activation) = self.with_activation(id, may);
                     steps.push(step(Task::Norm { node: id, activation }, nodes));
                 }
                 Op::Unary { function } => steps.push(step(Task::Map { function }, vec![id])),
-                Op::Binary { function } if self.purpose == Purpose::Training => {
-                    steps.push(step(Task::Combine { function, activation: None }, vec![id]));
-                }
                 Op::Binary { function } => {
-                    let (nodes, activation) = self.with_activation(id);
+                    let (nodes, activation) = self.with_activation(id, self.may(Rewrite::Epilogue));
                     steps.push(step(Task::Combine { function, activation }, nodes));
                 }
                 Op::Pool { kind, window } => steps.push(self.pool(id, kind, Some(window))),
@@ -273,7 +311,7 @@ fn view(node: &Node) -> Definition {
 /// The inputs of a step whose lanes correspond to its output's.
 fn alike(graph: &Graph, step: &Step) -> Vec<ValueId> {
     match step.task {
-        Task::Import { .. } | Task::Copy | Task::Loss => Vec::new(),
+        Task::Import { .. } | Task::Stem { .. } | Task::Copy | Task::Loss => Vec::new(),
         Task::Conv { node, .. } if is_depthwise(graph, node) => step.inputs.clone(),
         Task::Conv { .. } => step.inputs[1..].to_vec(),
         _ => step.inputs.clone(),

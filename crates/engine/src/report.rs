@@ -2,6 +2,8 @@
 
 use cspnet_graph::Shape;
 
+use crate::rewrites::Saving;
+
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepReport {
@@ -18,6 +20,8 @@ pub struct StepReport {
 pub struct Report {
     /// Its steps in the order in which they run.
     pub steps: Vec<StepReport>,
+    /// The rewrites that were applied, and what each has saved.
+    pub rewrites: Vec<Saving>,
     /// Bytes of the packed weights.
     pub weight_bytes: usize,
     /// Bytes of the arena for one image: the most that is alive at once.

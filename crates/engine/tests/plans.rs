@@ -4,24 +4,27 @@ mod common;
 
 use common::{PICTURE, random_network};
 use cspnet_engine::reference::{Tensor, infer};
-use cspnet_engine::{Input, Isa, Plan, PlanOptions};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, Rewrite, Rewrites};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::with_normalise;
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 /// The largest deviation of a plan's answers from the interpreter's, relative to the answers' root mean square.
 fn deviation(graph: &Graph, isa: Isa, images: usize, taps: Vec<String>) -> f64 {
+    deviation_of(graph, &PlanOptions { isa, taps, ..PlanOptions::default() }, images)
+}
+
+fn deviation_of(graph: &Graph, options: &PlanOptions, images: usize) -> f64 {
     let weights = Weights::reference(graph);
     let x = reference_input(images * PICTURE.iter().product::<usize>());
     let [c, h, w] = PICTURE;
     let exact = infer::<f64>(graph, &weights, &Tensor::from_f32([images, c, h, w], &x)).unwrap();
-    let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions { isa, taps: taps.clone(), ..PlanOptions::default() })
-        .unwrap();
+    let plan = Plan::new(graph, &weights, PICTURE, options).unwrap();
     let mut workspace = plan.workspace(images, 2);
     plan.run(&mut workspace, Input::Real(&x)).unwrap();
     let mut worst: f64 = 0.0;
     for image in 0..images {
-        let tapped = taps.iter().map(|t| (graph.value(t).unwrap(), plan.tap(&workspace, t, image).unwrap()));
+        let tapped = options.taps.iter().map(|t| (graph.value(t).unwrap(), plan.tap(&workspace, t, image).unwrap()));
         for (value, got) in tapped.chain([(graph.output(), plan.output(&workspace, image))]) {
             let expected = &exact[value].data[image * got.len()..][..got.len()];
             let rms = (expected.iter().map(|v| v * v).sum::<f64>() / got.len() as f64).sqrt().max(1e-6);
@@ -50,6 +53,33 @@ fn tapped_values_are_computed_though_they_could_be_fused_away() {
         let taps: Vec<String> = graph.modules().keys().filter(|_| seed % 3 > 0).cloned().collect();
         let off = deviation(&graph, Isa::detect(), 2, taps);
         assert!(off < 3e-5, "network {seed}: {off:.1e}");
+    }
+}
+
+#[test]
+fn random_networks_agree_without_any_of_the_rewrites() {
+    for (seed, rewrite) in (0..60).flat_map(|seed| Rewrite::ALL.map(|r| (seed, r))) {
+        let graph = random_network(seed, 4 + seed as usize % 14);
+        let options = PlanOptions { rewrites: Rewrites::all().without(rewrite), ..PlanOptions::default() };
+        let off = deviation_of(&graph, &options, 1);
+        assert!(off < 3e-5, "network {seed} without {rewrite}: {off:.1e}");
+    }
+}
+
+#[test]
+fn rewrites_that_keep_bits_keep_those_of_strict_plans() {
+    for seed in 0..200 {
+        let graph = random_network(seed, 4 + seed as usize % 14);
+        let weights = Weights::reference(&graph);
+        let x = reference_input(PICTURE.iter().product());
+        let [strict, same] = [PlanOptions::strict(), PlanOptions::with_strict_bits()].map(|options| {
+            let plan = Plan::new(&graph, &weights, PICTURE, &options).unwrap();
+            let mut workspace = plan.workspace(1, 2);
+            plan.run(&mut workspace, Input::Real(&x)).unwrap();
+            plan.output(&workspace, 0).into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        });
+        assert_eq!(strict, same, "network {seed}");
+        assert!(deviation_of(&graph, &PlanOptions::strict(), 1) < 3e-5, "network {seed}");
     }
 }
 
@@ -92,16 +122,24 @@ fn kernels(plan: &Plan, prefix: &str) -> usize {
 #[test]
 fn the_optimised_plan_is_near_the_strict_one() {
     let x = reference_input(3 * 64 * 64);
-    for name in ["cspdarknet53", "densenet121", "resnet50"] {
+    let winograd = ["winograd 4x4 3x3", "winograd 2x2 3x3"];
+    let grouped = ["groups of 4 3x3", "groups of 8 3x3"];
+    for (name, methods) in [
+        ("cspdarknet53", winograd),
+        ("densenet121", winograd),
+        ("resnet50", winograd),
+        ("cspresnext50", grouped),
+        ("resnext50_32x4d", grouped),
+    ] {
         let graph = cspnet_zoo::build(name).unwrap();
         let weights = Weights::reference(&graph);
         let [fast, strict] = [false, true].map(|strict| {
-            let options = PlanOptions { strict, ..PlanOptions::default() };
+            let options = if strict { PlanOptions::strict() } else { PlanOptions::default() };
             Plan::new(&graph, &weights, [3, 64, 64], &options).unwrap()
         });
-        assert_eq!(kernels(&strict, "winograd"), 0, "{name}");
-        let of_each = ["winograd 4x4 3x3", "winograd 2x2 3x3"].map(|k| kernels(&fast, k));
-        assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by Winograd's method");
+        assert!(methods.iter().all(|k| kernels(&strict, k) == 0), "{name}");
+        let of_each = methods.map(|k| kernels(&fast, k));
+        assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by {methods:?}");
         let [fast, strict] = [fast, strict].map(|plan| {
             let mut workspace = plan.workspace(1, 2);
             plan.run(&mut workspace, Input::Real(&x)).unwrap();

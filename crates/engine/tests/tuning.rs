@@ -91,8 +91,8 @@ fn where_only_direct_convolutions_are_allowed_no_table_changes_that() {
     let graph = network();
     let by_model = plan(&graph, PICTURE, &PlanOptions::default()).choices().clone();
     let tune = Some(all(&by_model, Algorithm::Winograd4));
-    for (strict, low_memory) in [(true, false), (false, true)] {
-        let options = PlanOptions { strict, low_memory, tune: tune.clone(), ..PlanOptions::default() };
+    for direct in [PlanOptions::strict(), PlanOptions { low_memory: true, ..PlanOptions::default() }] {
+        let options = PlanOptions { tune: tune.clone(), ..direct };
         let plan = plan(&graph, PICTURE, &options);
         assert!(kernel(&plan, "a").starts_with("conv 3x3"), "{}", kernel(&plan, "a"));
     }
@@ -103,7 +103,7 @@ fn every_choice_is_near_the_strict_plan() {
     for name in ["cspdarknet53:classes=10", "densenet121:classes=10", "resnet50:classes=10"] {
         let graph = cspnet_zoo::build(name).unwrap();
         let picture = [3, 64, 64];
-        let strict = answer(&plan(&graph, picture, &PlanOptions { strict: true, ..PlanOptions::default() }), 1, 2);
+        let strict = answer(&plan(&graph, picture, &PlanOptions::strict()), 1, 2);
         let by_model = plan(&graph, picture, &PlanOptions::default()).choices().clone();
         for algorithm in Algorithm::ALL {
             let answer = answer(&tuned(&graph, picture, all(&by_model, algorithm)), 1, 2);

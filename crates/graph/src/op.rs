@@ -79,6 +79,13 @@ pub enum Unary {
     Mish,
 }
 
+impl Unary {
+    /// Whether a larger number never gives a smaller one, however it is rounded, so that it may change places with a maximum.
+    pub fn never_falls(self) -> bool {
+        matches!(self, Self::Relu | Self::Relu6 | Self::LeakyRelu { .. })
+    }
+}
+
 /// A function of two numbers, applied element by element to two values of one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -41,7 +41,8 @@ mod window;
 
 pub use activation::Activation;
 pub use conv::{
-    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Numbers, Residual, Winograd, WinogradTile, WinogradWeights,
+    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue, Residual,
+    Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
 };
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};

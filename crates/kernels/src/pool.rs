@@ -1,7 +1,8 @@
 //! Pooling by a window, forward and backward. The mean over a whole plane is a window as large as the plane.
 
+use crate::activation::with_activation;
 use crate::simd::{Body, Simd};
-use crate::{Isa, LANES, Memory, Planes, Team, Window};
+use crate::{Activation, Isa, LANES, Memory, Planes, Team, Window};
 
 /// What is taken of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ impl Reach {
 pub struct Pool {
     isa: Isa,
     windows: Windows,
+    activation: Activation,
     input: Planes,
     output: Planes,
 }
@@ -85,7 +87,14 @@ impl Pool {
     pub fn new(isa: Isa, kind: PoolKind, window: Window, input: &Planes, output: &Planes) -> Self {
         assert!(input.is_apart_from(output) && output.is_disjoint(), "pooling cannot overwrite its input");
         let windows = Windows::new(kind, window, input, output);
-        Self { isa, windows, input: input.clone(), output: output.clone() }
+        let activation = Activation::Identity;
+        Self { isa, windows, activation, input: input.clone(), output: output.clone() }
+    }
+
+    /// The same with an activation behind it: `output = act(pool(input))`.
+    #[must_use]
+    pub fn with_activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     /// Computes all images.
@@ -101,36 +110,31 @@ impl Pool {
             let (image, block) = (shared.image(part / blocks), part % blocks);
             let input = image.wrapping_add(self.input.blocks()[block].offset);
             let output = image.wrapping_add(self.output.blocks()[block].offset);
-            self.isa.run(PoolBody { windows: &self.windows, input, output });
+            let of = PoolBody { windows: &self.windows, input, output };
+            self.isa.run(ActivatedPool { of, activation: self.activation });
         });
     }
 }
 
-/// Pools one plane. Input and output are planes of the windows' sizes; the output is this body's alone.
+/// Input and output of a pooling, planes of the windows' sizes; the output is this body's alone.
 pub(crate) struct PoolBody<'a> {
     pub windows: &'a Windows,
     pub input: *const f32,
     pub output: *mut f32,
 }
 
-impl Body for PoolBody<'_> {
+/// Pools one plane.
+struct ActivatedPool<'a> {
+    of: PoolBody<'a>,
+    activation: Activation,
+}
+
+impl Body for ActivatedPool<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let [rows, columns] = &self.windows.reaches;
-        let mut to = self.output;
-        for row in rows {
-            for column in columns {
-                let value = match self.windows.kind {
-                    PoolKind::Max => self.largest(s, row, column),
-                    PoolKind::Average { .. } => s.div(self.sum(s, row, column), divisor(s, row, column)),
-                };
-                // SAFETY: `to` is the next of the output's pixels, and the reaches are as many.
-                unsafe { s.store(value, to) };
-                to = to.wrapping_add(LANES);
-            }
-        }
+        with_activation!(self.activation, f => self.of.each(s, f));
     }
 }
 
@@ -142,6 +146,23 @@ pub(crate) fn divisor<S: Simd>(s: S, row: &Reach, column: &Reach) -> S::V {
 }
 
 impl PoolBody<'_> {
+    #[inline(always)]
+    fn each<S: Simd>(&self, s: S, activation: Activation) {
+        let [rows, columns] = &self.windows.reaches;
+        let mut to = self.output;
+        for row in rows {
+            for column in columns {
+                let value = match self.windows.kind {
+                    PoolKind::Max => self.largest(s, row, column),
+                    PoolKind::Average { .. } => s.div(self.sum(s, row, column), divisor(s, row, column)),
+                };
+                // SAFETY: `to` is the next of the output's pixels, and the reaches are as many.
+                unsafe { s.store(activation.apply(s, value), to) };
+                to = to.wrapping_add(LANES);
+            }
+        }
+    }
+
     /// The first float of the window's cell `(i, j)`, from the start of the plane.
     #[inline(always)]
     pub fn cell(&self, row: &Reach, column: &Reach, i: usize, j: usize) -> usize {

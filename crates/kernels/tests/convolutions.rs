@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use cspnet_kernels::{Activation, Conv, ConvGrad, ConvShape, Fusion, Isa, Planes, Residual};
+use cspnet_kernels::{Activation, Conv, ConvGrad, ConvShape, Fusion, Isa, Planes, Prologue, Residual};
 use proptest::prelude::*;
 
 /// A random convolution that fits a random picture.
@@ -75,9 +75,16 @@ fn forward(seed: u64, isa: Isa) {
     let size = [case.output[1], case.output[2]];
     let output = layout.place(&mut dice, &of_output, size);
     let other = layout.place(&mut dice, &of_output, size);
-    let (bias, scale, shift) = (dice.numbers(out), dice.numbers(c), dice.numbers(c));
+    let (bias, scale, mut shift) = (dice.numbers(out), dice.numbers(c), dice.numbers(c));
     let order = dice.below(3);
-    let prologue = dice.flip().then(|| dice.pick(&ACTIVATIONS));
+    let prologue = match dice.below(4) {
+        0 | 1 => None,
+        2 => Some(Prologue::Affine(dice.pick(&ACTIVATIONS))),
+        _ => Some(Prologue::Clamp),
+    };
+    if prologue == Some(Prologue::Clamp) && dice.flip() {
+        shift.fill(f32::INFINITY);
+    }
     let residual = match order {
         0 => Residual::None,
         1 => Residual::BeforeActivation(if dice.flip() { other.clone() } else { output.clone() }),
@@ -98,8 +105,12 @@ fn forward(seed: u64, isa: Isa) {
         let mut sums = vec![0.0; case.output.iter().product()];
         case.each_product(|w, o, i| {
             let x = at(before, &input, i[0], i[1], i[2]);
-            let scaled = x * f64::from(scale[i[0]]) + f64::from(shift[i[0]]);
-            let x = prologue.map_or(x, |f| value(f, scaled));
+            let [first, second] = [&scale, &shift].map(|of_channel| f64::from(of_channel[i[0]]));
+            let x = match prologue {
+                None => x,
+                Some(Prologue::Affine(f)) => value(f, x * first + second),
+                Some(Prologue::Clamp) => x.max(first).min(second),
+            };
             sums[index(case.output, o)] += x * f64::from(case.weight[w]);
         });
         for (c, y, x) in cells(&output) {

@@ -234,7 +234,8 @@ fn pool(seed: u64, isa: Isa) {
         }
         _ => taps(oy, ox).len() as f64,
     };
-    let forward = Pool::new(isa, kind, window, &x, &y);
+    let act = dice.pick(&ACTIVATIONS);
+    let forward = Pool::new(isa, kind, window, &x, &y).with_activation(act);
     same_bits(&before, &mut memory, |m, team| {
         forward.run(m, team);
         Vec::new()
@@ -245,7 +246,7 @@ fn pool(seed: u64, isa: Isa) {
             let all = taps(oy, ox).into_iter().map(|(r, k)| at(before, &x, c, r, k));
             let e =
                 if kind == PoolKind::Max { all.fold(f64::MIN, f64::max) } else { all.sum::<f64>() / divisor(oy, ox) };
-            assert!((at(memory.image(image), &y, c, oy, ox) - e).abs() < 1e-6);
+            assert!((at(memory.image(image), &y, c, oy, ox) - value(act, e)).abs() < 1e-6);
         }
     }
     let accumulate = dice.flip();

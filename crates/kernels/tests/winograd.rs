@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use cspnet_kernels::{
-    Activation, Conv, ConvShape, Fusion, Isa, Memory, Planes, Residual, Team, Window, Winograd, WinogradTile,
+    Activation, Conv, ConvShape, Fusion, Isa, Memory, Planes, Prologue, Residual, Team, Window, Winograd, WinogradTile,
 };
 use proptest::prelude::*;
 
@@ -179,7 +179,7 @@ fn errors_are_small_beside_the_output() {
     }
 }
 
-fn refused(shape: ConvShape, prologue: Option<Activation>) {
+fn refused(shape: ConvShape, prologue: Option<Prologue>) {
     let planes = |offset| Planes::dense(8, 4, 4, offset, 128);
     let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
     Winograd::new(Isa::Scalar, WinogradTile::F2, shape, &planes(0), &planes(128), fusion);
@@ -194,7 +194,7 @@ fn a_stride_of_another_tile_is_refused() {
 #[test]
 #[should_panic(expected = "no Winograd's convolution")]
 fn a_prologue_is_refused() {
-    refused(shape(1, [1; 2]), Some(Activation::Relu));
+    refused(shape(1, [1; 2]), Some(Prologue::Clamp));
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Evaluator<'_> {
     ) -> Result<Option<(Validation, Vec<Skipped>)>, TrainError> {
         let (height, width) = self.preprocess.size;
         // Strict, so that what a run measures, and which of its epochs is best, depends on no choice made for speed.
-        let options = PlanOptions { strict: true, ..PlanOptions::default() };
+        let options = PlanOptions::with_strict_bits();
         let plan = Plan::new(self.graph, weights, [3, height as usize, width as usize], &options)?;
         let mut workspace = plan.workspace(self.batch, self.threads);
         let (mut validation, mut skipped) = (Validation::default(), Vec::new());

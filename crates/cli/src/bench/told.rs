@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::layers::Layer;
 use super::{Bench, Measured};
 use crate::failure::Failure;
+use crate::rewrites::{self, Saved};
 use crate::table;
 
 /// One combination as JSON.
@@ -26,6 +27,8 @@ struct Record<'a> {
     peak_rss_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<&'a [Layer]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewrites: Option<Vec<Saved>>,
 }
 
 /// Rows and columns, as they are typed: one number for a square.
@@ -52,6 +55,7 @@ pub fn json(bench: &Bench, m: &Measured, out: &mut impl Write) -> Result<(), Fai
         peak_share: m.peak_share(bench),
         peak_rss_bytes: m.peak_rss_bytes,
         layers: m.layers.as_deref(),
+        rewrites: bench.profile.then(|| rewrites::saved(bench.plan.report())),
     };
     serde_json::to_writer(&mut *out, &record)?;
     Ok(out.write_all(b"\n")?)
@@ -62,6 +66,9 @@ pub fn headline(bench: &Bench, out: &mut impl Write) -> Result<(), Failure> {
     let [channels, height, width] = bench.picture;
     let (network, isa, millions) = (shown(&bench.network), bench.isa, 1e3 * bench.gmacs(1));
     writeln!(out, "{network}   input {channels} x {height} x {width}, {millions:.1} million MACs a picture, {isa}\n")?;
+    if bench.profile {
+        writeln!(out, "{}\n", rewrites::told(&rewrites::saved(bench.plan.report())))?;
+    }
     Ok(writeln!(
         out,
         "{:>5}{:>9}{:>11}{:>11}{:>11}{:>11}{:>10}{:>10}{:>12}",

@@ -2,23 +2,28 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, ValueId};
+use cspnet_graph::rewrite::threshold;
+use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
-    Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Isa, Map, Memory, Numbers, Planes, Pool, Residual, Team,
-    Transfer, Winograd, WinogradWeights,
+    self as kernels, Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa,
+    Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd,
+    WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
-use crate::import::{Import, copies};
+use crate::import::{Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
-use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
+use crate::rewrites::{Rewrite, Rewrites};
+use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window, window};
 
 /// A step ready to run.
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
+    Stem(Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
+    Grouped(Box<Grouped>, GroupedWeights),
     Winograd(Box<Winograd>, WinogradWeights),
     Affine(Affine, Channels),
     Map(Map),
@@ -41,14 +46,17 @@ pub(super) struct Build<'g, 'a> {
     pub weights: &'g LazyWeights<'a>,
     pub shapes: &'g [Shape],
     pub isa: Isa,
+    pub rewrites: Rewrites,
+    /// Every convolution is computed by the kernel for all.
+    pub direct: bool,
 }
 
-impl Build<'_, '_> {
+impl<'a> Build<'_, 'a> {
     /// The step as a layer whose algorithm can be chosen, if it is one.
     pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
         let Task::Conv { node, .. } = step.task else { return None };
         let shape = conv_shape(&self.graph.node(node).op);
-        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &fusion(step, &planes))
+        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &self.fusion(step, &planes))
     }
 
     /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the
@@ -64,8 +72,11 @@ impl Build<'_, '_> {
         let output = planes(step.output());
         Ok(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Stem { normalise, node, activation: act, pool } => {
+                self.stem(*normalise, *node, activation(*act), *pool, &output)?
+            }
             Task::Conv { node, prologue, .. } => {
-                let (input, fusion) = (input(0), fusion(step, &planes));
+                let (input, fusion) = (input(0), self.fusion(step, &planes));
                 self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
             }
             Task::Norm { node, activation: act } => {
@@ -86,13 +97,34 @@ impl Build<'_, '_> {
                 let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
                 Kernel::AffinePool(pool, self.affine(p.norm)?)
             }
-            Task::Pool { kind, window: w, prologue: None } => {
+            Task::Pool { kind, window: w, prologue: None, activation: act } => {
                 let w = pool_window(*w, self.shapes[step.inputs[0]]);
-                Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output))
+                let pool = Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output);
+                Kernel::Pool(pool.with_activation(activation(*act)))
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
         })
+    }
+
+    /// A convolution of the picture, normalised by a node if there is one, and a pooling if there is a window.
+    fn stem(
+        &self,
+        normalise: Option<ValueId>,
+        node: ValueId,
+        activation: Activation,
+        pool: Option<Window>,
+        output: &Planes,
+    ) -> Result<Kernel, ReadError> {
+        let shape = conv_shape(&self.graph.node(node).op);
+        let ([_, height, width], picture) = (self.shapes[node], self.shapes[self.graph.node(node).inputs[0]]);
+        let stem = match pool {
+            Some(w) => Stem::pooled(self.isa, shape, picture, activation, ([height, width], window(&w)), output),
+            None => Stem::new(self.isa, shape, picture, output, activation),
+        };
+        let (weight, bias) = self.params(node)?;
+        let weights = stem.pack(&weight.to_vec()?, bias.as_deref(), normalise.map(|n| pixel_norm(self.graph, n)));
+        Ok(Kernel::Stem(stem, weights))
     }
 
     /// A convolution with its weights.
@@ -108,9 +140,7 @@ impl Build<'_, '_> {
         team: &mut Team,
     ) -> Result<Kernel, ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
-        let params = &self.graph.node(node).params;
-        let weight = self.weights.get(params[0]);
-        let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
+        let (weight, bias) = self.params(node)?;
         let tiles = Winograd::tiles_for(&shape, input, output, &fusion);
         let tile = match algorithm {
             Algorithm::Direct => None,
@@ -122,16 +152,71 @@ impl Build<'_, '_> {
             let weights = in_pieces(weight, |numbers| winograd.pack_pieces(numbers, bias.as_deref(), team))?;
             return Ok(Kernel::Winograd(Box::new(winograd), weights));
         }
+        if !self.direct && Grouped::fits(&shape, input, output, &fusion) {
+            let grouped = Grouped::new(self.isa, shape, input, output, fusion);
+            let weights = grouped.pack(&weight.to_vec()?, bias.as_deref());
+            return Ok(Kernel::Grouped(Box::new(grouped), weights));
+        }
+        let is_clamped = fusion.prologue == Some(kernels::Prologue::Clamp);
         let conv = Conv::forward(self.isa, shape, input, output, fusion);
-        let prologue = prologue.map(|p| self.affine(p.norm)).transpose()?;
-        let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
-        let weights = in_pieces(weight, |numbers| conv.pack_pieces(numbers, bias.as_deref(), prologue, team))?;
+        let weights = match prologue {
+            Some(p) if is_clamped => {
+                let (scale, shift): (Vec<f64>, Vec<f64>) = self.factors(p.norm)?.into_iter().unzip();
+                let bias = bias.unwrap_or_else(|| vec![0.0; output.channels()]);
+                let t = threshold(&scale, &shift, &weight.to_vec()?, &bias);
+                conv.pack(&t.weight, Some(&t.bias), Some((&t.low, &t.high)))
+            }
+            _ => {
+                let prologue = prologue.map(|p| self.affine(p.norm)).transpose()?;
+                let prologue = prologue.as_ref().map(|c| (&c.scale[..], &c.shift[..]));
+                in_pieces(weight, |numbers| conv.pack_pieces(numbers, bias.as_deref(), prologue, team))?
+            }
+        };
         Ok(Kernel::Conv(Box::new(conv), weights))
     }
 
-    /// A normalisation as `scale * x + shift`, computed in double precision.
+    /// Whether the normalisation in front of a convolution becomes bounds of its input: after a ReLU, and where no tap sees padding,
+    /// which would have to be zero behind it.
+    pub(super) fn is_threshold(&self, task: &Task) -> bool {
+        let Task::Conv { node, prologue: Some(Prologue { activation: Some(Unary::Relu), .. }), .. } = task else {
+            return false;
+        };
+        let window = conv_shape(&self.graph.node(*node).op).window;
+        self.rewrites.has(Rewrite::Threshold) && window.padding == [0, 0]
+    }
+
+    /// What a convolution computes besides itself.
+    fn fusion(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
+        let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
+            unreachable!("only convolutions take others in");
+        };
+        let residual = match residual {
+            Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
+            Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
+            None => Residual::None,
+        };
+        let before = prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)));
+        let before = if self.is_threshold(&step.task) { Some(kernels::Prologue::Clamp) } else { before };
+        Fusion { prologue: before, activation: activation(*act), residual }
+    }
+
+    /// Weight and bias of a convolution or fully connected layer.
+    fn params(&self, node: ValueId) -> Result<(&LazyTensor<'a>, Option<Vec<f32>>), ReadError> {
+        let params = &self.graph.node(node).params;
+        let bias = params.get(1).map(|&p| self.weights.get(p).to_vec()).transpose()?;
+        Ok((self.weights.get(params[0]), bias))
+    }
+
+    /// A normalisation as `scale * x + shift`, computed in double precision and rounded once.
     fn affine(&self, node: ValueId) -> Result<Channels, ReadError> {
-        let factors: Vec<(f64, f64)> = match &self.graph.node(node).op {
+        let rounded = self.factors(node)?.into_iter().map(|(a, b)| (a as f32, b as f32));
+        let (scale, shift) = rounded.unzip();
+        Ok(Channels { scale, shift })
+    }
+
+    /// Scale and shift of every channel of a normalisation.
+    fn factors(&self, node: ValueId) -> Result<Vec<(f64, f64)>, ReadError> {
+        Ok(match &self.graph.node(node).op {
             Op::BatchNorm { eps, .. } => {
                 let read = |i: usize| self.weights.get(self.graph.node(node).params[i]).to_vec();
                 let (scale, shift, mean, variance) = (read(0)?, read(1)?, read(2)?, read(3)?);
@@ -144,23 +229,8 @@ impl Build<'_, '_> {
                 mean.iter().zip(std).map(channel).collect()
             }
             other => unreachable!("{} is no normalisation", other.name()),
-        };
-        let (scale, shift) = factors.into_iter().map(|(a, b)| (a as f32, b as f32)).unzip();
-        Ok(Channels { scale, shift })
+        })
     }
-}
-
-/// What a convolution computes besides itself.
-fn fusion(step: &Step, planes: impl Fn(ValueId) -> Planes) -> Fusion {
-    let Task::Conv { prologue, activation: act, residual, .. } = &step.task else {
-        unreachable!("only convolutions take others in");
-    };
-    let residual = match residual {
-        Some(Order::BeforeActivation) => Residual::BeforeActivation(planes(step.inputs[1])),
-        Some(Order::AfterActivation) => Residual::AfterActivation(planes(step.inputs[1])),
-        None => Residual::None,
-    };
-    Fusion { prologue: prologue.map(|p| activation(p.activation)), activation: activation(*act), residual }
 }
 
 /// Lets `pack` read a tensor piece by piece, on any thread.
@@ -182,7 +252,9 @@ impl Kernel {
     pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
         match self {
             Self::Import(import) => import.run(input, memory),
+            Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
+            Self::Grouped(grouped, weights) => grouped.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
             Self::Affine(affine, c) => affine.run(&c.scale, &c.shift, memory, team),
             Self::Map(map) => map.run(memory, team),
@@ -193,16 +265,23 @@ impl Kernel {
         }
     }
 
-    /// Whether it brings in pixels.
+    /// Whether it takes the picture as pixels.
     pub(super) fn takes_pixels(&self) -> bool {
-        matches!(self, Self::Import(import) if import.normalises())
+        match self {
+            Self::Import(import) => import.normalises(),
+            Self::Stem(_, weights) => weights.normalises(),
+            _ => false,
+        }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
             Self::Import(import) if import.normalises() => "import, normalise".into(),
             Self::Import(_) => "import".into(),
+            Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
+            Self::Stem(stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
+            Self::Grouped(grouped, _) => grouped.name(),
             Self::Winograd(winograd, _) => winograd.name(),
             Self::Affine(..) => "scale and shift".into(),
             Self::Map(_) => "map".into(),
@@ -215,7 +294,9 @@ impl Kernel {
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::Stem(stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
+            Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
             _ => 0,
         }
@@ -223,7 +304,9 @@ impl Kernel {
 
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
+            Self::Stem(_, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
+            Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
@@ -235,5 +318,12 @@ impl Kernel {
             Self::Copy(transfers) => transfers.iter().map(Transfer::bytes).sum(),
             _ => 0,
         }
+    }
+}
+
+fn pictures(input: Input<'_>) -> Pictures<'_> {
+    match input {
+        Input::Real(numbers) => Pictures::Numbers(numbers),
+        Input::Pixels(bytes) => Pictures::Bytes(bytes),
     }
 }

@@ -1,25 +1,26 @@
 //! Inference: a graph, its weights and a picture size, compiled once into a [`Plan`] that any number of threads may share.
 //!
-//! Making a plan folds normalisations, fuses steps, lays values out so that concatenation and splitting copy nothing,
-//! places them in one arena and packs the weights. Running it allocates nothing; each caller brings a [`Workspace`]. Not
+//! Making a plan rewrites the graph, fuses steps, lays values out so that concatenation and splitting copy nothing, places them in
+//! one arena and packs the weights. Running it allocates nothing; each caller brings a [`Workspace`]. Not
 //! here: training ([`crate::train`]), file formats, pixels of photos.
 
 mod choices;
 mod kernel;
+mod stem;
 mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cspnet_graph::rewrite::{fold_batch_norm, merge_linear_pair, pool_first};
 use cspnet_graph::{Graph, LazyWeights, Op, ReadError, Shape, ValueId};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, RootId, View};
-use crate::lower::{Purpose, Step, lower};
+use crate::lower::{Prologue, Purpose, Step, lower};
 use crate::report::{Report, StepReport};
+use crate::rewrites::{Rewrite, Rewrites, Saving, numbers, rewritten};
 use crate::threads::default_threads;
 use crate::views::{Arena, Root};
 use choices::Layer;
@@ -34,10 +35,11 @@ pub struct PlanOptions {
     pub isa: Isa,
     /// Modules whose values are to be seen after a run; they are kept, so fewer steps can be fused.
     pub taps: Vec<String>,
-    /// The graph is computed as it stands: no rewrites of it or its weights, and every convolution directly. Slower, and
-    /// what the optimised plan is held against.
-    pub strict: bool,
-    /// No weights that are larger than those of the network: every convolution is computed directly. Slower.
+    /// What may be changed about the network as long as its function stays.
+    pub rewrites: Rewrites,
+    /// Every convolution is computed directly, none by Winograd's method or by the kernel for narrow groups.
+    pub direct: bool,
+    /// No weights that are larger than those of the network, and so no method that transforms them. Slower.
     pub low_memory: bool,
     /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
     /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
@@ -46,7 +48,27 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { isa: Isa::detect(), taps: Vec::new(), strict: false, low_memory: false, tune: None }
+        Self {
+            isa: Isa::detect(),
+            taps: Vec::new(),
+            rewrites: Rewrites::all(),
+            direct: false,
+            low_memory: false,
+            tune: None,
+        }
+    }
+}
+
+impl PlanOptions {
+    /// The graph as it stands, every node a step of its own, every convolution computed directly. Slower, and what the optimised
+    /// plan is held against.
+    pub fn strict() -> Self {
+        Self { rewrites: Rewrites::NONE, direct: true, ..Self::default() }
+    }
+
+    /// The bits of the strict plan, with all rewrites that leave them as they are.
+    pub fn with_strict_bits() -> Self {
+        Self { rewrites: Rewrites::that_keep_bits(), ..Self::strict() }
     }
 }
 
@@ -99,23 +121,25 @@ impl Plan {
         let weights = weights.into();
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let (graph, weights) =
-            if options.strict { (graph.clone(), weights) } else { rewritten(graph, weights, &options.taps)? };
+        let PlanOptions { isa, rewrites, direct, low_memory, .. } = *options;
+        let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
+        let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
-        let program = Program::new(&graph, &shapes, &kept)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa: options.isa };
+        let program = Program::new(&graph, &shapes, &kept, rewrites)?;
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites, direct };
         let mut team = Team::new(default_threads());
         let layer = |step: &Step| build.layer(step, |v| program.planes(v));
         let layers: Vec<Option<Layer>> = program.steps.iter().map(layer).collect();
         let choices = match &options.tune {
-            _ if options.strict || options.low_memory => Choices::default(),
+            _ if direct || low_memory => Choices::default(),
             Some(known) => tune::choose(known, &layers, &build, &program, &mut team)?,
             None => layers.iter().flatten().map(|l| (l.name.clone(), l.by_model)).collect(),
         };
         let kernels = program.kernels(&build, &layers, &choices, &mut team)?;
-        let report = program.report(&build, &kernels);
+        savings.extend(program.savings(&build));
+        let report = program.report(&build, &kernels, &savings);
         Ok(Self {
             picture,
             normalises: kernels[0].takes_pixels(),
@@ -211,18 +235,13 @@ fn tapped(graph: &Graph, taps: &[String]) -> Result<BTreeMap<String, ValueId>, P
     taps.iter().map(|name| Ok((name.clone(), value(name)?))).collect()
 }
 
-/// The graph with all rewrites that leave the tapped values as they are.
-fn rewritten<'a>(
-    graph: &Graph,
-    weights: LazyWeights<'a>,
-    taps: &[String],
-) -> Result<(Graph, LazyWeights<'a>), PlanError> {
-    let (mut graph, mut weights) = fold_batch_norm(graph, &weights);
-    for rewrite in [merge_linear_pair, pool_first] {
-        let kept: Vec<ValueId> = tapped(&graph, taps)?.into_values().chain([graph.output()]).collect();
-        (graph, weights) = rewrite(&graph, &weights, &kept);
+/// The rewrite that makes a value a view instead of a copy.
+fn view_rewrite(graph: &Graph, value: ValueId) -> Option<Rewrite> {
+    match graph.node(value).op {
+        Op::Concat => Some(Rewrite::ConcatView),
+        Op::Slice { .. } => Some(Rewrite::SplitView),
+        _ => None,
     }
-    Ok((graph, weights))
 }
 
 fn export(planes: &Planes, workspace: &Workspace, image: usize) -> Vec<f32> {
@@ -234,22 +253,28 @@ fn export(planes: &Planes, workspace: &Workspace, image: usize) -> Vec<f32> {
 /// Steps with the places of all values they touch.
 struct Program {
     steps: Vec<Step>,
+    /// Concatenations and slices that are copied.
+    copied: Vec<ValueId>,
     views: Vec<View>,
     arena: Arena,
 }
 
 impl Program {
-    fn new(graph: &Graph, shapes: &[Shape], kept: &BTreeSet<ValueId>) -> Result<Self, PlanError> {
+    fn new(graph: &Graph, shapes: &[Shape], kept: &BTreeSet<ValueId>, rewrites: Rewrites) -> Result<Self, PlanError> {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, definitions) = lower(graph, kept, Purpose::Inference);
+        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        if rewrites.has(Rewrite::Stem) {
+            stem::join(graph, kept, &mut steps, &mut definitions);
+        }
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
-        let layout = Layout::of(&definitions, &channels);
+        let is_stored = |&v: &ValueId| view_rewrite(graph, v).is_some_and(|r| !rewrites.has(r));
+        let layout = Layout::of(&definitions, &channels, &(0..channels.len()).filter(is_stored).collect());
         steps.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));
         steps.sort_by_key(Step::output);
         let arena = Self::place(&layout, shapes, &steps, kept);
-        Ok(Self { steps, views: layout.views, arena })
+        Ok(Self { steps, copied: layout.copied, views: layout.views, arena })
     }
 
     /// Puts every root where it does not disturb the others, from the step that writes it to the last that reads it.
@@ -280,7 +305,26 @@ impl Program {
         self.steps.iter().zip(layers).map(kernel).collect()
     }
 
-    fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel]) -> Report {
+    /// What fusing steps and viewing values has saved.
+    fn savings(&self, build: &Build<'_, '_>) -> Vec<Saving> {
+        let unstored = |rewrite, value: ValueId| Saving::unstored(rewrite, numbers(build.shapes[value]));
+        let fused = self.steps.iter().flat_map(|s| s.fused(build.graph)).map(|(r, v)| unstored(r, v));
+        let views = (0..build.shapes.len()).filter(|v| !self.copied.contains(v));
+        let views = views.filter_map(|v| Some(unstored(view_rewrite(build.graph, v)?, v)));
+        // A prologue is there once, however many read through it.
+        let prologues: BTreeMap<ValueId, (Rewrite, Prologue)> =
+            self.steps.iter().filter_map(Step::prologue).map(|(r, p)| (p.norm, (r, p))).collect();
+        let hidden = prologues.into_values().map(|(rewrite, prologue)| {
+            let both = if prologue.activation.is_some() { 2 } else { 1 };
+            let one = unstored(rewrite, prologue.norm);
+            Saving { bytes: both * one.bytes, ..one }
+        });
+        let thresholds = self.steps.iter().filter(|s| build.is_threshold(&s.task));
+        let thresholds = thresholds.map(|s| Saving::unscaled(Rewrite::Threshold, numbers(build.shapes[s.inputs[0]])));
+        fused.chain(views).chain(hidden).chain(thresholds).collect()
+    }
+
+    fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel], savings: &[Saving]) -> Report {
         let step = |(step, kernel): (&Step, &Kernel)| StepReport {
             nodes: step.nodes.iter().map(|&n| build.graph.node(n).path.clone()).collect(),
             kernel: kernel.name(),
@@ -288,6 +332,7 @@ impl Program {
         };
         Report {
             steps: self.steps.iter().zip(kernels).map(step).collect(),
+            rewrites: Saving::summed(savings),
             weight_bytes: kernels.iter().map(Kernel::weight_bytes).sum(),
             activation_bytes: self.arena.image_len * size_of::<f32>(),
             copied_bytes: kernels.iter().map(Kernel::copied_bytes).sum(),

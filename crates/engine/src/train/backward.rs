@@ -97,7 +97,7 @@ impl Pass<'_> {
             }
             Task::Combine { function, .. } => self.combine(function, step),
             Task::Copy => self.copy(step),
-            Task::Import { .. } | Task::Norm { .. } | Task::Loss => {}
+            Task::Import { .. } | Task::Stem { .. } | Task::Norm { .. } | Task::Loss => {}
         }
     }
 

@@ -225,7 +225,7 @@ impl Program {
         let kept = BTreeSet::from([logits, graph.output()]);
         let (mut forward, definitions) = lower(graph, &kept, Purpose::Training);
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
-        let layout = Layout::of(&definitions, &channels);
+        let layout = Layout::of(&definitions, &channels, &BTreeSet::new());
         forward.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));
         forward.sort_by_key(Step::output);
         let backward = backward(graph, &layout, &forward);

@@ -70,8 +70,8 @@ pub fn write(
     }
     let model = match options.batch_norm {
         BatchNorm::Fold => {
-            let (graph, weights) = fold_batch_norm(graph, &weights.into());
-            model(&graph, &weights.to_weights()?, manifest, options)?
+            let folded = fold_batch_norm(graph, &weights.into(), &[]);
+            model(&folded.graph, &folded.weights.to_weights()?, manifest, options)?
         }
         BatchNorm::Node => model(graph, weights, manifest, options)?,
     };

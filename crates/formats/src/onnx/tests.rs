@@ -195,9 +195,8 @@ fn normalisations_behind_convolutions_are_folded() {
     let norms: Vec<&str> =
         file.node.iter().filter(|n| n.op_type == "BatchNormalization").map(|n| n.name.as_str()).collect();
     assert_eq!(norms, ["pre"]);
-    let (folded, weights) = fold_batch_norm(&graph, &LazyWeights::owned(Weights::reference(&graph)));
-    let weights = weights.to_weights().unwrap();
-    for (param, expected) in folded.params().iter().zip(weights.tensors()) {
+    let folded = fold_batch_norm(&graph, &LazyWeights::owned(Weights::reference(&graph)), &[]);
+    for (param, expected) in folded.graph.params().iter().zip(folded.weights.to_weights().unwrap().tensors()) {
         assert_eq!(numbers(&file, &param.name), *expected, "{}", param.name);
     }
 }

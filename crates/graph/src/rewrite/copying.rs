@@ -1,5 +1,6 @@
 //! A graph copied node by node from another, with changes on the way.
 
+use super::Rewritten;
 use crate::graph::{Graph, Node, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::Op;
@@ -14,12 +15,14 @@ pub(super) struct Copying<'g, 'a> {
     tensors: Vec<LazyTensor<'a>>,
     /// The copy of every old value, as far as it has one.
     value: Vec<Option<ValueId>>,
+    /// Places in which the copy differs.
+    pub times: usize,
 }
 
 impl<'g, 'a> Copying<'g, 'a> {
     pub fn new(graph: &'g Graph, weights: &'g LazyWeights<'a>) -> Self {
         let value = vec![None; graph.nodes().len()];
-        Self { graph, weights, nodes: Vec::new(), params: Vec::new(), tensors: Vec::new(), value }
+        Self { graph, weights, nodes: Vec::new(), params: Vec::new(), tensors: Vec::new(), value, times: 0 }
     }
 
     /// The copies of a node's inputs.
@@ -88,13 +91,13 @@ impl<'g, 'a> Copying<'g, 'a> {
     }
 
     /// The copy.
-    pub fn finish(self) -> (Graph, LazyWeights<'a>) {
+    pub fn finish(self) -> Rewritten<'a> {
         let modules = self.graph.modules().iter().filter_map(|(n, &v)| Some((n.clone(), self.value[v]?))).collect();
         let output = self.value[self.graph.output()].expect("the output is copied");
         let raw = crate::graph::Raw { nodes: self.nodes, params: self.params, modules, output };
         let graph = Graph::try_from(raw).expect("a sound graph stays sound");
         let weights = LazyWeights::new(self.tensors);
         weights.check(graph.params()).expect("every parameter has its numbers");
-        (graph, weights)
+        Rewritten { graph, weights, times: self.times }
     }
 }

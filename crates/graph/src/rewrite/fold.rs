@@ -1,23 +1,24 @@
 //! Normalisations folded into the convolutions before them.
 
+use super::Rewritten;
 use super::copying::Copying;
 use crate::graph::{Graph, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights, ReadError};
 use crate::op::Op;
 
 /// Folds every batch normalisation into the convolution before it, where nothing else reads that convolution
-/// (rewrite R1).
+/// (rewrite R1). Values of modules and values in `kept` stay as they are.
 ///
 /// Proof: `s (Wx + b - m) / sqrt(v + e) + t = (s / sqrt(v + e)) W x + (t + s (b - m) / sqrt(v + e))`, channel by channel.
 /// Computed in double precision and rounded once.
-pub fn fold_batch_norm<'a>(graph: &Graph, weights: &LazyWeights<'a>) -> (Graph, LazyWeights<'a>) {
+pub fn fold_batch_norm<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let readers = graph.consumers();
     let folds = |id: ValueId| {
         let node = graph.node(id);
         let before = *node.inputs.first()?;
         let is_norm = matches!(node.op, Op::BatchNorm { .. });
         let is_conv = matches!(graph.node(before).op, Op::Conv { .. });
-        let seen_elsewhere = graph.output() == before || graph.modules().values().any(|&v| v == before);
+        let seen_elsewhere = [graph.output()].iter().chain(graph.modules().values()).chain(kept).any(|&v| v == before);
         (is_norm && is_conv && readers[before].len() == 1 && !seen_elsewhere).then_some(before)
     };
     let mut copy = Copying::new(graph, weights);
@@ -75,6 +76,7 @@ impl Copying<'_, '_> {
         let weight = weight.with_rows_times(per_channel, move || of_weight.factors());
         let bias = LazyTensor::computed(out, move || folded.bias(bias.as_ref()));
         let inputs = self.inputs(conv);
+        self.times += 1;
         self.push_conv(norm, conv, inputs, weight, bias);
     }
 }
@@ -96,7 +98,9 @@ mod tests {
         let n = b.batch_norm("kept", y);
         let y = b.add("sum", y, n);
         let g = b.finish(y).unwrap();
-        let (folded, w) = fold_batch_norm(&g, &LazyWeights::owned(Weights::reference(&g)));
+        let weights = LazyWeights::owned(Weights::reference(&g));
+        let Rewritten { graph: folded, weights: w, times } = fold_batch_norm(&g, &weights, &[]);
+        assert_eq!((times, fold_batch_norm(&g, &weights, &[1]).times), (1, 0));
         let ops: Vec<&str> = folded.nodes().iter().map(|n| n.op.name()).collect();
         assert_eq!(ops, ["input", "conv", "relu", "batch norm", "conv", "batch norm", "add"]);
         let old = Weights::reference(&g);

@@ -1,21 +1,40 @@
 //! Exact rewrites: graph and weights to another graph and its weights that compute the same function.
 //!
-//! Each is one function with a one-line proof; what it saves is read off [`crate::analysis`] and the plan. Not here: fusions
-//! that only the plan can express (an activation in a convolution's epilogue).
+//! Each is one function with a one-line proof; what it saves is read off [`crate::analysis`] and the plan. Numbers R1 to R16 are
+//! those of `docs/performance.md`. Not here: fusions that only the plan can express (an activation in a convolution's epilogue).
 
+mod chain;
 mod copying;
 mod ends;
 mod fold;
+mod linear;
 mod merge;
 mod pool;
+mod stack;
+mod threshold;
 
+pub use chain::merge_chain;
 pub use ends::{with_loss, with_normalise};
 pub use fold::fold_batch_norm;
 pub use merge::merge_linear_pair;
-pub use pool::pool_first;
+pub use pool::{max_first, pool_first};
+pub use stack::stack_pointwise;
+pub use threshold::{Threshold, threshold};
 
 use crate::graph::{Graph, ValueId};
+use crate::lazy::LazyWeights;
 use crate::op::{Op, Window};
+
+/// What a rewrite gives.
+#[derive(Clone)]
+pub struct Rewritten<'a> {
+    /// The other graph.
+    pub graph: Graph,
+    /// Its weights.
+    pub weights: LazyWeights<'a>,
+    /// In how many places it differs.
+    pub times: usize,
+}
 
 /// The weight and the bias of a convolution that mixes the channels of each pixel by itself: 1 x 1, without stride, padding or
 /// groups.

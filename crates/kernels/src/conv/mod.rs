@@ -11,7 +11,9 @@
 
 mod epilogue;
 mod grad;
+mod grouped;
 mod run;
+mod stem;
 mod strip;
 mod taps;
 #[cfg(test)]
@@ -27,6 +29,8 @@ use strip::Strip;
 use taps::Grid;
 
 pub use grad::ConvGrad;
+pub use grouped::{Grouped, GroupedWeights};
+pub use stem::{Pictures, Stem, StemWeights};
 pub use weights::{ConvWeights, Numbers};
 pub use winograd::{Winograd, WinogradTile, WinogradWeights};
 
@@ -61,12 +65,20 @@ impl Residual {
     }
 }
 
+/// What happens to every number that a convolution reads, with two numbers for every input channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Prologue {
+    /// `act(scale * x + shift)`: batch normalisation and activation of a pre-activation network.
+    Affine(Activation),
+    /// `min(max(x, low), high)`
+    Clamp,
+}
+
 /// What is computed in one pass with a convolution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fusion {
-    /// Before it, `act(scale * x + shift)` for every input channel: batch normalisation and activation of a
-    /// pre-activation network. Padding is zero *after* it.
-    pub prologue: Option<Activation>,
+    /// Before it. Padding is zero *after* it.
+    pub prologue: Option<Prologue>,
     /// After it.
     pub activation: Activation,
     /// Added to it.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::taps::Grid;
-use super::{Conv, Part};
+use super::{Conv, Part, Prologue};
 use crate::activation::with_activation;
 use crate::memory::MOST_FLOATS;
 use crate::simd::Simd;
@@ -59,6 +59,8 @@ impl Conv {
         let left = ((-strip.first[1]).max(0) as usize).min(right);
         for (at, block) in part.sources.clone().enumerate() {
             let plane = image.wrapping_add(self.source.blocks()[block].offset);
+            let numbers = prologue.get(2 * block * LANES..2 * (block + 1) * LANES).unwrap_or_default();
+            let bounded_above = numbers.iter().skip(LANES).any(|&high| high < f32::INFINITY);
             for row in 0..strip.rows {
                 let to = scratch.wrapping_add(at * strip.plane_len + row * strip.columns * LANES);
                 let y = strip.first[0] + row as isize;
@@ -74,10 +76,14 @@ impl Conv {
                     let inner = to.wrapping_add(left * LANES);
                     match self.fusion.prologue {
                         None => copy(s, from, inner, right - left),
-                        Some(activation) => {
-                            let of = prologue.as_ptr().add(2 * block * LANES);
+                        Some(Prologue::Affine(activation)) => {
+                            let of = numbers.as_ptr();
                             with_activation!(activation, f => apply(s, f, of, from, inner, right - left));
                         }
+                        Some(Prologue::Clamp) if bounded_above => {
+                            clamp(s, numbers.as_ptr(), from, inner, right - left);
+                        }
+                        Some(Prologue::Clamp) => raise(s, numbers.as_ptr(), from, inner, right - left),
                     }
                     zeros(s, to.wrapping_add(right * LANES), strip.columns - right);
                 }
@@ -118,6 +124,38 @@ unsafe fn apply<S: Simd>(s: S, f: Activation, of: *const f32, from: *const f32, 
         for i in 0..pixels {
             let x = s.load(from.add(i * LANES));
             s.store(f.apply(s, s.fma(scale, x, shift)), to.add(i * LANES));
+        }
+    }
+}
+
+/// `min(max(x, low), high)`; the bounds are the two vectors at `of`.
+///
+/// # Safety
+/// As [`apply`].
+#[inline(always)]
+unsafe fn clamp<S: Simd>(s: S, of: *const f32, from: *const f32, to: *mut f32, pixels: usize) {
+    // SAFETY: the function's own promise.
+    unsafe {
+        let (low, high) = (s.load(of), s.load(of.add(LANES)));
+        for i in 0..pixels {
+            // A NaN stays one: it is the second operand.
+            let x = s.max(low, s.load(from.add(i * LANES)));
+            s.store(s.min(high, x), to.add(i * LANES));
+        }
+    }
+}
+
+/// `max(x, low)`: what [`clamp`] gives where no upper bound is finite.
+///
+/// # Safety
+/// As [`apply`].
+#[inline(always)]
+unsafe fn raise<S: Simd>(s: S, of: *const f32, from: *const f32, to: *mut f32, pixels: usize) {
+    // SAFETY: the function's own promise.
+    unsafe {
+        let low = s.load(of);
+        for i in 0..pixels {
+            s.store(s.max(low, s.load(from.add(i * LANES))), to.add(i * LANES));
         }
     }
 }

@@ -140,7 +140,7 @@ fn on_every_isa(mut run: impl FnMut(Isa, &Case, &Planes, &Planes, &[f32], &[f32]
 #[test]
 fn forward_in_every_way_of_running() {
     on_every_isa(|isa, case, input, output, before, weight| {
-        for prologue in [None, Some(Activation::Relu)] {
+        for prologue in [None, Some(Prologue::Affine(Activation::Relu))] {
             let fusion = Fusion { prologue, activation: Activation::Relu, residual: Residual::None };
             let shape = ConvShape { window: case.window, groups: case.groups };
             let conv = Conv::forward(isa, shape, input, output, fusion);
@@ -162,6 +162,30 @@ fn forward_in_every_way_of_running() {
             check(&conv, &weights, output, before, &sums, weight.len() / case.out);
         }
     });
+}
+
+/// Subsampling goes before a matrix on channels for free (rewrite R15): the pixels between are never read.
+#[test]
+fn a_1x1_convolution_with_stride_reads_every_second_pixel_only() {
+    for isa in Isa::available() {
+        let mut end = 0;
+        let [input, output] = [[9, 12], [5, 6]].map(|size| place(24, size, WHOLE, &mut end));
+        let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
+        let conv = Conv::forward(isa, ConvShape { window: window(1, 2, 0, 1), groups: 1 }, &input, &output, fusion);
+        let weights = conv.pack(&numbers(24 * 24, 1), None, None);
+        let answer = |between: f32| {
+            let mut memory = Memory::new(1, end, 1, conv.scratch_len());
+            memory.image_mut(0)[..end].copy_from_slice(&numbers(end, 2));
+            for (c, y, x) in (0..24).flat_map(|c| (0..9).flat_map(move |y| (0..12).map(move |x| (c, y, x)))) {
+                if y % 2 == 1 || x % 2 == 1 {
+                    memory.image_mut(0)[at(&input, c, y, x)] = between;
+                }
+            }
+            conv.run(&weights, &mut memory, &mut Team::new(1));
+            (0..output.blocks().len()).flat_map(|b| memory.image(0)[output.range(b)].to_vec()).collect::<Vec<f32>>()
+        };
+        assert_eq!(answer(f32::NAN), answer(0.0), "{isa}");
+    }
 }
 
 #[test]
@@ -236,7 +260,7 @@ fn weights_are_packed_as_one_by_one() {
     });
 }
 
-fn small(prologue: Option<Activation>) -> Conv {
+fn small(prologue: Option<Prologue>) -> Conv {
     let shape = ConvShape { window: window(1, 1, 0, 1), groups: 1 };
     let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
     Conv::forward(Isa::Scalar, shape, &Planes::dense(8, 1, 1, 0, 8), &Planes::dense(8, 1, 1, 8, 8), fusion)
@@ -261,7 +285,7 @@ fn a_bias_of_too_many_channels_is_refused() {
 #[test]
 #[should_panic(expected = "weights of another convolution")]
 fn weights_that_lack_a_prologue_are_refused() {
-    let (plain, with_prologue) = (small(None), small(Some(Activation::Relu)));
+    let (plain, with_prologue) = (small(None), small(Some(Prologue::Affine(Activation::Relu))));
     let mut memory = Memory::new(1, 16, 1, with_prologue.scratch_len());
     with_prologue.run(&plain.pack(&[0.0; 64], None, None), &mut memory, &mut Team::new(1));
 }

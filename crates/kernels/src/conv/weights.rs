@@ -17,7 +17,7 @@ pub struct ConvWeights {
     pub(super) packed: AlignedBuf,
     /// For every block of the target eight numbers.
     pub(super) bias: AlignedBuf,
-    /// For every block of the source eight scales and eight shifts; empty without a prologue.
+    /// For every block of the source eight scales and eight shifts, or lower and upper bounds; empty without a prologue.
     pub(super) prologue: AlignedBuf,
 }
 
@@ -111,7 +111,8 @@ impl ConvWeights {
 }
 
 impl Conv {
-    /// Packs a weight `[out, in / groups, kh, kw]`, a bias `[out]`, and the scale and shift of the prologue `[in]`.
+    /// Packs a weight `[out, in / groups, kh, kw]`, a bias `[out]`, and the two numbers of the prologue, `[in]` each: scale and
+    /// shift, or lower and upper bound.
     ///
     /// # Panics
     /// If their lengths are not those of the convolution.

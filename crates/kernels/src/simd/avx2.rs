@@ -25,6 +25,35 @@ unsafe impl Simd for Avx2 {
     pairs_of_two!();
 
     #[inline(always)]
+    unsafe fn repeat_pair<const N: usize>(self, at: *const f32) -> Self::Pair {
+        // SAFETY: the caller promises `N` floats.
+        unsafe {
+            match N {
+                1 => [_mm256_broadcast_ss(&*at); 2],
+                2 => [_mm256_castpd_ps(_mm256_broadcast_sd(&*at.cast())); 2],
+                4 => [_mm256_broadcast_ps(&*at.cast()); 2],
+                16 => [_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))],
+                _ => unreachable!("{N} floats do not repeat"),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn permute_pair(self, v: Self::Pair, from: &[i32; 16]) -> Self::Pair {
+        // Lanes 8 to 15 are those of the second vector: of a number its lowest three bits count, and the fourth, moved to the
+        // sign, chooses.
+        unsafe {
+            let mut half = v;
+            for (half, from) in half.iter_mut().zip(from.as_chunks::<8>().0) {
+                let from = _mm256_loadu_si256(from.as_ptr().cast());
+                let [a, b] = [_mm256_permutevar8x32_ps(v[0], from), _mm256_permutevar8x32_ps(v[1], from)];
+                *half = _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(from)));
+            }
+            half
+        }
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         unsafe { _mm256_set1_ps(x) }
     }

@@ -89,6 +89,33 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn pair(self, a: Self::V, b: Self::V) -> Self::Pair {
+        unsafe {
+            let [a, b] = [_mm512_castps256_ps512(a), _mm512_castps256_ps512(b)];
+            _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn repeat_pair<const N: usize>(self, at: *const f32) -> Self::Pair {
+        // SAFETY: the caller promises `N` floats.
+        unsafe {
+            match N {
+                1 => _mm512_set1_ps(*at),
+                2 => _mm512_castpd_ps(_mm512_set1_pd(at.cast::<f64>().read_unaligned())),
+                4 => _mm512_broadcast_f32x4(_mm_loadu_ps(at)),
+                16 => _mm512_loadu_ps(at),
+                _ => unreachable!("{N} floats do not repeat"),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn permute_pair(self, v: Self::Pair, from: &[i32; 16]) -> Self::Pair {
+        unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(from.as_ptr().cast()), v) }
+    }
+
+    #[inline(always)]
     unsafe fn load(self, at: *const f32) -> Self::V {
         unsafe { self.0.load(at) }
     }

@@ -159,6 +159,15 @@ pub(crate) unsafe trait Simd: Copy {
     fn mul_pair(self, a: Self::Pair, b: Self::Pair) -> Self::Pair;
     /// `a * b + c`, as [`Simd::fma`].
     fn fma_pair(self, a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair;
+    /// Two vectors side by side.
+    fn pair(self, a: Self::V, b: Self::V) -> Self::Pair;
+    /// 1, 2, 4 or 16 floats from memory, over and over.
+    ///
+    /// # Safety
+    /// `at` points at so many readable floats.
+    unsafe fn repeat_pair<const N: usize>(self, at: *const f32) -> Self::Pair;
+    /// The lanes of a pair in another order: `from[i]`, below 16, becomes lane `i`.
+    fn permute_pair(self, v: Self::Pair, from: &[i32; 16]) -> Self::Pair;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -263,6 +272,11 @@ macro_rules! pairs_of_two {
         #[inline(always)]
         fn fma_pair(self, a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair {
             [self.fma(a[0], b[0], c[0]), self.fma(a[1], b[1], c[1])]
+        }
+
+        #[inline(always)]
+        fn pair(self, a: Self::V, b: Self::V) -> Self::Pair {
+            [a, b]
         }
     };
 }

@@ -61,6 +61,22 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn repeat_pair<const N: usize>(self, at: *const f32) -> Self::Pair {
+        // SAFETY: the caller promises `N` floats.
+        [0, 8].map(|first| std::array::from_fn(|i| unsafe { *at.add((first + i) % N) }))
+    }
+
+    #[inline(always)]
+    fn permute_pair(self, v: Self::Pair, from: &[i32; 16]) -> Self::Pair {
+        [0, 8].map(|first| {
+            std::array::from_fn(|i| {
+                let lane = from[first + i] as usize;
+                v[lane / 8][lane % 8]
+            })
+        })
+    }
+
+    #[inline(always)]
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
         each(a, b, |a, b| a / b)
     }

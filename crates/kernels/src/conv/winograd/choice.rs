@@ -124,7 +124,7 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::Residual;
+    use crate::conv::{Prologue, Residual};
     use crate::{Activation, Window};
 
     fn tile(isa: Isa, channels: [usize; 2], stride: usize, size: usize) -> Option<WinogradTile> {
@@ -134,7 +134,7 @@ mod tests {
         let fusion = Fusion { prologue: None, activation: Activation::Relu, residual: Residual::None };
         let shape = ConvShape { window, groups: 1 };
         let chosen = Winograd::tile_for(isa, &shape, &input, &output, &fusion);
-        let with_prologue = Fusion { prologue: Some(Activation::Relu), ..fusion };
+        let with_prologue = Fusion { prologue: Some(Prologue::Clamp), ..fusion };
         assert_eq!(Winograd::tile_for(isa, &shape, &input, &output, &with_prologue), None);
         chosen
     }
