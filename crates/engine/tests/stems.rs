@@ -33,21 +33,45 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 fn bytes_and_numbers_give_the_answers_of_a_strict_plan() {
     let bytes: Vec<u8> = (0..2 * NUMBERS).map(|i| (i * 7919 % 256) as u8).collect();
     let numbers = reference_input(2 * NUMBERS);
-    for name in ["resnet50", "cspdarknet53", "peleenet", "densenet_bc:depth=22,growth=12"] {
+    for (name, expected) in [
+        ("resnet50", "stem 7x7, pool"),
+        ("densenet121", "stem 7x7, pool"),
+        ("cspdarknet53", "stem 3x3"),
+        ("peleenet", "stem 3x3"),
+        ("densenet_bc:depth=22,growth=12", "stem 3x3"),
+    ] {
         let graph = cspnet_zoo::build(name).unwrap();
         let normalised = with_normalise(&graph, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]).unwrap();
         for (graph, input) in [(&normalised, Input::Pixels(&bytes)), (&graph, Input::Real(&numbers))] {
             let [fast, strict] = [false, true].map(|strict| plan(graph, strict));
-            assert!(first_kernel(&fast).contains("stem"), "{name}: {}", first_kernel(&fast));
+            assert!(first_kernel(&fast).contains(expected), "{name}: {}", first_kernel(&fast));
             assert!(!first_kernel(&strict).contains("stem"), "{name}: {}", first_kernel(&strict));
             assert_eq!(fast.takes_pixels(), matches!(input, Input::Pixels(_)));
-            let expected = answers(&strict, 2, 1, input);
+            let exact = answers(&strict, 2, 1, input);
             let got = answers(&fast, 2, 1, input);
-            let off = got.iter().zip(&expected).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
+            let off = got.iter().zip(&exact).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
             assert!(off <= 3e-5, "{name}: logits differ by {off:.1e} of their norm");
             assert!(answers(&fast, 2, 3, input) == got, "{name}: threads give other bits");
         }
     }
+}
+
+#[test]
+fn what_is_to_be_seen_is_stored() {
+    let graph = cspnet_zoo::build("resnet50").unwrap();
+    let weights = Weights::reference(&graph);
+    let numbers = reference_input(NUMBERS);
+    let tapped = |strict: bool| {
+        let options = PlanOptions { strict, taps: vec!["act1".into()], ..PlanOptions::default() };
+        let plan = Plan::new(&graph, &weights, PICTURE, &options).unwrap();
+        let mut workspace = plan.workspace(1, 1);
+        plan.run(&mut workspace, Input::Real(&numbers)).unwrap();
+        (first_kernel(&plan).to_string(), plan.tap(&workspace, "act1", 0).unwrap())
+    };
+    let [(kernel, got), (_, exact)] = [false, true].map(tapped);
+    assert!(kernel.contains("stem 7x7") && !kernel.contains("pool"), "{kernel}");
+    let off = distance(&got, &exact);
+    assert!(off <= 1e-6, "the tapped value differs by {off:.1e} of its norm");
 }
 
 #[test]

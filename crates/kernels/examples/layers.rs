@@ -97,11 +97,17 @@ impl Layer {
         time(|| grouped.run(&weights, &mut memory, &mut team))
     }
 
-    /// From a picture of bytes.
-    fn stem(&self, isa: Isa) -> f64 {
+    /// From a picture of bytes, with a 3x3 pooling of stride 2 behind it or not.
+    fn stem(&self, isa: Isa, pooled: bool) -> f64 {
         let (input, output) = self.places();
         let picture = [self.from, input.height(), input.width()];
-        let stem = Stem::new(isa, self.shape(), picture, &output, Activation::Relu);
+        let stem = if pooled {
+            let window = Window { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2] };
+            let (_, output) = Self { size: self.size / 2, ..*self }.places();
+            Stem::pooled(isa, self.shape(), picture, Activation::Relu, ([self.size; 2], window), &output)
+        } else {
+            Stem::new(isa, self.shape(), picture, &output, Activation::Relu)
+        };
         let mut memory = Memory::new(1, output.end(), 1, stem.scratch_len());
         let (mean, std) = (vec![0.5; self.from], vec![0.25; self.from]);
         let weights = stem.pack(&vec![0.01; self.weights()], None, Some((&mean, &std)));
@@ -166,7 +172,8 @@ fn main() {
             }
         };
         for layer in STEMS {
-            print(format!("stem {}", layer.name()), layer.flops(), &|| layer.stem(isa));
+            print(format!("stem {}", layer.name()), layer.flops(), &|| layer.stem(isa, false));
+            print(format!("stem and pool {}", layer.name()), layer.flops(), &|| layer.stem(isa, true));
         }
         for layer in STEMS {
             print(format!("blocks {}", layer.name()), layer.flops(), &|| layer.conv(isa));

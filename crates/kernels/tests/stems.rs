@@ -14,6 +14,8 @@ struct Case {
     weight: Vec<f32>,
     bias: Vec<f32>,
     activation: Activation,
+    /// The pooling behind it, and what it gives.
+    pool: Option<(Window, [usize; 2])>,
 }
 
 impl Case {
@@ -23,10 +25,16 @@ impl Case {
             let mut pair = |n: usize| [1 + dice.below(n), 1 + dice.below(n)];
             let (kernel, stride, [h, w]) = (pair(7), pair(2), pair(40));
             let window = Window { kernel, stride, padding: kernel.map(|k| dice.below(k)), dilation: [1; 2] };
-            let size = |i: usize, a: usize| {
-                (i + 2 * window.padding[a]).checked_sub(kernel[a]).map(|room| room / stride[a] + 1)
+            let size = |w: &Window, i: usize, a: usize| {
+                (i + 2 * w.padding[a]).checked_sub(w.kernel[a]).map(|room| room / w.stride[a] + 1)
             };
-            if let (Some(oh), Some(ow)) = (size(h, 0), size(w, 1)) {
+            if let (Some(oh), Some(ow)) = (size(&window, h, 0), size(&window, w, 1)) {
+                let pool = Window { dilation: [1; 2], ..dice.window() };
+                let pooled = [size(&pool, oh, 0), size(&pool, ow, 1)];
+                let pool = match pooled {
+                    [Some(h), Some(w)] if dice.flip() => Some((pool, [h, w])),
+                    _ => None,
+                };
                 let out = 1 + dice.below(70);
                 let weight = dice.numbers(out * channels * kernel[0] * kernel[1]);
                 return Self {
@@ -36,13 +44,24 @@ impl Case {
                     weight,
                     bias: dice.numbers(out),
                     activation: dice.pick(&ACTIVATIONS),
+                    pool,
                 };
             }
         }
     }
 
-    /// Before the activation, one number of the output, given the picture's.
-    fn exact(&self, [o, y, x]: [usize; 3], picture: impl Fn([usize; 3]) -> f64) -> f64 {
+    /// One number of the output, given the picture's.
+    fn exact(&self, [o, y, x]: [usize; 3], picture: &impl Fn([usize; 3]) -> f64) -> f64 {
+        let Some((pool, _)) = &self.pool else { return self.activated([o, y, x], picture) };
+        let along = |axis: usize, at: usize| {
+            let places = (0..pool.kernel[axis]).map(move |k| at * pool.stride[axis] + k);
+            places.filter_map(move |place| place.checked_sub(pool.padding[axis]).filter(|&i| i < self.output[1 + axis]))
+        };
+        let cells = along(0, y).flat_map(|y| along(1, x).map(move |x| [o, y, x]));
+        cells.map(|cell| self.activated(cell, picture)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    fn activated(&self, [o, y, x]: [usize; 3], picture: &impl Fn([usize; 3]) -> f64) -> f64 {
         let [channels, h, w] = self.picture;
         let Window { kernel: [kh, kw], stride, padding, .. } = self.shape.window;
         let mut sum = f64::from(self.bias[o]);
@@ -56,13 +75,13 @@ impl Case {
                 }
             }
         }
-        sum
+        value(self.activation, sum)
     }
 
     fn check(&self, image: &[f32], planes: &Planes, picture: impl Fn([usize; 3]) -> f64) {
         let length = (self.weight.len() / self.output[0] + 9) as f64;
         for (c, y, x) in cells(planes) {
-            let (got, e) = (at(image, planes, c, y, x), value(self.activation, self.exact([c, y, x], &picture)));
+            let (got, e) = (at(image, planes, c, y, x), self.exact([c, y, x], &picture));
             let allowed = 6e-6 * length.sqrt() * (1.0 + e.abs());
             assert!((got - e).abs() <= allowed, "channel {c}, pixel {y} {x}: {got} instead of {e}");
         }
@@ -74,7 +93,8 @@ fn forward(seed: u64) {
     let case = Case::draw(&mut dice);
     let mut layout = Layout::new();
     let of_output = partition(&mut dice, case.output[0]);
-    let output = layout.place(&mut dice, &of_output, [case.output[1], case.output[2]]);
+    let [_, rows, columns] = case.output;
+    let output = layout.place(&mut dice, &of_output, case.pool.map_or([rows, columns], |(_, size)| size));
     let [c, h, w] = case.picture;
     let (mean, std): (Vec<f32>, Vec<f32>) =
         (0..c).map(|_| (0.5 + 0.5 * dice.number(), 0.7 + 0.5 * dice.number())).unzip();
@@ -84,7 +104,13 @@ fn forward(seed: u64) {
         let pictures = normalise.map_or(Pictures::Numbers(&numbers), |_| Pictures::Bytes(&bytes));
         let mut of_sets = Vec::new();
         for isa in Isa::available() {
-            let stem = Stem::new(isa, case.shape, case.picture, &output, case.activation);
+            let stem = match case.pool {
+                Some((window, _)) => {
+                    let pool = ([rows, columns], window);
+                    Stem::pooled(isa, case.shape, case.picture, case.activation, pool, &output)
+                }
+                None => Stem::new(isa, case.shape, case.picture, &output, case.activation),
+            };
             let weights = stem.pack(&case.weight, Some(&case.bias), normalise);
             let mut memory = layout.memory(&mut Dice::new(seed), 2, 5, stem.scratch_len());
             let before = snapshot(&memory);

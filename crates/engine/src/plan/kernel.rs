@@ -1,6 +1,6 @@
 //! A step of inference as a kernel with its packed weights.
 
-use cspnet_graph::{Graph, Op, Shape, ValueId, Weights};
+use cspnet_graph::{Graph, Op, Shape, ValueId, Weights, Window};
 use cspnet_kernels::{
     Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Map, Memory,
     Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
@@ -9,7 +9,7 @@ use cspnet_kernels::{
 use crate::import::{Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
-use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
+use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window, window};
 
 /// A step ready to run.
 #[derive(Debug)]
@@ -51,7 +51,9 @@ impl Build<'_> {
         let output = planes(step.output());
         match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
-            Task::Stem { normalise, node, activation: act } => self.stem(*normalise, *node, activation(*act), &output),
+            Task::Stem { normalise, node, activation: act, pool } => {
+                self.stem(*normalise, *node, activation(*act), *pool, &output)
+            }
             Task::Conv { node, prologue, activation: act, residual } => {
                 let residual = match residual {
                     Some(Order::BeforeActivation) => Residual::BeforeActivation(input(1)),
@@ -89,13 +91,23 @@ impl Build<'_> {
         }
     }
 
-    /// A convolution of the picture, normalised by a node if there is one.
-    fn stem(&self, normalise: Option<ValueId>, node: ValueId, activation: Activation, output: &Planes) -> Kernel {
-        let picture = self.shapes[self.graph.node(node).inputs[0]];
-        let stem = Stem::new(self.isa, conv_shape(&self.graph.node(node).op), picture, output, activation);
+    /// A convolution of the picture, normalised by a node if there is one, and a pooling if there is a window.
+    fn stem(
+        &self,
+        normalise: Option<ValueId>,
+        node: ValueId,
+        activation: Activation,
+        pool: Option<Window>,
+        output: &Planes,
+    ) -> Kernel {
+        let shape = conv_shape(&self.graph.node(node).op);
+        let ([_, height, width], picture) = (self.shapes[node], self.shapes[self.graph.node(node).inputs[0]]);
+        let stem = match pool {
+            Some(w) => Stem::pooled(self.isa, shape, picture, activation, ([height, width], window(&w)), output),
+            None => Stem::new(self.isa, shape, picture, output, activation),
+        };
         let (weight, bias) = self.params(node);
-        let normalise = normalise.map(|n| pixel_norm(self.graph, n));
-        let weights = stem.pack(weight, bias, normalise);
+        let weights = stem.pack(weight, bias, normalise.map(|n| pixel_norm(self.graph, n)));
         Kernel::Stem(stem, weights)
     }
 

@@ -1,44 +1,77 @@
-//! The picture's way into the first convolution without lying in the arena: the import and the convolution that alone reads
-//! it become one step.
+//! The picture's way into the first convolution without lying in the arena: the import, the convolution that alone reads it and
+//! the maximum pooling that alone reads that become one step.
 
 use std::collections::BTreeSet;
 
-use cspnet_graph::{Graph, Op, ValueId};
+use cspnet_graph::{Graph, Op, PoolKind, ValueId};
 use cspnet_kernels::Stem;
 
 use crate::layout::Definition;
 use crate::lower::{Step, Task};
-use crate::translate::conv_shape;
+use crate::translate::{conv_shape, window};
 
-/// Joins the import with the convolution that alone reads it, where a kernel exists for both. Values in `kept` are computed
-/// for themselves.
+/// Joins the import with what a kernel exists for. Values in `kept` are computed for themselves.
 pub(super) fn join(graph: &Graph, kept: &BTreeSet<ValueId>, steps: &mut Vec<Step>, definitions: &mut [Definition]) {
-    let Some((import, conv)) = find(graph, kept, steps) else { return };
-    let (Task::Import { normalise }, Task::Conv { node, activation, .. }) =
-        (steps[import].task.clone(), steps[conv].task.clone())
-    else {
-        unreachable!("an import and a convolution are looked for");
-    };
-    definitions[steps[import].output()] = Definition::Fused;
-    let nodes = [&steps[import].nodes[..], &steps[conv].nodes[..]].concat();
-    steps[conv] = Step { task: Task::Stem { normalise, node, activation }, nodes, inputs: Vec::new() };
-    steps.remove(import);
+    let mut joining = Joining { graph, kept, steps, definitions };
+    let Some(import) = joining.steps.iter().position(|s| matches!(s.task, Task::Import { .. })) else { return };
+    if let Some((conv, task)) = joining.convolution(import) {
+        let stem = joining.merge(import, conv, task);
+        if let Some((pool, task)) = joining.pooling(stem) {
+            joining.merge(stem, pool, task);
+        }
+    }
 }
 
-/// The places of the two steps.
-fn find(graph: &Graph, kept: &BTreeSet<ValueId>, steps: &[Step]) -> Option<(usize, usize)> {
-    let import = steps.iter().position(|s| matches!(s.task, Task::Import { .. }))?;
-    let picture = steps[import].output();
-    let readers = graph.consumers();
-    let [node] = readers[picture][..] else { return None };
-    let fits = match &graph.node(node).op {
-        op @ Op::Conv { .. } => Stem::fits(&conv_shape(op), graph.channels(picture)),
-        _ => false,
-    };
-    let alone = |s: &Step| match s.task {
-        Task::Conv { node: n, prologue, residual, .. } => n == node && prologue.is_none() && residual.is_none(),
-        _ => false,
-    };
-    let conv = steps.iter().position(alone)?;
-    (fits && !kept.contains(&picture)).then_some((import, conv))
+struct Joining<'a> {
+    graph: &'a Graph,
+    kept: &'a BTreeSet<ValueId>,
+    steps: &'a mut Vec<Step>,
+    definitions: &'a mut [Definition],
+}
+
+impl Joining<'_> {
+    /// The step that alone reads what another gives.
+    fn only_reader(&self, step: usize) -> Option<usize> {
+        let value = self.steps[step].output();
+        let alone = self.graph.consumers()[value].len() == 1 && !self.kept.contains(&value);
+        self.steps.iter().position(|s| alone && s.inputs.contains(&value))
+    }
+
+    /// The convolution that reads the import, and both as one.
+    fn convolution(&self, import: usize) -> Option<(usize, Task)> {
+        let conv = self.only_reader(import)?;
+        match (&self.steps[import].task, &self.steps[conv].task) {
+            (&Task::Import { normalise }, &Task::Conv { node, prologue: None, activation, residual: None }) => {
+                let channels = self.graph.channels(self.steps[import].output());
+                let op = &self.graph.node(node).op;
+                let fits = matches!(op, Op::Conv { .. }) && Stem::fits(&conv_shape(op), channels);
+                fits.then_some((conv, Task::Stem { normalise, node, activation, pool: None }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The pooling that reads the stem, and both as one.
+    fn pooling(&self, stem: usize) -> Option<(usize, Task)> {
+        let pool = self.only_reader(stem)?;
+        match (&self.steps[stem].task, &self.steps[pool].task) {
+            (
+                &Task::Stem { normalise, node, activation, .. },
+                &Task::Pool { kind: PoolKind::Max, window: Some(w), prologue: None },
+            ) => {
+                let task = Task::Stem { normalise, node, activation, pool: Some(w) };
+                Stem::fits_pool(&window(&w)).then_some((pool, task))
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts a task in the place of two steps, of which the first gives what the second alone reads, and tells where it is.
+    fn merge(&mut self, first: usize, second: usize, task: Task) -> usize {
+        self.definitions[self.steps[first].output()] = Definition::Fused;
+        let nodes = [&self.steps[first].nodes[..], &self.steps[second].nodes[..]].concat();
+        self.steps[second] = Step { task, nodes, inputs: Vec::new() };
+        self.steps.remove(first);
+        second - 1
+    }
 }

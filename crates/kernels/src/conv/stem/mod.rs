@@ -3,15 +3,17 @@
 //! A picture has three channels or one, so a block of eight would be mostly pad lanes, and most products with zero. Here a
 //! thread puts the rows that it needs into its scratch as they come, pixel after pixel, as numbers without the mean; what a
 //! row of the kernel meets is then one run of numbers, and no product is wasted. The division by the deviation is in the
-//! weights. Not here: convolutions of what other layers computed ([`super::Conv`]).
+//! weights. A maximum pooling behind it is taken from rows in the scratch, so that the largest value of most networks is never
+//! stored. Not here: convolutions of what other layers computed ([`super::Conv`]).
 
+mod pool;
 mod run;
 mod strip;
 
 use std::ops::Range;
 
 use super::{ConvShape, PARTS};
-use crate::{Activation, AlignedBuf, Isa, LANES, Planes};
+use crate::{Activation, AlignedBuf, Isa, LANES, Planes, Window};
 use strip::Strip;
 
 /// Blocks of output channels whose weights lie side by side.
@@ -39,10 +41,16 @@ pub struct Stem {
     shape: ConvShape,
     /// Channels, rows, columns.
     picture: [usize; 3],
-    output: Planes,
+    /// Rows and columns of the convolution.
+    size: [usize; 2],
     activation: Activation,
+    /// What takes the largest of the convolution's pixels.
+    pool: Option<Window>,
+    output: Planes,
     /// Rows of the output that are computed at a time.
     bands: Vec<Range<usize>>,
+    /// Rows of the convolution whose rows of the picture lie in the strip together.
+    chunk: usize,
     strip: Strip,
 }
 
@@ -76,24 +84,74 @@ impl Stem {
         shape.groups == 1 && shape.window.dilation == [1, 1] && [1, 3].contains(&channels) && run::STEPS.contains(&step)
     }
 
+    /// Whether a maximum pooling can be taken from the rows of a stem: one to three rows and columns side by side.
+    pub fn fits_pool(window: &Window) -> bool {
+        let fits = |axis: usize| window.padding[axis] < window.kernel[axis] && window.kernel[axis] <= 3;
+        window.dilation == [1, 1] && fits(0) && fits(1)
+    }
+
     /// `output = act(W * pictures + bias)` for pictures `[c, h, w]`, the padding zero after a normalisation.
     ///
     /// # Panics
     /// If [`Stem::fits`] says no, blocks of the output overlap, the window lacks taps or steps or reaches beyond any memory,
     /// or the output has no pixels.
     pub fn new(isa: Isa, shape: ConvShape, picture: [usize; 3], output: &Planes, activation: Activation) -> Self {
+        Self::with(isa, shape, picture, activation, [output.height(), output.width()], None, output)
+    }
+
+    /// The same, and of its rows and columns, as many as `size` says, the largest in each `window`; padding never counts.
+    ///
+    /// # Panics
+    /// As [`Stem::new`], or if [`Stem::fits_pool`] says no, or a window lies beyond the rows or columns.
+    pub fn pooled(
+        isa: Isa,
+        shape: ConvShape,
+        picture: [usize; 3],
+        activation: Activation,
+        (size, window): ([usize; 2], Window),
+        output: &Planes,
+    ) -> Self {
+        assert!(Self::fits_pool(&window), "no pooling by {window:?} in a stem");
+        window.check([output.height(), output.width()]);
+        let last = |axis: usize, outputs: usize| (outputs - 1) * window.stride[axis];
+        let sees = |axis: usize, outputs| last(axis, outputs) < size[axis] + window.padding[axis];
+        assert!(sees(0, output.height()) && sees(1, output.width()), "a window beyond {size:?} pixels");
+        Self::with(isa, shape, picture, activation, size, Some(window), output)
+    }
+
+    fn with(
+        isa: Isa,
+        shape: ConvShape,
+        picture: [usize; 3],
+        activation: Activation,
+        size: [usize; 2],
+        pool: Option<Window>,
+        output: &Planes,
+    ) -> Self {
         assert!(isa.is_available(), "{isa} kernels on a machine without it");
         assert!(Self::fits(&shape, picture[0]), "no stem for {shape:?} of {} channels", picture[0]);
         assert!(output.is_disjoint(), "two blocks of a value overlap");
-        let size = [output.height(), output.width()];
         shape.window.check(size);
         let strip = |rows| Strip::of(&shape.window, picture, rows, size[1]);
         let taps = picture[0] * shape.window.kernel.iter().product::<usize>();
-        let work = taps * output.blocks().len() * LANES * output.pixels();
-        let rows = size[0].div_ceil((work / PART_WORK).clamp(1, 2 * PARTS));
-        let rows = (1..=rows).rev().find(|&n| strip(n).len() <= STRIP).unwrap_or(1);
-        let bands = (0..size[0]).step_by(rows).map(|first| first..(first + rows).min(size[0])).collect();
-        Self { isa, shape, picture, output: output.clone(), activation, bands, strip: strip(rows) }
+        let work = taps * output.blocks().len() * LANES * size[0] * size[1];
+        let height = output.height();
+        // Bands that pool share a row of the convolution, which both compute.
+        let most = if pool.is_some() { PARTS } else { 2 * PARTS };
+        let rows = height.div_ceil((work / PART_WORK).clamp(1, most));
+        let chunk = (1..=size[0].div_ceil(height) * rows).rev().find(|&n| strip(n).len() <= STRIP).unwrap_or(1);
+        Self {
+            isa,
+            shape,
+            picture,
+            size,
+            activation,
+            pool,
+            output: output.clone(),
+            bands: (0..height).step_by(rows).map(|first| first..(first + rows).min(height)).collect(),
+            chunk,
+            strip: strip(chunk),
+        }
     }
 
     /// Panels of the output's blocks.
@@ -140,6 +198,7 @@ impl Stem {
     /// What runs, for tables.
     pub fn name(&self) -> String {
         let [h, w] = self.shape.window.kernel;
-        format!("stem {h}x{w}, {}", self.isa)
+        let pool = if self.pool.is_some() { ", pool" } else { "" };
+        format!("stem {h}x{w}{pool}, {}", self.isa)
     }
 }

@@ -1,5 +1,6 @@
 //! Running a stem: bands, rows, panels, tiles of pixels.
 
+use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::strip::Picture;
@@ -46,13 +47,13 @@ impl Stem {
         team.run(images * bands, &|part, worker| {
             let (image, band) = (part / bands, part % bands);
             let picture = Picture::of(pictures, image, len, weights.mean.as_deref());
-            self.isa.run(Band { stem: self, weights, picture, shared, image, band, worker });
+            self.isa.run(Band { stem: self, weights, picture, shared, image, band: self.bands[band].clone(), worker });
         });
     }
 
-    /// Floats of scratch each thread needs: the sums of a tile, then a strip.
+    /// Floats of scratch each thread needs: the sums of a tile, a strip, and what a pooling sees.
     pub fn scratch_len(&self) -> usize {
-        SUMS + self.strip.len()
+        SUMS + self.strip.len() + self.ring_len()
     }
 }
 
@@ -64,7 +65,8 @@ struct Band<'a> {
     picture: Picture<'a>,
     shared: Shared,
     image: usize,
-    band: usize,
+    /// Rows of the output.
+    band: Range<usize>,
     worker: usize,
 }
 
@@ -73,44 +75,76 @@ impl Body for Band<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (stem, window) = (self.stem, &self.stem.shape.window);
-        let rows = stem.bands[self.band].clone();
+        let stem = self.stem;
         let sums = self.shared.scratch(self.worker);
-        let seen = ((rows.len() - 1) * window.stride[0] + window.kernel[0]) * stem.strip.row_len;
-        // SAFETY: the scratch is this worker's and holds a strip behind the sums; a band is no higher than what the strip was
-        // made for.
-        let strip = unsafe { std::slice::from_raw_parts_mut(sums.wrapping_add(SUMS), seen) };
-        let [_, height, width] = stem.picture;
-        let first =
-            [(rows.start * window.stride[0]) as isize - window.padding[0] as isize, -(window.padding[1] as isize)];
-        stem.strip.fill(&self.picture, [height, width], first, strip);
-        let strip = strip.as_ptr();
-        for row in rows.clone() {
-            let source = strip.wrapping_add((row - rows.start) * window.stride[0] * stem.strip.row_len);
-            // SAFETY: the rows that this one sees lie in the strip from `source` on; the rest `Stem::run` has checked.
-            unsafe {
-                match stem.picture[0] * window.stride[1] {
-                    1 => self.row::<S, 1>(s, row, source, sums),
-                    2 => self.row::<S, 2>(s, row, source, sums),
-                    3 => self.row::<S, 3>(s, row, source, sums),
-                    6 => self.row::<S, 6>(s, row, source, sums),
-                    _ => unreachable!("`Stem::fits` allows no other step"),
+        let strip = sums.wrapping_add(SUMS);
+        let places = Places { sums, strip, ring: strip.wrapping_add(stem.strip.len()) };
+        let all = stem.seen(self.band.clone());
+        let mut filled = 0..0;
+        let mut next = all.start;
+        for row in self.band.clone() {
+            for of_conv in next..stem.seen(row..row + 1).end {
+                if !filled.contains(&of_conv) {
+                    filled = of_conv..(of_conv + stem.chunk).min(all.end);
+                    // SAFETY: the scratch is this worker's and holds a strip for so many rows behind the sums.
+                    unsafe { self.fill(&filled, strip) };
+                }
+                // SAFETY: the rows that this one sees lie in the strip; the rest `Stem::run` has checked.
+                unsafe {
+                    match stem.picture[0] * stem.shape.window.stride[1] {
+                        1 => self.row::<S, 1>(s, of_conv, filled.start, places),
+                        2 => self.row::<S, 2>(s, of_conv, filled.start, places),
+                        3 => self.row::<S, 3>(s, of_conv, filled.start, places),
+                        6 => self.row::<S, 6>(s, of_conv, filled.start, places),
+                        _ => unreachable!("`Stem::fits` allows no other step"),
+                    }
                 }
             }
+            next = next.max(stem.seen(row..row + 1).end);
+            // SAFETY: the rows of the convolution that this one sees are in the ring, and the row is this band's alone.
+            unsafe { stem.take_largest(s, row, places.ring, self.shared.image(self.image)) };
         }
     }
 }
 
+/// Where in the scratch lie the sums of a tile, the strip, and the rows of the convolution that a pooling sees.
+#[derive(Clone, Copy)]
+struct Places {
+    sums: *mut f32,
+    strip: *mut f32,
+    ring: *mut f32,
+}
+
 impl Band<'_> {
-    /// Computes one row of the output.
+    /// Fills the strip for some rows of the convolution.
     ///
     /// # Safety
-    /// From `source` on lie the rows that it sees, `sums` has room for a tile, and nobody else touches the row.
+    /// There are floats for so many.
     #[inline(always)]
-    unsafe fn row<S: Simd, const STEP: usize>(&self, s: S, row: usize, source: *const f32, sums: *mut f32) {
-        let stem = self.stem;
+    unsafe fn fill(&self, rows: &Range<usize>, strip: *mut f32) {
+        let (stem, window) = (self.stem, &self.stem.shape.window);
+        let floats = ((rows.len() - 1) * window.stride[0] + window.kernel[0]) * stem.strip.row_len;
+        // SAFETY: the function's own promise.
+        let strip = unsafe { std::slice::from_raw_parts_mut(strip, floats) };
+        let [_, height, width] = stem.picture;
+        let first = (rows.start * window.stride[0]) as isize - window.padding[0] as isize;
+        stem.strip.fill(&self.picture, [height, width], [first, -(window.padding[1] as isize)], strip);
+    }
+
+    /// Computes one row of the convolution, from a strip that was filled for rows from `first` on.
+    ///
+    /// # Safety
+    /// The strip is filled, the places are this worker's, and nobody else touches the row.
+    #[inline(always)]
+    unsafe fn row<S: Simd, const STEP: usize>(&self, s: S, row: usize, first: usize, places: Places) {
+        let (stem, Places { sums, strip, ring }) = (self.stem, places);
         let image = self.shared.image(self.image);
-        let columns = stem.output.width();
+        let columns = stem.size[1];
+        let source = strip.wrapping_add((row - first) * stem.shape.window.stride[0] * stem.strip.row_len);
+        let to = |block: usize| match stem.pool {
+            Some(_) => ring.wrapping_add(stem.in_ring(row, block)),
+            None => image.wrapping_add(stem.output.blocks()[block].offset + row * columns * LANES),
+        };
         let (taps, width) = (stem.taps(), PANEL * LANES);
         // Registers of sixteen floats leave room for the sums of two pairs, which share what they read of a pixel.
         let together = if S::PAIRS > 6 { 2 } else { 1 };
@@ -123,11 +157,10 @@ impl Band<'_> {
                     bias: self.weights.bias[panel * width + first * PAIR..].as_ptr(),
                     sums,
                 };
-                let blocks = &blocks[2 * first..(2 * (first + together)).min(blocks.len())];
-                let tiles = columns.div_ceil(S::PAIRS);
+                let blocks = 2 * first..(2 * (first + together)).min(blocks.len());
+                let tiles = columns.div_ceil(S::PAIRS.min(MOST));
                 for pixels in (0..tiles).map(|t| t * columns / tiles..(t + 1) * columns / tiles) {
                     let source = source.wrapping_add(pixels.start * STEP);
-                    let to = image.wrapping_add((row * columns + pixels.start) * LANES);
                     // SAFETY: the function's own promise; weights and bias have a whole panel's numbers.
                     unsafe {
                         if S::PAIRS > 6 && blocks.len() > 2 {
@@ -135,10 +168,10 @@ impl Band<'_> {
                         } else {
                             tile.sums::<S, STEP, 1>(s, source, pixels.len());
                         }
-                        for (vector, block) in blocks.iter().enumerate() {
+                        for (vector, block) in blocks.clone().enumerate() {
                             let sums = sums.wrapping_add(vector * LANES);
                             let stride = blocks.len().div_ceil(2) * PAIR;
-                            let to = to.wrapping_add(block.offset);
+                            let to = to(panel * PANEL + block).wrapping_add(pixels.start * LANES);
                             with_activation!(stem.activation, f => finish(s, f, sums, stride, to, pixels.len()));
                         }
                     }
