@@ -9,8 +9,12 @@ use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{Activation, LANES, Memory, Team};
 
-/// Floats of the sums of the largest tile.
-const SUMS: usize = 12 * PAIR;
+/// Pixels of the largest tile, and of the largest wherever they lie.
+const MOST: usize = 12;
+const MOST_ANYWHERE: usize = 6;
+
+/// Floats of the sums of a tile.
+const SUMS: usize = MOST * PAIR;
 
 impl Grouped {
     /// Computes all images of the memory.
@@ -114,7 +118,7 @@ impl PartOf<'_> {
     ) {
         let columns = self.grouped.output.width();
         let down = self.grouped.shape.window.stride[0] * self.grouped.strip.columns;
-        let tiles = columns.div_ceil(S::PIXELS);
+        let tiles = columns.div_ceil(MOST);
         for row in 0..self.part.rows.len() {
             for of_row in 0..tiles {
                 let tile = self.tile(pair, row * tiles + of_row, sums);
@@ -152,12 +156,12 @@ impl PartOf<'_> {
         let columns = self.grouped.output.width();
         let [down, right] = self.grouped.shape.window.stride;
         let all = self.part.rows.len() * columns;
-        let tiles = all.div_ceil(S::PIXELS);
+        let tiles = all.div_ceil(MOST_ANYWHERE);
         let [mut row, mut column] = [0, 0];
         for tile in 0..tiles {
             let pixels = tile * all / tiles..(tile + 1) * all / tiles;
             let tile = self.tile(pair, tile, sums);
-            let mut from = [strip; 6];
+            let mut from = [strip; MOST_ANYWHERE];
             for place in &mut from[..pixels.len()] {
                 *place = strip.wrapping_add((row * down * self.grouped.strip.columns + column * right) * PAIR);
                 [row, column] = if column + 1 == columns { [row + 1, 0] } else { [row, column + 1] };
@@ -222,7 +226,7 @@ impl<const STEP: usize> Places for InRow<STEP> {
 
 /// Wherever.
 #[derive(Clone, Copy)]
-struct Anywhere([*const f32; 6]);
+struct Anywhere([*const f32; MOST_ANYWHERE]);
 
 impl Places for Anywhere {
     #[inline(always)]

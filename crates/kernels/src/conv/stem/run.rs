@@ -158,7 +158,7 @@ impl Band<'_> {
                     sums,
                 };
                 let blocks = 2 * first..(2 * (first + together)).min(blocks.len());
-                let tiles = columns.div_ceil(S::PIXELS);
+                let tiles = columns.div_ceil(S::PIXELS.min(MOST));
                 for pixels in (0..tiles).map(|t| t * columns / tiles..(t + 1) * columns / tiles) {
                     let source = source.wrapping_add(pixels.start * STEP);
                     // SAFETY: the function's own promise; weights and bias have a whole panel's numbers.
