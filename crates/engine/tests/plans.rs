@@ -122,8 +122,9 @@ fn kernels(plan: &Plan, prefix: &str) -> usize {
 #[test]
 fn the_optimised_plan_is_near_the_strict_one() {
     let x = reference_input(3 * 64 * 64);
-    let winograd = ["winograd 4x4 3x3", "winograd 2x2 3x3"];
-    let grouped = ["groups of 4 3x3", "groups of 8 3x3"];
+    // Which of Winograd's tiles depends on the machine.
+    let winograd = &["winograd"][..];
+    let grouped = &["groups of 4 3x3", "groups of 8 3x3"][..];
     for (name, methods) in [
         ("cspdarknet53", winograd),
         ("densenet121", winograd),
@@ -138,7 +139,7 @@ fn the_optimised_plan_is_near_the_strict_one() {
             Plan::new(&graph, &weights, [3, 64, 64], &options).unwrap()
         });
         assert!(methods.iter().all(|k| kernels(&strict, k) == 0), "{name}");
-        let of_each = methods.map(|k| kernels(&fast, k));
+        let of_each: Vec<usize> = methods.iter().map(|k| kernels(&fast, k)).collect();
         assert!(of_each.iter().all(|&steps| steps > 0), "{name}: {of_each:?} steps by {methods:?}");
         let [fast, strict] = [fast, strict].map(|plan| {
             let mut workspace = plan.workspace(1, 2);
