@@ -15,7 +15,7 @@ impl<const STRICT: bool> Engine for Loaded<STRICT> {
     fn load(load: &Load) -> Result<Self, Failure> {
         let file = OpenModel::open(&load.model)?;
         file.verify()?;
-        let options = PlanOptions { strict: STRICT, ..PlanOptions::default() };
+        let options = if STRICT { PlanOptions::strict() } else { PlanOptions::default() };
         let [height, width] = load.size;
         let plan = Plan::new(&file.manifest().graph, file.weights(), [3, height, width], &options)?;
         let workspace = plan.workspace(load.batch, load.threads);
