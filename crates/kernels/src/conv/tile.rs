@@ -29,7 +29,7 @@ pub(super) const CHAIN: usize = 16;
 pub(super) struct Tiling {
     pixels: usize,
     count: usize,
-    /// Pixels of a tile; the first `larger` tiles have one more, the last may have fewer.
+    /// Pixels of a tile; the first `larger` tiles have one more.
     size: usize,
     larger: usize,
 }
@@ -37,11 +37,7 @@ pub(super) struct Tiling {
 impl Tiling {
     pub fn of<S: Simd, const V: usize>(pixels: usize) -> Self {
         let count = pixels.div_ceil(most_pixels::<S, V>()).max(1);
-        match V {
-            // Twelve pixels times one vector is the one tile of its kind that the compiler keeps in registers.
-            1 => Self { pixels, count, size: SUMS, larger: 0 },
-            _ => Self { pixels, count, size: pixels / count, larger: pixels % count },
-        }
+        Self { pixels, count, size: pixels / count, larger: pixels % count }
     }
 
     /// How many there are.
@@ -218,8 +214,11 @@ impl Chain<'_> {
         ahead: &mut Ahead,
     ) {
         let mut w = self.weights;
+        // Beside more than eight sums, sixteen registers do not hold the weights of all lanes. The compiler would load them at
+        // once, fence or not, if it could unroll; tiles of twelve it does not unroll.
+        let lanes = if S::VECTORS == 2 && P > LANES && P < SUMS { black_box(LANES) } else { LANES };
         for &offset in self.offsets {
-            for lane in 0..LANES {
+            for lane in 0..lanes {
                 // SAFETY: the promise of `tile`.
                 unsafe {
                     let wv = s.load(w.add(lane * LANES));
