@@ -9,7 +9,7 @@ use cspnet::{ModelOptions, TuneCache};
 /// How a network is computed.
 #[derive(Debug, clap::Args)]
 pub struct Planning {
-    /// Keep no weights in a larger form than the model's own: slower, with about a third of the memory
+    /// Do without scratch memory for transforms: slower, and some megabytes less a thread
     #[arg(long)]
     low_memory: bool,
 

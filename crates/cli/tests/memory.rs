@@ -35,12 +35,12 @@ fn weights_are_in_memory_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.safetensors");
     let model = path.to_str().unwrap();
-    // Its stages are 3x3 convolutions, whose weights Winograd's method makes four times as large.
+    // Its stages are 3x3 convolutions, whose weights would be four times as large at the points of Winograd's method.
     let written = run(&["new", "cspdarknet53", "-o", model]);
     assert!(written.status.success(), "{}", text(&written.stderr));
     let weights = std::fs::metadata(&path).unwrap().len() as f64;
     let (lean, fast) = (peak(model, &["--low-memory"]), peak(model, &[]));
-    assert!(lean < 1.3 * weights + BESIDE, "{lean} bytes for {weights} of weights");
-    // Were the file's bytes held as well, it would be more.
-    assert!(fast < 2.2 * weights + BESIDE && fast > lean, "{fast} bytes, {lean} with --low-memory");
+    for peak in [lean, fast] {
+        assert!(peak < 1.3 * weights + BESIDE, "{peak} bytes for {weights} of weights");
+    }
 }

@@ -39,7 +39,8 @@ pub struct PlanOptions {
     pub rewrites: Rewrites,
     /// Every convolution is computed directly, none by Winograd's method or by the kernel for narrow groups.
     pub direct: bool,
-    /// No weights that are larger than those of the network, and so no method that transforms them. Slower.
+    /// No method that transforms values or weights, and so no scratch for them: some megabytes less a thread, and slower. Weights
+    /// are kept in no larger form than the network's own either way.
     pub low_memory: bool,
     /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
     /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
