@@ -45,7 +45,7 @@ struct Shape {
 
 impl Shape {
     fn of(l: &Loop) -> Self {
-        let vectors = if l.broadcasts == 0 { 0 } else { (l.multiply_adds + l.broadcasts / 2) / l.broadcasts };
+        let vectors = (l.multiply_adds + l.broadcasts / 2).checked_div(l.broadcasts).unwrap_or(0);
         Self { lanes: l.lanes, vectors, pixels: l.sums / vectors.max(1) }
     }
 }
