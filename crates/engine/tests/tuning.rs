@@ -34,7 +34,7 @@ fn all(choices: &Choices, algorithm: Algorithm) -> Choices {
 }
 
 fn kernel(plan: &Plan, node: &str) -> String {
-    plan.report().steps.iter().find(|s| s.nodes[0] == node).unwrap().kernel.clone()
+    plan.report().steps.iter().find(|s| s.nodes.iter().any(|n| n == node)).unwrap().kernel.clone()
 }
 
 fn answer(plan: &Plan, images: usize, threads: usize) -> Vec<f32> {
@@ -60,7 +60,7 @@ fn layers_are_computed_as_the_table_says() {
         for node in ["a", "b", "down"] {
             assert!(kernel(&plan, node).starts_with(begins), "{node}: {}", kernel(&plan, node));
         }
-        assert!(kernel(&plan, "stem").starts_with("conv 3x3"));
+        assert!(kernel(&plan, "stem").contains("stem"), "{}", kernel(&plan, "stem"));
         assert!(kernel(&plan, "pointwise").starts_with("conv 1x1"));
     }
 }
