@@ -6,7 +6,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use crate::pages;
+use crate::{Team, pages};
 
 /// Bytes of a cache line; every buffer starts on one.
 const ALIGNMENT: usize = 64;
@@ -173,6 +173,16 @@ impl Memory {
     /// One image's share of the arena, to write.
     pub fn image_mut(&mut self, n: usize) -> &mut [f32] {
         &mut self.arena[n * self.image_len..][..self.image_len]
+    }
+
+    /// What a kernel that needs scratch demands before its team shares the memory.
+    ///
+    /// # Panics
+    /// If values end beyond the arena, or there is no scratch of that length for every member of the team.
+    pub(crate) fn check(&self, end: usize, scratch_len: usize, team: &Team) {
+        assert!(self.image_len >= end, "values beyond the arena");
+        assert!(self.scratch_len >= scratch_len, "too little scratch");
+        assert!(self.threads() >= team.threads(), "scratch for fewer threads than the team has");
     }
 
     /// Pointers for a kernel's threads; see [`Shared`].

@@ -61,9 +61,9 @@ impl Tiling {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     /// The first line that nobody has asked for.
-    pub at: *const f32,
+    at: *const f32,
     /// Lines a step, such as a k-block, asks for.
-    pub lines: usize,
+    lines: usize,
 }
 
 impl Ahead {

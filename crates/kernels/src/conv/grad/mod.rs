@@ -83,9 +83,7 @@ impl ConvGrad {
     /// thread.
     pub fn run(&self, d_weight: &mut [f32], memory: &mut Memory, team: &mut Team) {
         assert!(d_weight.len() == self.weights, "{} numbers for {} weights", d_weight.len(), self.weights);
-        assert!(memory.image_len() >= self.end, "values beyond the arena");
-        assert!(memory.scratch_len() >= self.scratch_len, "too little scratch");
-        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        memory.check(self.end, self.scratch_len, team);
         let (count, len) = (memory.images(), memory.image_len());
         let (shared, d_weight) = (memory.share(), Gradient(d_weight.as_mut_ptr()));
         let images = Images { count, len, arena: shared.image(0) };

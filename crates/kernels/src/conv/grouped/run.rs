@@ -22,9 +22,7 @@ impl Grouped {
     /// # Panics
     /// If the memory has no room for the values, or no scratch for every thread, or the weights are another convolution's.
     pub fn run(&self, weights: &GroupedWeights, memory: &mut Memory, team: &mut Team) {
-        assert!(memory.image_len() >= self.end, "values beyond the arena");
-        assert!(memory.scratch_len() >= self.scratch_len(), "too little scratch");
-        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        memory.check(self.end, self.scratch_len(), team);
         let fit =
             [weights.packed.len(), weights.bias.len()] == [self.floats_of_a_pair(), PAIR].map(|n| n * self.pairs());
         assert!(fit, "weights of another convolution");

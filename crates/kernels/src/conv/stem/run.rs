@@ -36,9 +36,7 @@ impl Stem {
             Pictures::Bytes(bytes) => bytes.len(),
         };
         assert!(given == images * len, "{given} numbers for {images} pictures of {len}");
-        assert!(memory.image_len() >= self.output.end(), "values beyond the arena");
-        assert!(memory.scratch_len() >= self.scratch_len(), "too little scratch");
-        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        memory.check(self.output.end(), self.scratch_len(), team);
         let width = self.panels() * PANEL * LANES;
         let fit = [weights.packed.len(), weights.bias.len()] == [width * self.taps(), width];
         assert!(fit, "weights of another convolution");

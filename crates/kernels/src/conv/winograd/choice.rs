@@ -60,13 +60,13 @@ impl Winograd {
         fusion: &Fusion,
     ) -> Option<WinogradTile> {
         let [small, large] = Self::tiles_for(shape, input, output, fusion)?;
-        let [vectors, pixels] = isa.full_tile();
+        let [vectors, _] = isa.full_tile();
         let layer = Layer {
             source: input.blocks().len(),
             target: output.blocks().len(),
             size: [output.height(), output.width()],
-            // A full tile's sums are as many as two pipes of multiply-adds need; longer registers do two vectors of them at once.
-            macs: if vectors * pixels > 12 { 4.0 } else { 2.0 } * LANES as f64,
+            // A full tile is two registers wide, and of two pipes each takes one a cycle.
+            macs: (vectors * LANES) as f64,
         };
         let cost = |tile| {
             let winograd = Self::new(isa, tile, *shape, input, output, fusion.clone());

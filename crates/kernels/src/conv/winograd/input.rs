@@ -10,7 +10,7 @@ use super::scheme::Scheme;
 use super::{TAPS, Winograd, odd_lines};
 use crate::LANES;
 use crate::simd::Simd;
-use crate::simd::lanes::{One, Two};
+use crate::simd::lanes::{Lanes, One, Two};
 
 /// Tiles whose columns go through the vertical half at once: they stay in the first-level cache.
 const RUN: usize = 8;
@@ -147,30 +147,36 @@ unsafe fn vertical<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
     row_len: usize,
 ) {
     let start = to.wrapping_add(columns.start * LANES);
-    let pairs = columns.len() / 2;
-    for at in (0..pairs).map(|pair| 2 * pair * LANES) {
-        // SAFETY: the function's own promise.
-        unsafe {
-            let mut d = [s.splat_pair(0.0); N];
-            for i in 0..N {
-                d[i] = s.load_pair(rows[i].add(at));
-            }
-            let points = F::input(Two(s), d);
-            for i in 0..N {
-                s.store_pair(points[i], start.add(i * row_len + at));
-            }
-        }
+    let alone = columns.len() - columns.len() % 2;
+    // SAFETY: the function's own promise.
+    unsafe {
+        columns_of::<Two<S>, F, M, N>(Two(s), rows, 0..alone, start, row_len);
+        columns_of::<One<S>, F, M, N>(One(s), rows, alone..columns.len(), start, row_len);
     }
-    for at in (2 * pairs..columns.len()).map(|column| column * LANES) {
+}
+
+/// Some of those columns, as many at once as a value has vectors.
+///
+/// # Safety
+/// As [`vertical`].
+#[inline(always)]
+unsafe fn columns_of<L: Lanes, F: Scheme<M, N>, const M: usize, const N: usize>(
+    l: L,
+    rows: &[*const f32; N],
+    columns: Range<usize>,
+    to: *mut f32,
+    row_len: usize,
+) {
+    for at in columns.step_by(L::VECTORS).map(|column| column * LANES) {
         // SAFETY: the function's own promise.
         unsafe {
-            let mut d = [s.splat(0.0); N];
+            let mut d = [l.splat(0.0); N];
             for i in 0..N {
-                d[i] = s.load(rows[i].add(at));
+                d[i] = l.load(rows[i].add(at));
             }
-            let points = F::input(One(s), d);
+            let points = F::input(l, d);
             for i in 0..N {
-                s.store(points[i], start.add(i * row_len + at));
+                l.store(points[i], to.add(i * row_len + at));
             }
         }
     }

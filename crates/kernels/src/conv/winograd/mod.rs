@@ -27,6 +27,7 @@ mod weights;
 use super::{ConvShape, Fusion};
 use crate::memory::MOST_FLOATS;
 use crate::{Isa, LANES, Planes};
+use scheme::Scheme;
 
 pub use weights::WinogradWeights;
 
@@ -77,8 +78,10 @@ impl WinogradTile {
     /// Points along an axis whose weights differ.
     fn distinct(self) -> usize {
         match self {
-            Self::F2 | Self::F2Strided => 4,
-            Self::F4 | Self::F4Strided => 6,
+            Self::F2 => scheme::F2::DISTINCT,
+            Self::F4 => scheme::F4::DISTINCT,
+            Self::F2Strided => polyphase::F2Strided::DISTINCT,
+            Self::F4Strided => polyphase::F4Strided::DISTINCT,
         }
     }
 

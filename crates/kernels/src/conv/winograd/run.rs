@@ -104,9 +104,7 @@ impl Winograd {
     /// # Panics
     /// If the memory has no room for the values, or no scratch for every thread, or the weights are another's.
     pub fn run(&self, weights: &WinogradWeights, memory: &mut Memory, team: &mut Team) {
-        assert!(memory.image_len() >= self.end, "values beyond the arena");
-        assert!(memory.scratch_len() >= self.scratch_len(), "too little scratch");
-        assert!(memory.threads() >= team.threads(), "scratch for fewer threads than the team has");
+        memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
         let Cut { tiles, blocks, shares } = self.cut(memory.images());
         let shared = memory.share();
