@@ -2,30 +2,37 @@
 //!
 //! Not here: comparing with other engines.
 
+mod inference;
 mod layers;
 mod machine;
 mod runs;
 mod told;
+mod training;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cspnet::ModelOptions;
-use cspnet::engine::{Input, Isa, Plan, PlanOptions, Rewrite, default_threads};
+use cspnet::engine::{Isa, PlanOptions, Rewrite, RunError, StepReport, default_threads};
+use cspnet::graph::Shape;
 use cspnet::graph::analysis::Count;
-use cspnet::graph::{Shape, init};
 
 use crate::failure::Failure;
 use crate::inspect::size;
 use crate::planning::Planning;
-use crate::{rewrites, source};
+use crate::rewrites::{self, Saved};
+use crate::source;
+use inference::Inference;
 use layers::Layer;
 use machine::Peak;
 use runs::Times;
+use training::Training;
 
 /// Measure how fast a network runs.
 ///
-/// A run goes from pictures in memory to the network's answer. Rates are those of the fastest run; the share of the peak is
+/// A run goes from pictures in memory to the network's answer; with --train it is a step of training: forward, backward, and an
+/// update by stochastic gradient descent with momentum. Rates are those of the fastest run; the share of the peak is
 /// theirs, of what as many threads reach with multiply-adds on registers alone, probed just before and after. It can be above
 /// 100 %, since some methods need fewer multiply-adds than are counted. The peak of memory is the process's so far, loading
 /// included. A network that is no model file has the weights that `cspnet new` would give it.
@@ -48,6 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "N,...", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Vec<u32>,
+
+    /// A step of training instead of an answer
+    #[arg(long, conflicts_with_all = ["strict", "without", "tune", "low_memory"])]
+    train: bool,
 
     /// How long each is measured, and at least ten runs
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
@@ -116,10 +127,31 @@ struct Bench {
     network: String,
     isa: Isa,
     picture: Shape,
-    plan: Plan,
+    subject: Box<dyn Subject>,
     count: Count,
     seconds: f64,
     profile: bool,
+}
+
+/// A network compiled for what is to be measured.
+trait Subject {
+    /// Its steps, in the order in which they run.
+    fn steps(&self) -> &[StepReport];
+
+    /// Rewrites of the network that were applied.
+    fn rewrites(&self) -> Vec<Saved>;
+
+    /// Makes all that runs with so many pictures and threads need.
+    fn prepare(&self, batch: usize, threads: usize) -> Box<dyn Run + '_>;
+}
+
+/// A subject with memory, threads and pictures.
+trait Run {
+    /// Runs once.
+    fn run(&mut self) -> Result<(), RunError>;
+
+    /// Runs once, and tells how long each step took.
+    fn run_timed(&mut self) -> Result<Vec<Duration>, RunError>;
 }
 
 /// What came of one combination of batch and threads.
@@ -130,29 +162,6 @@ struct Measured {
     peak: Peak,
     peak_rss_bytes: Option<u64>,
     layers: Option<Vec<Layer>>,
-}
-
-/// Pictures of the kind that a plan takes.
-enum Pictures {
-    Real(Vec<f32>),
-    Pixels(Vec<u8>),
-}
-
-impl Pictures {
-    fn new(plan: &Plan, images: usize) -> Self {
-        let numbers = init::reference_input(images * plan.picture().iter().product::<usize>());
-        match plan.takes_pixels() {
-            true => Self::Pixels(numbers.iter().map(|v| (127.5 * (v + 1.0)) as u8).collect()),
-            false => Self::Real(numbers),
-        }
-    }
-
-    fn input(&self) -> Input<'_> {
-        match self {
-            Self::Real(numbers) => Input::Real(numbers),
-            Self::Pixels(pixels) => Input::Pixels(pixels),
-        }
-    }
 }
 
 /// How the network is to be planned.
@@ -172,9 +181,13 @@ impl Bench {
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
         let options = options(args);
+        let subject: Box<dyn Subject> = match args.train {
+            true => Box::new(Training::new(&network, picture, options.plan.isa)?),
+            false => Box::new(Inference::new(&network, picture, &options)?),
+        };
         Ok(Self {
             count: Count::of(&network.graph, picture)?,
-            plan: options.plan(&network.graph, network.weights(), picture)?,
+            subject,
             isa: options.plan.isa,
             picture,
             network: network.name,
@@ -184,17 +197,14 @@ impl Bench {
     }
 
     fn measure(&self, batch: usize, threads: usize) -> Result<Measured, Failure> {
-        let mut workspace = self.plan.workspace(batch, threads);
-        let pictures = Pictures::new(&self.plan, batch);
-        let input = pictures.input();
-        let mut run = || self.plan.run(&mut workspace, input);
-        runs::warm_up(self.seconds, &mut run)?;
+        let mut run = self.subject.prepare(batch, threads);
+        runs::warm_up(self.seconds, || run.run())?;
         let before = machine::peak(self.isa, threads);
-        let times = runs::times(self.seconds, &mut run)?;
+        let times = runs::times(self.seconds, || run.run())?;
         let peak = Peak { before, after: machine::peak(self.isa, threads) };
         let layers = self.profile.then(|| {
-            let runs = runs::repeat(self.seconds, || self.plan.run_timed(&mut workspace, input))?;
-            Ok::<_, Failure>(layers::layers(self.plan.report(), &self.count, batch, &runs))
+            let runs = runs::repeat(self.seconds, || run.run_timed())?;
+            Ok::<_, Failure>(layers::layers(self.subject.steps(), &self.count, batch, &runs))
         });
         let (peak_rss_bytes, layers) = (machine::peak_rss_bytes(), layers.transpose()?);
         Ok(Measured { batch, threads, times, peak, peak_rss_bytes, layers })
@@ -202,7 +212,7 @@ impl Bench {
 
     /// Multiply-adds of a batch, in units of 1e9.
     fn gmacs(&self, batch: usize) -> f64 {
-        batch as f64 * self.count.macs() as f64 / 1e9
+        batch as f64 * layers::macs(self.subject.steps(), &self.count) as f64 / 1e9
     }
 }
 

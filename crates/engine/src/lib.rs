@@ -26,7 +26,7 @@ pub use cspnet_kernels::{cpu, probe};
 pub use error::{PlanError, RunError};
 pub use input::Input;
 pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanOptions, Workspace};
-pub use report::{Report, StepReport};
+pub use report::{Pass, Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;
 pub use train::{TrainPlan, TrainWorkspace, UpdateRule, UpdateState};

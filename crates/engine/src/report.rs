@@ -4,9 +4,39 @@ use cspnet_graph::Shape;
 
 use crate::rewrites::Saving;
 
+/// What a step of a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// From pictures to the answer: all that a plan for inference does.
+    Forward,
+    /// From the loss towards the pictures.
+    Backward,
+    /// To the gradient of a convolution's input.
+    BackwardData,
+    /// To the gradient of a convolution's weight.
+    BackwardWeight,
+    /// From gradients to new parameters.
+    Update,
+}
+
+impl Pass {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+            Self::BackwardData => "backward data",
+            Self::BackwardWeight => "backward weight",
+            Self::Update => "update",
+        }
+    }
+}
+
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepReport {
+    /// What it is for.
+    pub pass: Pass,
     /// Paths of the nodes computed together, in order.
     pub nodes: Vec<String>,
     /// The kernel that does it.

@@ -55,7 +55,7 @@ pub fn json(bench: &Bench, m: &Measured, out: &mut impl Write) -> Result<(), Fai
         peak_share: m.peak_share(bench),
         peak_rss_bytes: m.peak_rss_bytes,
         layers: m.layers.as_deref(),
-        rewrites: bench.profile.then(|| rewrites::saved(bench.plan.report())),
+        rewrites: bench.profile.then(|| bench.subject.rewrites()),
     };
     serde_json::to_writer(&mut *out, &record)?;
     Ok(out.write_all(b"\n")?)
@@ -66,8 +66,9 @@ pub fn headline(bench: &Bench, out: &mut impl Write) -> Result<(), Failure> {
     let [channels, height, width] = bench.picture;
     let (network, isa, millions) = (shown(&bench.network), bench.isa, 1e3 * bench.gmacs(1));
     writeln!(out, "{network}   input {channels} x {height} x {width}, {millions:.1} million MACs a picture, {isa}\n")?;
-    if bench.profile {
-        writeln!(out, "{}\n", rewrites::told(&rewrites::saved(bench.plan.report())))?;
+    let rewrites = bench.subject.rewrites();
+    if bench.profile && !rewrites.is_empty() {
+        writeln!(out, "{}\n", rewrites::told(&rewrites))?;
     }
     Ok(writeln!(
         out,
@@ -99,11 +100,12 @@ pub fn row(bench: &Bench, m: &Measured, out: &mut impl Write) -> Result<(), Fail
 
 /// Every layer in a line.
 fn profile(layers: &[Layer]) -> comfy_table::Table {
-    let mut table = table::plain(&["layer", "kernel", "output", "ms", "share", "GFLOP/s"], &[3, 4, 5]);
+    let mut table = table::plain(&["layer", "pass", "kernel", "shape", "ms", "share", "GFLOP/s"], &[4, 5, 6]);
     for layer in layers {
         let [c, h, w] = layer.shape;
         table.add_row([
             computed(&layer.nodes),
+            layer.pass.into(),
             layer.kernel.clone(),
             format!("{c} x {h} x {w}"),
             format!("{:.3}", layer.ms),

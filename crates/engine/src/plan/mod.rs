@@ -19,7 +19,7 @@ use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, RootId, View};
 use crate::lower::{Prologue, Purpose, Step, lower};
-use crate::report::{Report, StepReport};
+use crate::report::{Pass, Report, StepReport};
 use crate::rewrites::{Rewrite, Rewrites, Saving, numbers, rewritten};
 use crate::threads::default_threads;
 use crate::views::{Arena, Root};
@@ -327,6 +327,7 @@ impl Program {
 
     fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel], savings: &[Saving]) -> Report {
         let step = |(step, kernel): (&Step, &Kernel)| StepReport {
+            pass: Pass::Forward,
             nodes: step.nodes.iter().map(|&n| build.graph.node(n).path.clone()).collect(),
             kernel: kernel.name(),
             shape: build.shapes[step.output()],

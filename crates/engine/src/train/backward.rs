@@ -9,12 +9,13 @@ use cspnet_graph::{Binary, Graph, PoolKind, Unary, ValueId, Window};
 use crate::import::{CopiedRun, copied_runs};
 use crate::layout::{Layout, Piece, RootId, View};
 use crate::lower::{Step, Task};
+use crate::report::Pass;
 
 /// A step of the backward pass. Its gradients are those of the values it names.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Back {
     /// Gradients that nobody has written yet become zero.
-    Clear(View),
+    Clear { of: ValueId, missing: View },
     /// From the loss to the gradient of the logits.
     Loss { logits: ValueId },
     /// Gradient of a convolution's weight, and of its bias if it has one.
@@ -35,10 +36,27 @@ pub(crate) enum Back {
     Copy { run: CopiedRun, output: ValueId },
 }
 
+impl Back {
+    /// What it is for, the node that it goes backward through, and the value whose shape the work has.
+    pub(crate) fn place(&self) -> (Pass, ValueId, ValueId) {
+        match *self {
+            Self::ConvWeight { node, output, .. } => (Pass::BackwardWeight, node, output),
+            Self::ConvData { node, input, .. } => (Pass::BackwardData, node, input),
+            Self::Norm { node, input, .. } => (Pass::Backward, node, input),
+            Self::Loss { logits: of } | Self::Clear { of, .. } => (Pass::Backward, of, of),
+            Self::Map { input, output, .. }
+            | Self::Product { input, output, .. }
+            | Self::Pass { input, output, .. }
+            | Self::Pool { input, output, .. } => (Pass::Backward, output, input),
+            Self::Copy { run, output } => (Pass::Backward, output, run.value),
+        }
+    }
+}
+
 /// The steps backward through `forward`.
 pub(crate) fn backward(graph: &Graph, layout: &Layout, forward: &[Step]) -> Vec<Back> {
     let written = layout.roots.iter().map(|blocks| vec![false; blocks.len()]).collect();
-    let mut pass = Pass { graph, layout, learns: learning(graph), written, steps: Vec::new() };
+    let mut pass = Walk { graph, layout, learns: learning(graph), written, steps: Vec::new() };
     for step in forward.iter().rev() {
         pass.through(step);
     }
@@ -54,7 +72,7 @@ fn learning(graph: &Graph) -> Vec<bool> {
     learns
 }
 
-struct Pass<'a> {
+struct Walk<'a> {
     graph: &'a Graph,
     layout: &'a Layout,
     learns: Vec<bool>,
@@ -63,7 +81,7 @@ struct Pass<'a> {
     steps: Vec<Back>,
 }
 
-impl Pass<'_> {
+impl Walk<'_> {
     fn through(&mut self, step: &Step) {
         let output = step.output();
         if let Task::Loss = step.task {
@@ -163,7 +181,7 @@ impl Pass<'_> {
             .collect();
         if !missing.is_empty() {
             missing.iter().for_each(|p| self.written[p.root][p.first] = true);
-            self.steps.push(Back::Clear(missing));
+            self.steps.push(Back::Clear { of: value, missing });
         }
     }
 }

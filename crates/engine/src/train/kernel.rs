@@ -11,6 +11,7 @@ use super::{Program, Running, State};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Step, Task};
+use crate::report::{Pass, StepReport};
 use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
 
 /// A step ready to run. Numbers name packed weights and statistics in the workspace's state, parameters by their id.
@@ -45,30 +46,45 @@ pub(super) struct Build<'a> {
     shapes: &'a [Shape],
     isa: Isa,
     program: &'a Program,
-    packed: Vec<ConvWeights>,
-    running: Vec<Running>,
+    made: Made,
+}
+
+/// What a plan consists of.
+#[derive(Default)]
+pub(super) struct Made {
+    /// The kernels of both passes, in order.
+    pub kernels: Vec<Kernel>,
+    /// What each of them is.
+    pub steps: Vec<StepReport>,
+    /// The packed weights' forms.
+    pub packed: Vec<ConvWeights>,
+    /// Running statistics in the order of the workspace's statistics.
+    pub running: Vec<Running>,
 }
 
 impl<'a> Build<'a> {
     pub(super) fn new(graph: &'a Graph, shapes: &'a [Shape], isa: Isa, program: &'a Program) -> Self {
-        Self { graph, shapes, isa, program, packed: Vec::new(), running: Vec::new() }
+        Self { graph, shapes, isa, program, made: Made::default() }
     }
 
-    /// Running statistics in the order of the workspace's statistics, and the packed weights' forms.
-    pub(super) fn finish(self) -> (Vec<Running>, Vec<ConvWeights>) {
-        (self.running, self.packed)
-    }
-
-    /// The kernels of both passes, in order.
-    pub(super) fn kernels(&mut self) -> Vec<Kernel> {
-        let (program, mut kernels) = (self.program, Vec::new());
+    /// Both passes.
+    pub(super) fn make(mut self) -> Made {
+        let program = self.program;
         for step in &program.forward {
-            kernels.extend(self.forward(step));
+            if let Some(kernel) = self.forward(step) {
+                self.push(kernel, Pass::Forward, &step.nodes, step.output());
+            }
         }
         for step in &program.backward {
-            self.backward(step, &mut kernels);
+            self.backward(step);
         }
-        kernels
+        self.made
+    }
+
+    fn push(&mut self, kernel: Kernel, pass: Pass, nodes: &[ValueId], of: ValueId) {
+        let nodes = nodes.iter().map(|&n| self.graph.node(n).path.clone()).collect();
+        self.made.steps.push(StepReport { pass, nodes, kernel: kernel.name(), shape: self.shapes[of] });
+        self.made.kernels.push(kernel);
     }
 
     /// The kernel of a forward step; the loss has none, for its value and gradient come together at the turn.
@@ -100,17 +116,18 @@ impl<'a> Build<'a> {
     }
 
     /// Adds the kernels of a backward step.
-    fn backward(&mut self, step: &Back, kernels: &mut Vec<Kernel>) {
+    fn backward(&mut self, step: &Back) {
         let (isa, program) = (self.isa, self.program);
         let (value, gradient) = (|v: ValueId| program.planes(v), |v: ValueId| program.gradient(v));
         let op = |node: ValueId| &self.graph.node(node).op;
         let kernel = match *step {
-            Back::Clear(ref view) => Kernel::Clear(Clear::new(&program.gradient_of(view))),
+            Back::Clear { ref missing, .. } => Kernel::Clear(Clear::new(&program.gradient_of(missing))),
             Back::Loss { logits } => Kernel::Loss(SoftmaxCrossEntropy::new(&value(logits), &gradient(logits))),
             Back::ConvWeight { node, input, output } => {
                 let params = &self.graph.node(node).params;
                 if let Some(&bias) = params.get(1) {
-                    kernels.push(Kernel::Bias { sum: ChannelSum::new(isa, &gradient(output)), bias });
+                    let sum = Kernel::Bias { sum: ChannelSum::new(isa, &gradient(output)), bias };
+                    self.push(sum, Pass::Backward, &[node], output);
                 }
                 let grad = ConvGrad::new(isa, conv_shape(op(node)), &value(input), &gradient(output));
                 Kernel::ConvWeight { grad: Box::new(grad), weight: params[0] }
@@ -148,15 +165,16 @@ impl<'a> Build<'a> {
                 Kernel::Transfer(vec![Transfer::new(&dy, run.at, &dx, run.start, run.len, true)])
             }
         };
-        kernels.push(kernel);
+        let (pass, node, of) = step.place();
+        self.push(kernel, pass, &[node], of);
     }
 
     /// A convolution whose weights are packed again in every step.
     fn conv(&mut self, conv: Conv, node: ValueId, bias: Option<ParamId>) -> Kernel {
         let weight = self.graph.node(node).params[0];
         let zeros = |p: ParamId| vec![0.0; self.graph.params()[p].len()];
-        self.packed.push(conv.pack(&zeros(weight), bias.map(zeros).as_deref(), None));
-        Kernel::Conv { conv: Box::new(conv), packed: self.packed.len() - 1, weight, bias }
+        self.made.packed.push(conv.pack(&zeros(weight), bias.map(zeros).as_deref(), None));
+        Kernel::Conv { conv: Box::new(conv), packed: self.made.packed.len() - 1, weight, bias }
     }
 
     /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
@@ -165,13 +183,13 @@ impl<'a> Build<'a> {
             unreachable!("`TrainPlan::new` refuses a normalisation of pixels that is not the first step");
         };
         let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.graph.node(node).params[i]);
-        self.running.push(Running { norm: node, mean, variance, momentum });
+        self.made.running.push(Running { norm: node, mean, variance, momentum });
         let norm = BatchNorm::new(self.isa, input, output, activation(act), eps);
-        Kernel::Norm { norm, stats: self.running.len() - 1, scale, shift }
+        Kernel::Norm { norm, stats: self.made.running.len() - 1, scale, shift }
     }
 
     fn norm_grad(&self, node: ValueId, grad: BatchNormGrad) -> Kernel {
-        let stats = self.running.iter().position(|r| r.norm == node).expect("forward comes before backward");
+        let stats = self.made.running.iter().position(|r| r.norm == node).expect("forward comes before backward");
         let params = &self.graph.node(node).params;
         Kernel::NormGrad { grad, stats, scale: params[0], shift: params[1] }
     }

@@ -9,6 +9,7 @@ mod kernel;
 mod update;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{BatchStats, ConvWeights, Isa, Memory, Planes, Team, average_step, export_nchw};
@@ -17,9 +18,10 @@ use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
 use crate::lower::{Purpose, Step, lower};
+use crate::report::StepReport;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
-use kernel::{Build, Kernel};
+use kernel::{Build, Kernel, Made};
 pub use update::{UpdateRule, UpdateState};
 
 /// A network and its loss compiled for training on pictures of one size.
@@ -28,6 +30,7 @@ pub struct TrainPlan {
     picture: Shape,
     normalises: bool,
     kernels: Vec<Kernel>,
+    steps: Vec<StepReport>,
     logits: Planes,
     /// Every normalisation's running mean and variance, and the share of a batch in them.
     running: Vec<Running>,
@@ -82,9 +85,7 @@ impl TrainPlan {
         }
         let logits = loss.inputs[0];
         let program = Program::new(graph, &shapes, logits);
-        let mut build = Build::new(graph, &shapes, isa, &program);
-        let kernels = build.kernels();
-        let (running, packed) = build.finish();
+        let Made { kernels, steps, packed, running } = Build::new(graph, &shapes, isa, &program).make();
         Ok(Self {
             picture,
             normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
@@ -95,6 +96,7 @@ impl TrainPlan {
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
             kernels,
+            steps,
         })
     }
 
@@ -125,6 +127,38 @@ impl TrainPlan {
         input: Input<'_>,
         targets: &[f32],
     ) -> Result<f64, RunError> {
+        self.run(workspace, weights, input, targets, |step| step())
+    }
+
+    /// As [`TrainPlan::gradients`], and how long each step took, in the order of [`TrainPlan::steps`].
+    ///
+    /// # Errors
+    /// As [`TrainPlan::gradients`].
+    pub fn gradients_timed(
+        &self,
+        workspace: &mut TrainWorkspace,
+        weights: &Weights,
+        input: Input<'_>,
+        targets: &[f32],
+    ) -> Result<Vec<Duration>, RunError> {
+        let mut times = Vec::with_capacity(self.steps.len());
+        self.run(workspace, weights, input, targets, |step| {
+            let begin = Instant::now();
+            step();
+            times.push(begin.elapsed());
+        })?;
+        Ok(times)
+    }
+
+    /// Has `each` run every step, in order.
+    fn run(
+        &self,
+        workspace: &mut TrainWorkspace,
+        weights: &Weights,
+        input: Input<'_>,
+        targets: &[f32],
+        mut each: impl FnMut(&mut dyn FnMut()),
+    ) -> Result<f64, RunError> {
         let TrainWorkspace { memory, team, state } = workspace;
         weights.check(&self.params)?;
         check_input(memory.images(), self.picture, self.normalises, input)?;
@@ -134,7 +168,7 @@ impl TrainPlan {
         }
         let batch = kernel::Batch { input, targets, weights };
         for kernel in &self.kernels {
-            kernel.run(&batch, state, memory, team);
+            each(&mut || kernel.run(&batch, state, memory, team));
         }
         Ok(state.loss)
     }
@@ -185,9 +219,19 @@ impl TrainPlan {
         out
     }
 
-    /// The kernels in the order in which they run, forward then backward.
-    pub fn kernel_names(&self) -> Vec<String> {
-        self.kernels.iter().map(Kernel::name).collect()
+    /// The steps in the order in which they run, forward then backward.
+    pub fn steps(&self) -> &[StepReport] {
+        &self.steps
+    }
+
+    /// Shape of the pictures, `[c, h, w]`.
+    pub fn picture(&self) -> Shape {
+        self.picture
+    }
+
+    /// Numbers that a picture's target has: its classes.
+    pub fn classes(&self) -> usize {
+        self.logits.channels()
     }
 
     /// Bytes of the arena for one image.
@@ -251,7 +295,7 @@ impl Program {
         let forward =
             self.forward.iter().map(|s| s.inputs.iter().chain([&s.output()]).flat_map(|&v| value(v)).collect());
         let backward = self.backward.iter().map(|b| match b {
-            Back::Clear(view) => view.iter().map(|p| p.root + self.roots).collect(),
+            Back::Clear { missing, .. } => missing.iter().map(|p| p.root + self.roots).collect(),
             Back::Loss { logits } => [value(*logits), gradient(*logits)].concat(),
             Back::ConvWeight { input, output, .. } => [value(*input), gradient(*output)].concat(),
             Back::Product { other, input, output, .. } => [value(*other), gradient(*input), gradient(*output)].concat(),

@@ -1,0 +1,96 @@
+//! A step of training: forward, backward, update.
+//!
+//! Not here: loading photos (`cspnet train` does that in threads of its own).
+
+use std::time::{Duration, Instant};
+
+use cspnet::engine::{
+    Input, Isa, Pass, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
+};
+use cspnet::graph::{Graph, Shape, Weights, init, rewrite};
+
+use super::{Run, Subject};
+use crate::failure::Failure;
+use crate::rewrites::Saved;
+use crate::source::Network;
+
+/// A usual one; times do not depend on the numbers.
+const RULE: UpdateRule = UpdateRule::Sgd { rate: 1e-3, momentum: 0.9, nesterov: true, decay: 1e-4 };
+
+/// A network compiled for training.
+pub struct Training {
+    graph: Graph,
+    plan: TrainPlan,
+    steps: Vec<StepReport>,
+}
+
+impl Training {
+    /// With weights as `cspnet train` begins with.
+    pub fn new(network: &Network, picture: Shape, isa: Isa) -> Result<Self, Failure> {
+        let plan = TrainPlan::new(&rewrite::with_loss(&network.graph)?, picture, isa)?;
+        let update = StepReport {
+            pass: Pass::Update,
+            nodes: Vec::new(),
+            kernel: "sgd with momentum".into(),
+            shape: [network.graph.params().iter().map(|p| p.len()).sum(), 1, 1],
+        };
+        let steps = plan.steps().iter().cloned().chain([update]).collect();
+        Ok(Self { graph: network.graph.clone(), plan, steps })
+    }
+}
+
+impl Subject for Training {
+    fn steps(&self) -> &[StepReport] {
+        &self.steps
+    }
+
+    fn rewrites(&self) -> Vec<Saved> {
+        Vec::new()
+    }
+
+    fn prepare(&self, batch: usize, threads: usize) -> Box<dyn Run + '_> {
+        let classes = self.plan.classes();
+        let target = |image: usize| (0..classes).map(move |c| if c == image % classes { 1.0 } else { 0.0 });
+        Box::new(Step {
+            plan: &self.plan,
+            workspace: self.plan.workspace(batch, threads),
+            weights: Weights::published(&self.graph, 0),
+            state: UpdateState::default(),
+            pictures: init::reference_input(batch * self.plan.picture().iter().product::<usize>()),
+            targets: (0..batch).flat_map(target).collect(),
+        })
+    }
+}
+
+/// A step on a batch, again and again.
+struct Step<'a> {
+    plan: &'a TrainPlan,
+    workspace: TrainWorkspace,
+    weights: Weights,
+    state: UpdateState,
+    pictures: Vec<f32>,
+    targets: Vec<f32>,
+}
+
+impl Step<'_> {
+    fn update(&mut self) {
+        self.plan.update(&mut self.workspace, &mut self.weights, &mut self.state, &RULE);
+    }
+}
+
+impl Run for Step<'_> {
+    fn run(&mut self) -> Result<(), RunError> {
+        self.plan.gradients(&mut self.workspace, &self.weights, Input::Real(&self.pictures), &self.targets)?;
+        self.update();
+        Ok(())
+    }
+
+    fn run_timed(&mut self) -> Result<Vec<Duration>, RunError> {
+        let input = Input::Real(&self.pictures);
+        let mut times = self.plan.gradients_timed(&mut self.workspace, &self.weights, input, &self.targets)?;
+        let begin = Instant::now();
+        self.update();
+        times.push(begin.elapsed());
+        Ok(times)
+    }
+}
