@@ -24,6 +24,8 @@ pub struct AlignedBuf {
     base: NonNull<u8>,
     start: NonNull<f32>,
     len: usize,
+    /// Floats that were allocated.
+    room: usize,
 }
 
 /// Bytes by which an allocation exceeds the floats: the start moves up to the next cache line.
@@ -36,7 +38,7 @@ impl AlignedBuf {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return Self { base: NonNull::dangling(), start: NonNull::dangling(), len };
+            return Self { base: NonNull::dangling(), start: NonNull::dangling(), len, room: len };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size above zero, since `len` is.
@@ -44,7 +46,15 @@ impl AlignedBuf {
         let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
         let start = base.map_addr(|a| a.saturating_add(a.get().wrapping_neg() % ALIGNMENT)).cast();
         pages::prefer_large(base, layout.size());
-        Self { base, start, len }
+        Self { base, start, len, room: len }
+    }
+
+    /// Makes it longer or shorter. Memory is allocated only where it has never been so long; what it holds then is arbitrary.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        if len > self.room {
+            *self = Self::zeroed(len);
+        }
+        self.len = len;
     }
 
     fn layout(len: usize) -> Layout {
@@ -57,9 +67,9 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        if self.len > 0 {
+        if self.room > 0 {
             // SAFETY: `base` came from `alloc_zeroed` with this very layout and is freed once, here.
-            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) }
+            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.room)) }
         }
     }
 }
@@ -73,7 +83,7 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `start` points at `len` initialised floats within the allocation, which live as long as `self` (none if `len` is 0, where a
+        // SAFETY: `start` points at `len` initialised floats within the allocation, which live as long as `self` (none if `room` is 0, where a
         // dangling aligned pointer is what a slice asks for).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
@@ -89,6 +99,12 @@ impl DerefMut for AlignedBuf {
 impl Clone for AlignedBuf {
     fn clone(&self) -> Self {
         Self::from(&self[..])
+    }
+}
+
+impl Default for AlignedBuf {
+    fn default() -> Self {
+        Self::zeroed(0)
     }
 }
 

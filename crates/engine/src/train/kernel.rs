@@ -2,11 +2,12 @@
 
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, Conv, ConvGrad, ConvWeights, Fusion, Isa, Map, MapGrad,
-    Memory, Planes, Pool, PoolGrad, Residual, SoftmaxCrossEntropy, Team, Transfer,
+    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Isa, Map, MapGrad, Memory, Planes, Pool, PoolGrad,
+    SoftmaxCrossEntropy, Team, Transfer,
 };
 
 use super::backward::Back;
+use super::convolution::Convolution;
 use super::{Program, Running, State};
 use crate::import::{Import, copies};
 use crate::input::Input;
@@ -18,7 +19,7 @@ use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
-    Conv { conv: Box<Conv>, packed: usize, weight: ParamId, bias: Option<ParamId> },
+    Conv { conv: Convolution, weight: ParamId, bias: Option<ParamId> },
     Norm { norm: BatchNorm, stats: usize, scale: ParamId, shift: ParamId },
     Map(Map),
     Combine(Combine),
@@ -56,8 +57,6 @@ pub(super) struct Made {
     pub kernels: Vec<Kernel>,
     /// What each of them is.
     pub steps: Vec<StepReport>,
-    /// The packed weights' forms.
-    pub packed: Vec<ConvWeights>,
     /// Running statistics in the order of the workspace's statistics.
     pub running: Vec<Running>,
 }
@@ -94,10 +93,10 @@ impl<'a> Build<'a> {
         Some(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
             Task::Conv { node, .. } => {
-                let fusion = Fusion { prologue: None, activation: activation(None), residual: Residual::None };
                 let shape = conv_shape(&self.graph.node(*node).op);
-                let conv = Conv::forward(self.isa, shape, &input(0), &output, fusion);
-                self.conv(conv, *node, self.graph.node(*node).params.get(1).copied())
+                let conv = Convolution::forward(self.isa, shape, &input(0), &output);
+                let params = &self.graph.node(*node).params;
+                Kernel::Conv { conv, weight: params[0], bias: params.get(1).copied() }
             }
             Task::Norm { node, activation: act } => self.norm(*node, *act, &input(0), &output),
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
@@ -134,8 +133,8 @@ impl<'a> Build<'a> {
             }
             Back::ConvData { node, input, output, accumulate } => {
                 let shape = conv_shape(op(node));
-                let conv = Conv::backward_data(isa, shape, &gradient(output), &gradient(input), accumulate);
-                self.conv(conv, node, None)
+                let conv = Convolution::backward_data(isa, shape, &gradient(output), &gradient(input), accumulate);
+                Kernel::Conv { conv, weight: self.graph.node(node).params[0], bias: None }
             }
             Back::Norm { node, activation: act, input, output, accumulate } => {
                 let (x, dy, dx) = (value(input), gradient(output), gradient(input));
@@ -169,14 +168,6 @@ impl<'a> Build<'a> {
         self.push(kernel, pass, &[node], of);
     }
 
-    /// A convolution whose weights are packed again in every step.
-    fn conv(&mut self, conv: Conv, node: ValueId, bias: Option<ParamId>) -> Kernel {
-        let weight = self.graph.node(node).params[0];
-        let zeros = |p: ParamId| vec![0.0; self.graph.params()[p].len()];
-        self.made.packed.push(conv.pack(&zeros(weight), bias.map(zeros).as_deref(), None));
-        Kernel::Conv { conv: Box::new(conv), packed: self.made.packed.len() - 1, weight, bias }
-    }
-
     /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
     fn norm(&mut self, node: ValueId, act: Option<Unary>, input: &Planes, output: &Planes) -> Kernel {
         let Op::BatchNorm { eps, momentum } = self.graph.node(node).op else {
@@ -200,10 +191,8 @@ impl Kernel {
         let weights = |p: ParamId| batch.weights.get(p);
         match self {
             Self::Import(import) => import.run(batch.input, memory),
-            Self::Conv { conv, packed, weight, bias } => {
-                let packed = &mut state.packed[*packed];
-                conv.repack(packed, weights(*weight), bias.map(weights), None, team);
-                conv.run(packed, memory, team);
+            Self::Conv { conv, weight, bias } => {
+                conv.run(weights(*weight), bias.map(weights), &mut state.packed, memory, team);
             }
             Self::Norm { norm, stats, scale, shift } => {
                 norm.run(weights(*scale), weights(*shift), &mut state.stats[*stats], memory, team);

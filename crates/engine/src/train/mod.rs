@@ -5,6 +5,7 @@
 //! Not here: schedules, epochs, checkpoints (`cspnet-train`).
 
 mod backward;
+mod convolution;
 mod kernel;
 mod update;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
-use cspnet_kernels::{BatchStats, ConvWeights, Isa, Memory, Planes, Team, average_step, export_nchw};
+use cspnet_kernels::{BatchStats, Isa, Memory, Planes, Team, average_step, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
@@ -21,6 +22,7 @@ use crate::lower::{Purpose, Step, lower};
 use crate::report::StepReport;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
+use convolution::Packed;
 use kernel::{Build, Kernel, Made};
 pub use update::{UpdateRule, UpdateState};
 
@@ -35,7 +37,6 @@ pub struct TrainPlan {
     /// Every normalisation's running mean and variance, and the share of a batch in them.
     running: Vec<Running>,
     params: Vec<Param>,
-    packed: Vec<ConvWeights>,
     image_len: usize,
     scratch_len: usize,
 }
@@ -59,8 +60,8 @@ pub struct TrainWorkspace {
 /// What a step of training computes besides activations.
 #[derive(Debug)]
 struct State {
-    /// The weights of convolutions as their kernels want them.
-    packed: Vec<ConvWeights>,
+    /// The weights of the convolution that runs, as its kernel wants them.
+    packed: Packed,
     /// The batch's statistics of every normalisation.
     stats: Vec<BatchStats>,
     /// The gradient of every trained parameter; empty for running statistics.
@@ -85,13 +86,12 @@ impl TrainPlan {
         }
         let logits = loss.inputs[0];
         let program = Program::new(graph, &shapes, logits);
-        let Made { kernels, steps, packed, running } = Build::new(graph, &shapes, isa, &program).make();
+        let Made { kernels, steps, running } = Build::new(graph, &shapes, isa, &program).make();
         Ok(Self {
             picture,
             normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
             logits: program.planes(logits),
             running,
-            packed,
             params: graph.params().to_vec(),
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
@@ -106,7 +106,7 @@ impl TrainPlan {
         let memory = Memory::new(images, self.image_len, team.threads(), self.scratch_len);
         let gradient = |p: &Param| vec![0.0; if p.role.is_trained() { p.len() } else { 0 }];
         let state = State {
-            packed: self.packed.clone(),
+            packed: Packed::default(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
             gradients: self.params.iter().map(gradient).collect(),
             loss: 0.0,

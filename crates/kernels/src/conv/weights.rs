@@ -10,8 +10,8 @@ use crate::{AlignedBuf, Block, LANES, Planes, Team};
 /// Floats of packed weights that are worth waking another thread for: some ten microseconds.
 const PACKED_AT_ONCE: usize = 1 << 14;
 
-/// The weights of a [`Conv`], packed.
-#[derive(Clone, Debug)]
+/// The weights of a [`Conv`], packed; by default the memory for some.
+#[derive(Clone, Debug, Default)]
 pub struct ConvWeights {
     /// For every panel, grid and k-block: eight source lanes of the panel's target lanes.
     pub(super) packed: AlignedBuf,
@@ -99,9 +99,14 @@ struct Bond {
 impl ConvWeights {
     /// Whether they have the lengths that a convolution reads.
     pub(super) fn fit(&self, conv: &Conv) -> bool {
-        let prologue = if conv.fusion.prologue.is_some() { 2 * conv.source.blocks().len() * LANES } else { 0 };
-        let expected = [conv.packed_len, conv.target.blocks().len() * LANES, prologue];
-        [self.packed.len(), self.bias.len(), self.prologue.len()] == expected
+        [self.packed.len(), self.bias.len(), self.prologue.len()] == conv.lengths()
+    }
+
+    /// Takes on so many floats of each.
+    fn set_lengths(&mut self, [packed, bias, prologue]: [usize; 3]) {
+        self.packed.set_len(packed);
+        self.bias.set_len(bias);
+        self.prologue.set_len(prologue);
     }
 
     /// Bytes they take.
@@ -111,6 +116,12 @@ impl ConvWeights {
 }
 
 impl Conv {
+    /// Floats of packed weights, biases and prologue.
+    fn lengths(&self) -> [usize; 3] {
+        let prologue = if self.fusion.prologue.is_some() { 2 * self.source.blocks().len() * LANES } else { 0 };
+        [self.packed_len, self.target.blocks().len() * LANES, prologue]
+    }
+
     /// Packs a weight `[out, in / groups, kh, kw]`, a bias `[out]`, and the two numbers of the prologue, `[in]` each: scale and
     /// shift, or lower and upper bound.
     ///
@@ -131,20 +142,15 @@ impl Conv {
         prologue: Option<(&[f32], &[f32])>,
         team: &mut Team,
     ) -> ConvWeights {
-        let with_prologue = if self.fusion.prologue.is_some() { 2 * self.source.blocks().len() * LANES } else { 0 };
-        let mut weights = ConvWeights {
-            packed: AlignedBuf::zeroed(self.packed_len),
-            bias: AlignedBuf::zeroed(self.target.blocks().len() * LANES),
-            prologue: AlignedBuf::zeroed(with_prologue),
-        };
+        let mut weights = ConvWeights::default();
         self.pack_into(&mut weights, weight, bias, prologue, team);
         weights
     }
 
-    /// Packs other numbers into the same memory; the team shares the work.
+    /// Packs into the memory of other weights, of this convolution or of another; the team shares the work.
     ///
     /// # Panics
-    /// As [`Conv::pack`], or if `weights` have not the lengths of this convolution's.
+    /// As [`Conv::pack`].
     pub fn repack(
         &self,
         weights: &mut ConvWeights,
@@ -174,7 +180,7 @@ impl Conv {
             "a scale and a shift for each of {sources} channels"
         );
         assert!(prologue.is_some() == self.fusion.prologue.is_some(), "scale and shift belong to a prologue");
-        assert!(weights.fit(self), "weights of another convolution");
+        weights.set_lengths(self.lengths());
         self.pack_panels(&mut weights.packed, weight, team);
         match bias {
             Some(bias) => scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES)),
@@ -296,7 +302,7 @@ impl Conv {
 }
 
 /// Fills a row with every `step`-th of some numbers.
-fn gather(row: &mut [f32], numbers: &[f32], step: usize) {
+pub(super) fn gather(row: &mut [f32], numbers: &[f32], step: usize) {
     // Nearly every row is whole, and a loop of known length takes half the time.
     if let Ok(row) = <&mut [f32; LANES]>::try_from(&mut *row) {
         *row = std::array::from_fn(|i| numbers[i * step]);
@@ -305,9 +311,10 @@ fn gather(row: &mut [f32], numbers: &[f32], step: usize) {
     }
 }
 
-/// A number for every channel to its lane.
+/// A number for every channel to its lane; lanes without a channel get zero.
 pub(super) fn scatter<'a>(planes: &Planes, channels: &[f32], lanes: impl Iterator<Item = &'a mut [f32]>) {
     for (out, &Block { first, count, .. }) in lanes.zip(planes.blocks()) {
         out[..count].copy_from_slice(&channels[first..first + count]);
+        out[count..].fill(0.0);
     }
 }

@@ -11,8 +11,8 @@ mod strip;
 
 use std::ops::Range;
 
-use super::{ConvShape, Fusion, PARTS, STRIP};
-use crate::{AlignedBuf, Isa, LANES, Planes};
+use super::{ConvShape, Fusion, PARTS, Residual, STRIP};
+use crate::{Activation, AlignedBuf, Isa, LANES, Planes, Window};
 use strip::Strip;
 
 /// Channels that are computed together.
@@ -35,6 +35,8 @@ pub struct Grouped {
     input: Planes,
     output: Planes,
     fusion: Fusion,
+    /// The weight's inputs are the target's channels.
+    transposed: bool,
     /// Channels of a group.
     width: usize,
     parts: Vec<Part>,
@@ -44,8 +46,8 @@ pub struct Grouped {
     end: usize,
 }
 
-/// The weights of a [`Grouped`], packed.
-#[derive(Clone, Debug)]
+/// The weights of a [`Grouped`], packed; by default the memory for some.
+#[derive(Clone, Debug, Default)]
 pub struct GroupedWeights {
     /// For every pair of target blocks, row of the kernel, source pair, channel and column, sixteen numbers.
     packed: AlignedBuf,
@@ -102,6 +104,7 @@ impl Grouped {
             input: input.clone(),
             output: output.clone(),
             fusion,
+            transposed: false,
             width,
             parts: Vec::new(),
             orders: [there, back],
@@ -109,6 +112,30 @@ impl Grouped {
         };
         grouped.make_parts();
         grouped
+    }
+
+    /// Whether this kernel can compute the gradient of a convolution's input: it is a convolution with the taps in reverse, if the
+    /// stride is 1 and there is no padding beyond the taps.
+    pub fn fits_backward(shape: &ConvShape, d_output: &Planes, d_input: &Planes) -> bool {
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
+        let window = &shape.window;
+        let inside = window.padding.iter().zip(window.kernel).all(|(&padding, taps)| padding < taps);
+        window.stride == [1; 2] && inside && Self::fits(shape, d_output, d_input, &fusion)
+    }
+
+    /// The gradient of the input: `d_input = W^T d_output`, or added to what is there.
+    ///
+    /// # Panics
+    /// If [`Grouped::fits_backward`] says no, or as [`super::Conv::backward_data`].
+    pub fn backward_data(isa: Isa, shape: ConvShape, d_output: &Planes, d_input: &Planes, accumulate: bool) -> Self {
+        assert!(Self::fits_backward(&shape, d_output, d_input), "not for the gradient of {shape:?}");
+        shape.window.check([d_output.height(), d_output.width()]);
+        let padding = std::array::from_fn(|axis| shape.window.kernel[axis] - 1 - shape.window.padding[axis]);
+        let shape = ConvShape { window: Window { padding, ..shape.window }, ..shape };
+        let sum = |planes: &Planes| Residual::BeforeActivation(planes.clone());
+        let residual = if accumulate { sum(d_input) } else { Residual::None };
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual };
+        Self { transposed: true, ..Self::new(isa, shape, d_output, d_input, fusion) }
     }
 
     /// Pairs of blocks; the last may have only one.
@@ -149,24 +176,37 @@ impl Grouped {
     /// # Panics
     /// If their lengths are not those of the convolution.
     pub fn pack(&self, weight: &[f32], bias: Option<&[f32]>) -> GroupedWeights {
+        let mut weights = GroupedWeights::default();
+        self.repack(&mut weights, weight, bias);
+        weights
+    }
+
+    /// Packs into the memory of other weights, of this convolution or of another.
+    ///
+    /// # Panics
+    /// As [`Grouped::pack`].
+    pub fn repack(&self, weights: &mut GroupedWeights, weight: &[f32], bias: Option<&[f32]>) {
         let (outputs, rows) = (self.output.channels(), self.shape.window.kernel[0]);
         let of_output = self.width * rows * COLUMNS;
         assert!(weight.len() == outputs * of_output, "{} numbers for {} weights", weight.len(), outputs * of_output);
         assert!(bias.is_none_or(|b| b.len() == outputs), "a bias for each of {outputs} channels");
-        let mut weights = GroupedWeights {
-            packed: AlignedBuf::zeroed(self.pairs() * self.floats_of_a_pair()),
-            bias: AlignedBuf::zeroed(self.pairs() * PAIR),
-        };
+        weights.packed.set_len(self.pairs() * self.floats_of_a_pair());
+        weights.bias.set_len(self.pairs() * PAIR);
+        let (width, taps) = (self.width, rows * COLUMNS);
         for (at, vector) in weights.packed.chunks_exact_mut(PAIR).enumerate() {
             let (pair, of_pair) = (at / of_output, at % of_output);
             // Rows, source pairs, channels of each, columns.
             let (column, channel) = (of_pair % COLUMNS, of_pair / COLUMNS % self.width);
             let row = of_pair / COLUMNS / self.width;
+            let tap = row * COLUMNS + column;
             for (slot, lane) in vector.iter_mut().zip(self.orders[0]) {
                 let output = pair * PAIR + lane as usize;
-                if output < outputs {
-                    *slot = weight[((output * self.width + channel) * rows + row) * COLUMNS + column];
-                }
+                // Backward, what came through the first tap leaves through the last.
+                let place = match self.transposed {
+                    false => (output * width + channel) * taps + tap,
+                    true => ((output / width * width + channel) * width + output % width) * taps + taps - 1 - tap,
+                };
+                *slot = if output < outputs { weight[place] } else { 0.0 };
             }
         }
         for (vector, pair) in weights.bias.chunks_exact_mut(PAIR).zip(0..) {
@@ -174,13 +214,13 @@ impl Grouped {
                 *slot = bias.and_then(|b| b.get(pair * PAIR + lane as usize)).copied().unwrap_or(0.0);
             }
         }
-        weights
     }
 
     /// What runs, for tables.
     pub fn name(&self) -> String {
         let [h, w] = self.shape.window.kernel;
+        let way = if self.transposed { "backward data, " } else { "" };
         let what = if self.width == 1 { "depthwise".into() } else { format!("groups of {}", self.width) };
-        format!("{what} {h}x{w}, {}", self.isa)
+        format!("{way}{what} {h}x{w}, {}", self.isa)
     }
 }

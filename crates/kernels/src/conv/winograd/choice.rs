@@ -5,8 +5,8 @@
 
 use super::run::Cut;
 use super::{TAPS, Winograd, WinogradTile};
-use crate::conv::{ConvShape, Fusion};
-use crate::{Isa, LANES, Planes};
+use crate::conv::{ConvShape, Fusion, Residual};
+use crate::{Activation, Isa, LANES, Planes};
 
 /// Bytes of weights of a cycle, from main memory.
 const BYTES: f64 = 3.0;
@@ -28,6 +28,11 @@ pub(super) fn is_possible(shape: &ConvShape) -> bool {
     let w = &shape.window;
     let stride = w.stride[0] == w.stride[1] && !WinogradTile::of_stride(w.stride[0]).is_empty();
     w.kernel == [TAPS; 2] && stride && w.dilation == [1; 2] && shape.groups == 1
+}
+
+/// Whether the gradient of its input has that form, too.
+pub(super) fn is_possible_backward(shape: &ConvShape) -> bool {
+    is_possible(shape) && shape.window.stride == [1; 2] && shape.window.padding.iter().all(|&p| p < TAPS)
 }
 
 /// What the cost of a layer depends on.
@@ -59,7 +64,33 @@ impl Winograd {
         output: &Planes,
         fusion: &Fusion,
     ) -> Option<WinogradTile> {
-        let [small, large] = Self::tiles_for(shape, input, output, fusion)?;
+        let tiles = Self::tiles_for(shape, input, output, fusion)?;
+        Self::fastest(tiles, isa, input, output, |tile| {
+            Self::new(isa, tile, *shape, input, output, fusion.clone()).cut(1)
+        })
+    }
+
+    /// The same for the gradient of the input of a convolution.
+    pub fn backward_tile_for(
+        isa: Isa,
+        shape: &ConvShape,
+        d_output: &Planes,
+        d_input: &Planes,
+    ) -> Option<WinogradTile> {
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
+        let tiles = Self::tiles_for(shape, d_output, d_input, &fusion).filter(|_| is_possible_backward(shape))?;
+        Self::fastest(tiles, isa, d_output, d_input, |tile| {
+            Self::backward_data(isa, tile, *shape, d_output, d_input, false).cut(1)
+        })
+    }
+
+    fn fastest(
+        [small, large]: [WinogradTile; 2],
+        isa: Isa,
+        input: &Planes,
+        output: &Planes,
+        cut: impl Fn(WinogradTile) -> Cut,
+    ) -> Option<WinogradTile> {
         let [vectors, _] = isa.full_tile();
         let layer = Layer {
             source: input.blocks().len(),
@@ -68,11 +99,7 @@ impl Winograd {
             // A full tile is two registers wide, and of two pipes each takes one a cycle.
             macs: (vectors * LANES) as f64,
         };
-        let cost = |tile| {
-            let winograd = Self::new(isa, tile, *shape, input, output, fusion.clone());
-            layer.by(tile, winograd.cut(1))
-        };
-        let [of_small, of_large] = [small, large].map(cost);
+        let [of_small, of_large] = [small, large].map(|tile| layer.by(tile, cut(tile)));
         if of_small.min(of_large) >= layer.direct() {
             return None;
         }
@@ -124,8 +151,8 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::{Prologue, Residual};
-    use crate::{Activation, Window};
+    use crate::Window;
+    use crate::conv::Prologue;
 
     fn tile(isa: Isa, channels: [usize; 2], stride: usize, size: usize) -> Option<WinogradTile> {
         let window = Window { kernel: [3; 2], stride: [stride; 2], padding: [1; 2], dilation: [1; 2] };

@@ -8,7 +8,8 @@
 //! [`scheme`] and, for stride 2, in [`polyphase`], where their numbers come from in [`toom_cook`], and for which layers all
 //! this is worth it in [`choice`].
 //!
-//! Not here: convolutions with a prologue, groups, dilation or other windows; gradients. Those are computed directly.
+//! The gradient of the input of a convolution with stride 1 is such a convolution, of the output's gradient with the taps in
+//! reverse. Not here: convolutions with a prologue, groups, dilation or other windows; the gradient of the weight.
 
 mod choice;
 mod filter;
@@ -24,9 +25,9 @@ mod tests;
 mod toom_cook;
 mod weights;
 
-use super::{ConvShape, Fusion};
+use super::{ConvShape, Fusion, Residual};
 use crate::memory::MOST_FLOATS;
-use crate::{Isa, LANES, Planes};
+use crate::{Activation, Isa, LANES, Planes};
 use scheme::Scheme;
 
 pub use weights::WinogradWeights;
@@ -113,6 +114,8 @@ pub struct Winograd {
     source: Planes,
     target: Planes,
     fusion: Fusion,
+    /// The weight's inputs are the target's channels.
+    transposed: bool,
     /// Rows and columns of tiles of one image.
     tiles: [usize; 2],
     /// From a tile's first float at a point to its k-blocks.
@@ -139,6 +142,40 @@ impl Winograd {
         let possible = possible && fusion.prologue.is_none();
         assert!(possible, "no Winograd's convolution for {shape:?} with {fusion:?}");
         shape.window.check([output.height(), output.width()]);
+        Self::over(isa, tile, shape.window.padding, input, output, fusion)
+    }
+
+    /// The gradient of the input: `d_input = W^T d_output`, or added to what is there.
+    ///
+    /// # Panics
+    /// If there is padding beyond the taps or the stride is not 1; else as
+    /// [`Winograd::new`].
+    pub fn backward_data(
+        isa: Isa,
+        tile: WinogradTile,
+        shape: ConvShape,
+        d_output: &Planes,
+        d_input: &Planes,
+        accumulate: bool,
+    ) -> Self {
+        assert!(isa.is_available(), "{isa} kernels on a machine without it");
+        assert!(choice::is_possible_backward(&shape) && tile.stride() == 1, "no Winograd's convolution for {shape:?}");
+        shape.window.check([d_output.height(), d_output.width()]);
+        let padding = shape.window.padding.map(|padding| TAPS - 1 - padding);
+        let sum = |planes: &Planes| Residual::BeforeActivation(planes.clone());
+        let residual = if accumulate { sum(d_input) } else { Residual::None };
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual };
+        Self { transposed: true, ..Self::over(isa, tile, padding, d_output, d_input, fusion) }
+    }
+
+    fn over(
+        isa: Isa,
+        tile: WinogradTile,
+        padding: [usize; 2],
+        input: &Planes,
+        output: &Planes,
+        fusion: Fusion,
+    ) -> Self {
         assert!(input.is_apart_from(output) && output.is_disjoint(), "a convolution cannot overwrite its input");
         let pairs = input.blocks().len().checked_mul(output.blocks().len());
         assert!(pairs != Some(0), "a convolution of no channels");
@@ -147,13 +184,14 @@ impl Winograd {
         Self {
             isa,
             tile,
-            padding: shape.window.padding,
+            padding,
             source: input.clone(),
             target: output.clone(),
             tiles: [output.height(), output.width()].map(|n| n.div_ceil(tile.outputs())),
             offsets: (0..input.blocks().len()).map(|b| (b * LANES) as isize).collect(),
             end: input.end().max(output.end()).max(fusion.residual.check(output)),
             fusion,
+            transposed: false,
         }
     }
 
@@ -166,7 +204,8 @@ impl Winograd {
     pub fn name(&self) -> String {
         let m = self.tile.outputs();
         let stride = if self.tile.stride() == 1 { "" } else { " stride 2" };
-        format!("winograd {m}x{m} 3x3{stride}, {}", self.isa)
+        let way = if self.transposed { "backward data, " } else { "" };
+        format!("{way}winograd {m}x{m} 3x3{stride}, {}", self.isa)
     }
 }
 

@@ -1,0 +1,98 @@
+//! The products of a step of training that read weights: a convolution, and the gradient of its input, each by the kernel that
+//! suits it.
+//!
+//! Weights change with every step, so they are packed again just before they are read, all into the same memory. Not here: the
+//! gradient of the weight ([`cspnet_kernels::ConvGrad`]).
+
+use cspnet_kernels::{
+    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Residual,
+    Team, Winograd, WinogradWeights,
+};
+
+/// A convolution or the gradient of its input.
+#[derive(Debug)]
+pub(super) enum Convolution {
+    Direct(Box<Conv>),
+    Winograd(Box<Winograd>),
+    Grouped(Box<Grouped>),
+}
+
+/// Memory for the packed weights of one convolution at a time.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    direct: ConvWeights,
+    winograd: WinogradWeights,
+    grouped: GroupedWeights,
+}
+
+impl Convolution {
+    /// `output = W * input + bias`
+    pub(super) fn forward(isa: Isa, shape: ConvShape, input: &Planes, output: &Planes) -> Self {
+        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
+        if let Some(tile) = Winograd::tile_for(isa, &shape, input, output, &fusion) {
+            return Self::Winograd(Box::new(Winograd::new(isa, tile, shape, input, output, fusion)));
+        }
+        if Grouped::fits(&shape, input, output, &fusion) {
+            return Self::Grouped(Box::new(Grouped::new(isa, shape, input, output, fusion)));
+        }
+        Self::Direct(Box::new(Conv::forward(isa, shape, input, output, fusion)))
+    }
+
+    /// `d_input = W^T d_output`, or added to what is there.
+    pub(super) fn backward_data(
+        isa: Isa,
+        shape: ConvShape,
+        d_output: &Planes,
+        d_input: &Planes,
+        accumulate: bool,
+    ) -> Self {
+        if let Some(tile) = Winograd::backward_tile_for(isa, &shape, d_output, d_input) {
+            let winograd = Winograd::backward_data(isa, tile, shape, d_output, d_input, accumulate);
+            return Self::Winograd(Box::new(winograd));
+        }
+        if Grouped::fits_backward(&shape, d_output, d_input) {
+            return Self::Grouped(Box::new(Grouped::backward_data(isa, shape, d_output, d_input, accumulate)));
+        }
+        Self::Direct(Box::new(Conv::backward_data(isa, shape, d_output, d_input, accumulate)))
+    }
+
+    pub(super) fn run(
+        &self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        packed: &mut Packed,
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
+        match self {
+            Self::Direct(conv) => {
+                conv.repack(&mut packed.direct, weight, bias, None, team);
+                conv.run(&packed.direct, memory, team);
+            }
+            Self::Winograd(winograd) => {
+                winograd.repack(&mut packed.winograd, Numbers::Whole(weight), bias, team);
+                winograd.run(&packed.winograd, memory, team);
+            }
+            Self::Grouped(grouped) => {
+                grouped.repack(&mut packed.grouped, weight, bias);
+                grouped.run(&packed.grouped, memory, team);
+            }
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Direct(conv) => conv.name(),
+            Self::Winograd(winograd) => winograd.name(),
+            Self::Grouped(grouped) => grouped.name(),
+        }
+    }
+
+    pub(super) fn scratch_len(&self) -> usize {
+        match self {
+            Self::Direct(conv) => conv.scratch_len(),
+            Self::Winograd(winograd) => winograd.scratch_len(),
+            Self::Grouped(grouped) => grouped.scratch_len(),
+        }
+    }
+}
