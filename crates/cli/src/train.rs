@@ -9,7 +9,7 @@ use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{Augment, ColourJitter, DataOptions, DataSet};
-use cspnet_train::{Checkpoint, Config, Recipe, RunFolder, Trainer};
+use cspnet_train::{Checkpoint, Config, Optimizer, Recipe, RunFolder, Trainer};
 
 use crate::failure::Failure;
 use crate::import::Precision;
@@ -73,15 +73,24 @@ struct RecipeArgs {
     #[arg(short, long, default_value_t = Recipe::default().epochs)]
     epochs: u32,
 
-    /// Photos of a step
+    /// Photos that are computed together
     #[arg(short, long, default_value_t = Recipe::default().batch_size)]
     batch_size: usize,
+
+    /// Batches of a step, whose mean gradient changes the parameters
+    #[arg(long, default_value_t = Recipe::default().grad_accum_steps, value_name = "BATCHES")]
+    grad_accum_steps: usize,
+
+    /// How gradients change parameters: SGD with Nesterov's momentum, or AdamW (arXiv:1711.05101)
+    #[arg(long, alias = "opt", value_enum, default_value_t = OptimizerName::Sgd)]
+    optimizer: OptimizerName,
 
     /// Seed of the initial weights and of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Largest learning rate [default: 0.1 for batches of 64, in proportion for others (DenseNet, arXiv:1608.06993)]
+    /// Largest learning rate [default: 0.1 for steps of 64 photos, in proportion for others (DenseNet, arXiv:1608.06993);
+    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545)]
     #[arg(long)]
     lr: Option<f64>,
 
@@ -93,13 +102,26 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().warmup_epochs, value_name = "EPOCHS")]
     warmup_epochs: f64,
 
-    /// Momentum, with Nesterov's look ahead
+    /// Momentum of SGD
     #[arg(long, default_value_t = Recipe::default().momentum)]
     momentum: f64,
 
-    /// Weight decay of weights; scales, shifts and biases have none
-    #[arg(long, default_value_t = Recipe::default().weight_decay)]
-    weight_decay: f64,
+    /// AdamW's shares of the past in the moving means of gradients and of their squares (PyTorch's)
+    #[arg(long, num_args = 2, value_names = ["MEAN", "SQUARE"], default_values_t = Recipe::default().opt_betas)]
+    opt_betas: Vec<f64>,
+
+    /// What AdamW adds to the root of the mean square (PyTorch's)
+    #[arg(long, default_value_t = Recipe::default().opt_eps)]
+    opt_eps: f64,
+
+    /// Largest norm of all gradients together (arXiv:1211.5063); none by default
+    #[arg(long, value_name = "NORM")]
+    clip_grad: Option<f64>,
+
+    /// Weight decay of weights; scales, shifts and biases have none [default: 0.0005 (arXiv:1605.07146); with AdamW 0.05
+    /// (arXiv:2201.03545)]
+    #[arg(long)]
+    weight_decay: Option<f64>,
 
     /// Label smoothing (arXiv:1512.00567)
     #[arg(long, default_value_t = Recipe::default().smoothing)]
@@ -147,6 +169,15 @@ struct InputArgs {
     validation_share: f64,
 }
 
+/// How gradients change parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OptimizerName {
+    /// Stochastic gradient descent with Nesterov's momentum
+    Sgd,
+    /// Adam with decoupled weight decay
+    Adamw,
+}
+
 /// What evaluation sees of a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CropMode {
@@ -159,16 +190,26 @@ enum CropMode {
 impl RecipeArgs {
     fn recipe(&self) -> Recipe {
         let pair = |values: &[f64]| [values[0], values[1]];
+        let optimizer = match self.optimizer {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Adamw => Optimizer::AdamW,
+        };
+        let photos = self.batch_size.saturating_mul(self.grad_accum_steps);
         Recipe {
             epochs: self.epochs,
             batch_size: self.batch_size,
+            grad_accum_steps: self.grad_accum_steps,
             seed: self.seed,
-            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(self.batch_size)),
+            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(optimizer, photos)),
             min_lr: self.min_lr,
             // A run that is shorter than its warm-up would never reach its learning rate.
             warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
+            optimizer,
             momentum: self.momentum,
-            weight_decay: self.weight_decay,
+            opt_betas: pair(&self.opt_betas),
+            opt_eps: self.opt_eps,
+            clip_grad: self.clip_grad,
+            weight_decay: self.weight_decay.unwrap_or_else(|| Recipe::default_weight_decay(optimizer)),
             smoothing: self.smoothing,
             mixup: self.mixup,
             model_ema_decay: self.model_ema_decay,

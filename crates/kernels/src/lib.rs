@@ -55,5 +55,5 @@ pub use simd::Isa;
 pub use sums::ChannelSum;
 pub use team::Team;
 pub use transfer::{Clear, Transfer, export_nchw, import_nchw, import_pixels};
-pub use update::{SgdStep, average_step, sgd_step};
+pub use update::{AdamWStep, SgdStep, adamw_step, add, average_step, scale, sgd_step, sum_of_squares};
 pub use window::Window;

@@ -11,7 +11,9 @@ mod update;
 use std::collections::BTreeSet;
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
-use cspnet_kernels::{BatchStats, ConvWeights, Isa, Memory, Planes, Team, average_step, export_nchw};
+use cspnet_kernels::{
+    BatchStats, ConvWeights, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
+};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
@@ -62,6 +64,10 @@ struct State {
     stats: Vec<BatchStats>,
     /// The gradient of every trained parameter; empty for running statistics.
     gradients: Vec<Vec<f32>>,
+    /// Sums of the gradients of several batches, as long as they wait for their update; made when the first comes.
+    sums: Vec<Vec<f32>>,
+    /// Batches in the sums.
+    summed: usize,
     loss: f64,
 }
 
@@ -107,6 +113,8 @@ impl TrainPlan {
             packed: self.packed.clone(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
             gradients: self.params.iter().map(gradient).collect(),
+            sums: Vec::new(),
+            summed: 0,
             loss: 0.0,
         };
         TrainWorkspace { memory, team, state }
@@ -139,7 +147,44 @@ impl TrainPlan {
         Ok(state.loss)
     }
 
-    /// Changes the trained parameters by the workspace's gradients, and the running statistics by the batch's.
+    /// Keeps the workspace's gradients for one update by several batches.
+    pub fn accumulate(&self, workspace: &mut TrainWorkspace) {
+        let (State { gradients, sums, summed, .. }, team) = (&mut workspace.state, &mut workspace.team);
+        if sums.is_empty() {
+            sums.clone_from(gradients);
+        } else if *summed == 0 {
+            sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| sum.copy_from_slice(gradient));
+        } else {
+            sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| add(sum, gradient, team));
+        }
+        *summed += 1;
+    }
+
+    /// Makes the workspace's gradients the mean of those that were kept, if any were, and forgets these.
+    pub fn average_accumulated(&self, workspace: &mut TrainWorkspace) {
+        let (State { gradients, sums, summed, .. }, team) = (&mut workspace.state, &mut workspace.team);
+        if *summed > 0 {
+            let share = 1.0 / *summed as f32;
+            sums.iter_mut().for_each(|sum| scale(share, sum, team));
+            std::mem::swap(gradients, sums);
+            *summed = 0;
+        }
+    }
+
+    /// Scales the workspace's gradients so that the norm of all of them together is at most `most` (Pascanu et al.,
+    /// arXiv:1211.5063), as PyTorch's `clip_grad_norm_` does, and gives the norm they had.
+    pub fn clip(&self, workspace: &mut TrainWorkspace, most: f64) -> f64 {
+        let (gradients, team) = (&mut workspace.state.gradients, &mut workspace.team);
+        let norm = gradients.iter().map(|g| sum_of_squares(g, team)).sum::<f64>().sqrt();
+        let factor = most / (norm + 1e-6);
+        if factor < 1.0 {
+            gradients.iter_mut().for_each(|g| scale(factor as f32, g, team));
+        }
+        norm
+    }
+
+    /// Changes the trained parameters by the workspace's gradients. Running statistics are not a matter of gradients; see
+    /// [`TrainPlan::update_running`].
     pub fn update(
         &self,
         workspace: &mut TrainWorkspace,
@@ -148,10 +193,9 @@ impl TrainPlan {
         rule: &UpdateRule,
     ) {
         rule.apply(&self.params, weights, &workspace.state.gradients, state, &mut workspace.team);
-        self.update_running(workspace, weights);
     }
 
-    /// Changes only the running statistics of normalisations, by the batch's.
+    /// Changes the running statistics of normalisations, by the batch's.
     pub fn update_running(&self, workspace: &TrainWorkspace, weights: &mut Weights) {
         for (running, stats) in self.running.iter().zip(&workspace.state.stats) {
             let (mean, variance) = weights.pair_mut(running.mean, running.variance);
