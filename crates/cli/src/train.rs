@@ -8,7 +8,9 @@ use cspnet::engine::default_threads;
 use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
 use cspnet::zoo::Spec;
-use cspnet_data::{Augment, ColourJitter, DataOptions, DataSet};
+use cspnet_data::{
+    Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, PaddingMode, RandAugment, RandomErasing,
+};
 use cspnet_train::{Checkpoint, Config, Optimizer, Recipe, RunFolder, Trainer};
 
 use crate::failure::Failure;
@@ -128,8 +130,24 @@ struct RecipeArgs {
     smoothing: f64,
 
     /// Parameter of mixup (arXiv:1710.09412); 0 for none
-    #[arg(long, default_value_t = Recipe::default().mixup, value_name = "ALPHA")]
+    #[arg(long, default_value_t = Recipe::default().mix.mixup, value_name = "ALPHA")]
     mixup: f64,
+
+    /// Parameter of CutMix (arXiv:1905.04899), as 1 in the paper; 0 for none
+    #[arg(long, default_value_t = Recipe::default().mix.cutmix, value_name = "ALPHA")]
+    cutmix: f64,
+
+    /// Probability that a batch is mixed at all (timm's)
+    #[arg(long, default_value_t = Recipe::default().mix.probability, value_name = "PROBABILITY")]
+    mixup_prob: f64,
+
+    /// Probability of CutMix where there is mixup as well (timm's)
+    #[arg(long, default_value_t = Recipe::default().mix.switch_probability, value_name = "PROBABILITY")]
+    mixup_switch_prob: f64,
+
+    /// Epochs after which nothing is mixed any more; 0 for never
+    #[arg(long, default_value_t = Recipe::default().mixup_off_epoch, value_name = "EPOCHS")]
+    mixup_off_epoch: u32,
 
     /// How much the moving average of weights and running statistics keeps at each step
     #[arg(long, default_value_t = Recipe::default().model_ema_decay, value_name = "DECAY")]
@@ -147,9 +165,34 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().augment.hflip)]
     hflip: f64,
 
-    /// How far brightness, contrast and saturation change
-    #[arg(long, default_value_t = Recipe::default().augment.color_jitter.brightness)]
-    color_jitter: f64,
+    /// Instead of a random resized crop: the photo's middle, with so many pixels on every side, and of that a random part of the
+    /// input's size (4 for CIFAR, arXiv:1512.03385)
+    #[arg(long, value_name = "PIXELS")]
+    crop_padding: Option<u32>,
+
+    /// What is in that padding
+    #[arg(long, value_enum, default_value_t = Padding::Reflect)]
+    crop_padding_mode: Padding,
+
+    /// How far brightness, contrast and saturation change [default: 0.3; 0 with --aa, as in timm]
+    #[arg(long)]
+    color_jitter: Option<f64>,
+
+    /// RandAugment (arXiv:1909.13719) as timm writes it, like rand-m9-n2-mstd0.5-inc1
+    #[arg(long, value_name = "POLICY")]
+    aa: Option<RandAugment>,
+
+    /// Probability of random erasing (arXiv:1708.04896)
+    #[arg(long, default_value_t = Recipe::default().augment.erase.probability, value_name = "PROBABILITY")]
+    reprob: f64,
+
+    /// Colours of what is erased: the mean, one random colour, or one for every pixel (timm's)
+    #[arg(long, value_enum, default_value_t = Remode::Pixel)]
+    remode: Remode,
+
+    /// Rectangles that are erased
+    #[arg(long, default_value_t = Recipe::default().augment.erase.count)]
+    recount: usize,
 }
 
 /// How a photo is brought to the network.
@@ -176,6 +219,26 @@ enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay
     Adamw,
+}
+
+/// What is in the padding of a crop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Padding {
+    /// Black
+    Constant,
+    /// The photo's mirror image
+    Reflect,
+}
+
+/// Colours of erased rectangles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Remode {
+    /// The mean
+    Const,
+    /// One random colour
+    Rand,
+    /// A random colour for every pixel
+    Pixel,
 }
 
 /// What evaluation sees of a photo.
@@ -211,13 +274,47 @@ impl RecipeArgs {
             clip_grad: self.clip_grad,
             weight_decay: self.weight_decay.unwrap_or_else(|| Recipe::default_weight_decay(optimizer)),
             smoothing: self.smoothing,
-            mixup: self.mixup,
+            mix: Mix {
+                mixup: self.mixup,
+                cutmix: self.cutmix,
+                probability: self.mixup_prob,
+                switch_probability: self.mixup_switch_prob,
+            },
+            mixup_off_epoch: self.mixup_off_epoch,
             model_ema_decay: self.model_ema_decay,
-            augment: Augment {
-                scale: pair(&self.scale),
-                ratio: pair(&self.ratio),
-                hflip: self.hflip,
-                color_jitter: ColourJitter::of(self.color_jitter),
+            augment: self.augment(),
+        }
+    }
+
+    fn augment(&self) -> Augment {
+        let pair = |values: &[f64]| [values[0], values[1]];
+        let usual = Recipe::default().augment;
+        Augment {
+            scale: pair(&self.scale),
+            ratio: pair(&self.ratio),
+            crop_padding: self.crop_padding.map(|pixels| CropPadding {
+                pixels,
+                mode: match self.crop_padding_mode {
+                    Padding::Constant => PaddingMode::Constant,
+                    Padding::Reflect => PaddingMode::Reflect,
+                },
+            }),
+            hflip: self.hflip,
+            color_jitter: match (self.color_jitter, self.aa) {
+                (Some(strength), _) => ColourJitter::of(strength),
+                // The operations change colours already.
+                (None, Some(_)) => ColourJitter::default(),
+                (None, None) => usual.color_jitter,
+            },
+            auto_augment: self.aa,
+            erase: RandomErasing {
+                probability: self.reprob,
+                mode: match self.remode {
+                    Remode::Const => EraseMode::Const,
+                    Remode::Rand => EraseMode::Rand,
+                    Remode::Pixel => EraseMode::Pixel,
+                },
+                count: self.recount,
             },
         }
     }

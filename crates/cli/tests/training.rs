@@ -185,7 +185,21 @@ fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_no
 }
 
 /// Flags that change what a step computes or remembers.
-const RECIPES: [&[&str]; 1] = [&["--optimizer", "adamw", "--clip-grad", "1", "--grad-accum-steps", "2"]];
+const RECIPES: [&[&str]; 2] = [
+    &["--optimizer", "adamw", "--clip-grad", "1", "--grad-accum-steps", "2"],
+    &[
+        "--crop-padding",
+        "2",
+        "--aa",
+        "rand-m9-mstd0.5-inc1",
+        "--reprob",
+        "0.5",
+        "--cutmix",
+        "1",
+        "--mixup-off-epoch",
+        "3",
+    ],
+];
 
 #[test]
 fn every_recipe_goes_on_as_if_it_had_not_been_killed() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped, mix};
+use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped};
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
 use crate::recipe::Recipe;
@@ -107,8 +107,15 @@ impl Batches {
                 Err(skipped) => batch.skipped.push(skipped),
             }
         }
-        let draw = Draw::new(recipe.seed, self.epoch.into(), self.batch as u64, Purpose::Mix);
-        mix(&mut batch.pixels, &mut batch.targets, batch.images, recipe.mixup, draw);
+        let (height, width) = self.source.preprocess.size;
+        recipe.mix_at(self.epoch).apply(
+            &mut batch.pixels,
+            &mut batch.targets,
+            [batch.images, height as usize, width as usize],
+            recipe.seed,
+            self.epoch.into(),
+            self.batch as u64,
+        );
         self.batch += 1;
     }
 }

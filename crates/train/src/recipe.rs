@@ -1,6 +1,6 @@
 //! How a network is trained, as numbers with the field's usual names.
 
-use cspnet_data::{Augment, ColourJitter};
+use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
 use cspnet_engine::UpdateRule;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,10 @@ pub struct Recipe {
     pub weight_decay: f64,
     /// Share of a target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
     pub smoothing: f64,
-    /// Parameter of mixup's Beta distribution; 0 mixes nothing.
-    pub mixup: f64,
+    /// How the photos of a batch are mixed.
+    pub mix: Mix,
+    /// The epoch from which on nothing is mixed any more; 0 for never.
+    pub mixup_off_epoch: u32,
     /// Share of the past that the moving average of weights and running statistics keeps at each step.
     pub model_ema_decay: f64,
     /// How the photos vary.
@@ -95,6 +97,12 @@ impl Recipe {
         self.model_ema_decay.min((1.0 + update) / (10.0 + update)) as f32
     }
 
+    /// How the photos of a batch are mixed in an epoch, counted from 0.
+    pub(crate) fn mix_at(&self, epoch: u32) -> Mix {
+        let is_over = self.mixup_off_epoch > 0 && epoch >= self.mixup_off_epoch;
+        if is_over { Mix { mixup: 0.0, cutmix: 0.0, ..self.mix } } else { self.mix }
+    }
+
     /// The rule of an update, counted from 1.
     pub(crate) fn update_rule(&self, lr: f64, update: u64) -> UpdateRule {
         match self.optimizer {
@@ -122,9 +130,10 @@ impl Recipe {
         let share = |x: f64| (0.0..=1.0).contains(&x);
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
-        let jitter = self.augment.color_jitter;
+        let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
+        let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let rules: [(&'static str, bool, &'static str); 18] = [
+        let rules: [(&'static str, bool, &'static str); 24] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
@@ -137,7 +146,13 @@ impl Recipe {
             ("momentum", below_one(&self.momentum), "at least 0 and below 1"),
             ("weight-decay", not_negative(self.weight_decay), "finite and not negative"),
             ("smoothing", below_one(&self.smoothing), "at least 0 and below 1"),
-            ("mixup", not_negative(self.mixup) && self.mixup <= 10.0, "in 0..=10"),
+            ("mixup", beta(self.mix.mixup), "in 0..=10"),
+            ("cutmix", beta(self.mix.cutmix), "in 0..=10"),
+            ("mixup-prob", share(self.mix.probability), "in 0..=1"),
+            ("mixup-switch-prob", share(self.mix.switch_probability), "in 0..=1"),
+            ("reprob", share(erase.probability), "in 0..=1"),
+            ("recount", (1..=100).contains(&erase.count), "in 1..=100"),
+            ("crop-padding", self.augment.crop_padding.is_none_or(|p| p.pixels <= 4096), "at most 4096"),
             ("model-ema-decay", below_one(&self.model_ema_decay), "at least 0 and below 1"),
             ("scale", ordered(self.augment.scale) && self.augment.scale[1] <= 1.0, "two shares in rising order"),
             ("ratio", ordered(self.augment.ratio), "two positive numbers in rising order"),
@@ -175,13 +190,17 @@ impl Default for Recipe {
             clip_grad: None,
             weight_decay: Self::default_weight_decay(optimizer),
             smoothing: 0.1,
-            mixup: 0.2,
+            mix: Mix { mixup: 0.2, cutmix: 0.0, probability: 1.0, switch_probability: 0.5 },
+            mixup_off_epoch: 0,
             model_ema_decay: 0.999,
             augment: Augment {
                 scale: [0.35, 1.0],
                 ratio: [0.75, 1.3333],
+                crop_padding: None,
                 hflip: 0.5,
                 color_jitter: ColourJitter::of(0.3),
+                auto_augment: None,
+                erase: RandomErasing { probability: 0.0, mode: EraseMode::Pixel, count: 1 },
             },
         }
     }
