@@ -149,6 +149,19 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().mixup_off_epoch, value_name = "EPOCHS")]
     mixup_off_epoch: u32,
 
+    /// Dropout before the classifier: the probability that a number is dropped
+    #[arg(long, default_value_t = Recipe::default().drop, value_name = "RATE")]
+    drop: f64,
+
+    /// Stochastic depth (arXiv:1603.09382): the probability that the last residual unit is left out of an image, evenly less for
+    /// those before it
+    #[arg(long, default_value_t = Recipe::default().drop_path, value_name = "RATE")]
+    drop_path: f64,
+
+    /// Dropout of what every layer of a dense block adds (DenseNet's, 0.2 without augmentation, arXiv:1608.06993)
+    #[arg(long, default_value_t = Recipe::default().proj_drop, value_name = "RATE")]
+    proj_drop: f64,
+
     /// How much the moving average of weights and running statistics keeps at each step
     #[arg(long, default_value_t = Recipe::default().model_ema_decay, value_name = "DECAY")]
     model_ema_decay: f64,
@@ -281,6 +294,9 @@ impl RecipeArgs {
                 switch_probability: self.mixup_switch_prob,
             },
             mixup_off_epoch: self.mixup_off_epoch,
+            drop: self.drop,
+            drop_path: self.drop_path,
+            proj_drop: self.proj_drop,
             model_ema_decay: self.model_ema_decay,
             augment: self.augment(),
         }

@@ -23,6 +23,8 @@ pub enum Purpose {
     RandAugment,
     /// Which parts of it are painted over.
     Erase,
+    /// What falls out of the network.
+    Dropout,
 }
 
 /// A stream of random numbers.
@@ -57,7 +59,8 @@ impl Draw {
         Self { key: [epoch, sample, purpose as u64].into_iter().fold(absorb(0, seed), absorb), drawn: 0 }
     }
 
-    fn word(&mut self) -> u64 {
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
         self.drawn += 1;
         scramble(self.key.wrapping_add(self.drawn.wrapping_mul(GOLDEN)))
     }

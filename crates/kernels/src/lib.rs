@@ -23,6 +23,7 @@
 mod activation;
 mod conv;
 pub mod cpu;
+mod dropout;
 mod loss;
 mod memory;
 mod norm;
@@ -44,6 +45,7 @@ pub use conv::{
     Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue, Residual,
     Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
 };
+pub use dropout::{DropRule, DropUnit, Dropout};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};

@@ -26,6 +26,8 @@ pub(crate) struct Batch {
     pub pixels: Vec<u8>,
     /// Target distributions `[n, classes]`.
     pub targets: Vec<f32>,
+    /// What dropout draws by.
+    pub draw: u64,
     /// Photos that could not be read.
     pub skipped: Vec<Skipped>,
 }
@@ -107,14 +109,16 @@ impl Batches {
                 Err(skipped) => batch.skipped.push(skipped),
             }
         }
+        let (epoch, number) = (u64::from(self.epoch), self.batch as u64);
+        batch.draw = Draw::new(recipe.seed, epoch, number, Purpose::Dropout).word();
         let (height, width) = self.source.preprocess.size;
         recipe.mix_at(self.epoch).apply(
             &mut batch.pixels,
             &mut batch.targets,
             [batch.images, height as usize, width as usize],
             recipe.seed,
-            self.epoch.into(),
-            self.batch as u64,
+            epoch,
+            number,
         );
         self.batch += 1;
     }

@@ -11,6 +11,7 @@
 mod batches;
 mod checkpoint;
 mod config;
+mod drops;
 mod error;
 mod evaluate;
 mod observer;

@@ -52,6 +52,12 @@ pub struct Recipe {
     pub mix: Mix,
     /// The epoch from which on nothing is mixed any more; 0 for never.
     pub mixup_off_epoch: u32,
+    /// Probability that a number before the classifier is dropped.
+    pub drop: f64,
+    /// Probability that the body of the last residual unit is left out of an image; of those before it less, evenly down to 0.
+    pub drop_path: f64,
+    /// Probability that a number is dropped of what a layer of a dense block adds.
+    pub proj_drop: f64,
     /// Share of the past that the moving average of weights and running statistics keeps at each step.
     pub model_ema_decay: f64,
     /// How the photos vary.
@@ -133,7 +139,7 @@ impl Recipe {
         let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
         let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let rules: [(&'static str, bool, &'static str); 24] = [
+        let rules: [(&'static str, bool, &'static str); 27] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
@@ -153,6 +159,9 @@ impl Recipe {
             ("reprob", share(erase.probability), "in 0..=1"),
             ("recount", (1..=100).contains(&erase.count), "in 1..=100"),
             ("crop-padding", self.augment.crop_padding.is_none_or(|p| p.pixels <= 4096), "at most 4096"),
+            ("drop", below_one(&self.drop), "at least 0 and below 1"),
+            ("drop-path", below_one(&self.drop_path), "at least 0 and below 1"),
+            ("proj-drop", below_one(&self.proj_drop), "at least 0 and below 1"),
             ("model-ema-decay", below_one(&self.model_ema_decay), "at least 0 and below 1"),
             ("scale", ordered(self.augment.scale) && self.augment.scale[1] <= 1.0, "two shares in rising order"),
             ("ratio", ordered(self.augment.ratio), "two positive numbers in rising order"),
@@ -192,6 +201,9 @@ impl Default for Recipe {
             smoothing: 0.1,
             mix: Mix { mixup: 0.2, cutmix: 0.0, probability: 1.0, switch_probability: 0.5 },
             mixup_off_epoch: 0,
+            drop: 0.0,
+            drop_path: 0.0,
+            proj_drop: 0.0,
             model_ema_decay: 0.999,
             augment: Augment {
                 scale: [0.35, 1.0],

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::batches::{Batch, Batches, Source};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::drops::with_drops;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluator, Validation};
 use crate::observer::{Observer, Step};
@@ -67,7 +68,8 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let (height, width) = config.train_size;
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
-        let plan = TrainPlan::new(&with_loss(&judged)?, [3, height as usize, width as usize], Isa::detect())?;
+        let learning = with_loss(&with_drops(&judged, &config.recipe)?)?;
+        let plan = TrainPlan::new(&learning, [3, height as usize, width as usize], Isa::detect())?;
         let source = Arc::new(Source {
             samples: data.train.clone(),
             classes: data.classes.len(),
@@ -201,6 +203,7 @@ impl Trainer {
         }
         let Checkpoint { state, weights, .. } = &mut self.now;
         self.workspace.set_images(batch.images);
+        self.workspace.set_draw(batch.draw);
         let loss = self.plan.gradients(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });

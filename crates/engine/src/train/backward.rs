@@ -29,6 +29,8 @@ pub(crate) enum Back {
     Product { other: ValueId, input: ValueId, output: ValueId, accumulate: bool },
     /// To one operand of a sum.
     Pass { input: ValueId, output: ValueId, accumulate: bool },
+    /// Through dropout, by the forward pass's draw.
+    Drop { node: ValueId, input: ValueId, output: ValueId, accumulate: bool },
     /// Through pooling.
     Pool { kind: PoolKind, window: Option<Window>, input: ValueId, output: ValueId, accumulate: bool },
     /// Through a copy, to the channels it took.
@@ -94,6 +96,10 @@ impl Pass<'_> {
             Task::Pool { kind, window, .. } => {
                 let input = step.inputs[0];
                 self.to(input, |accumulate| Back::Pool { kind, window, input, output, accumulate });
+            }
+            Task::Drop { node } => {
+                let input = step.inputs[0];
+                self.to(input, |accumulate| Back::Drop { node, input, output, accumulate });
             }
             Task::Combine { function, .. } => self.combine(function, step),
             Task::Copy => self.copy(step),

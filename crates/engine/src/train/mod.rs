@@ -68,6 +68,8 @@ struct State {
     sums: Vec<Vec<f32>>,
     /// Batches in the sums.
     summed: usize,
+    /// What dropout draws by.
+    draw: u64,
     loss: f64,
 }
 
@@ -115,6 +117,7 @@ impl TrainPlan {
             gradients: self.params.iter().map(gradient).collect(),
             sums: Vec::new(),
             summed: 0,
+            draw: 0,
             loss: 0.0,
         };
         TrainWorkspace { memory, team, state }
@@ -249,6 +252,11 @@ impl TrainWorkspace {
         self.memory.set_images(images);
     }
 
+    /// What dropout draws by from now on: the same number drops the same, whatever was drawn before.
+    pub fn set_draw(&mut self, draw: u64) {
+        self.state.draw = draw;
+    }
+
     /// The gradient of a trained parameter after [`TrainPlan::gradients`]; empty for running statistics.
     pub fn gradient(&self, param: ParamId) -> &[f32] {
         &self.state.gradients[param]
@@ -300,9 +308,9 @@ impl Program {
             Back::ConvWeight { input, output, .. } => [value(*input), gradient(*output)].concat(),
             Back::Product { other, input, output, .. } => [value(*other), gradient(*input), gradient(*output)].concat(),
             Back::Copy { run, output } => [gradient(run.value), gradient(*output)].concat(),
-            Back::ConvData { input, output, .. } | Back::Pass { input, output, .. } => {
-                [gradient(*input), gradient(*output)].concat()
-            }
+            Back::ConvData { input, output, .. }
+            | Back::Pass { input, output, .. }
+            | Back::Drop { input, output, .. } => [gradient(*input), gradient(*output)].concat(),
             Back::Norm { input, output, .. } | Back::Map { input, output, .. } | Back::Pool { input, output, .. } => {
                 [value(*input), gradient(*input), gradient(*output)].concat()
             }
