@@ -8,8 +8,10 @@ use cspnet::engine::default_threads;
 use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
 use cspnet::zoo::Spec;
-use cspnet_data::{Augment, ColourJitter, DataOptions, DataSet};
-use cspnet_train::{Checkpoint, Config, Recipe, RunFolder, Trainer};
+use cspnet_data::{
+    Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, PaddingMode, RandAugment, RandomErasing,
+};
+use cspnet_train::{Checkpoint, Config, Optimizer, Recipe, RunFolder, Trainer};
 
 use crate::failure::Failure;
 use crate::import::Precision;
@@ -73,15 +75,24 @@ struct RecipeArgs {
     #[arg(short, long, default_value_t = Recipe::default().epochs)]
     epochs: u32,
 
-    /// Photos of a step
+    /// Photos that are computed together
     #[arg(short, long, default_value_t = Recipe::default().batch_size)]
     batch_size: usize,
+
+    /// Batches of a step, whose mean gradient changes the parameters
+    #[arg(long, default_value_t = Recipe::default().grad_accum_steps, value_name = "BATCHES")]
+    grad_accum_steps: usize,
+
+    /// How gradients change parameters: SGD with Nesterov's momentum, or AdamW (arXiv:1711.05101)
+    #[arg(long, alias = "opt", value_enum, default_value_t = OptimizerName::Sgd)]
+    optimizer: OptimizerName,
 
     /// Seed of the initial weights and of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Largest learning rate [default: 0.1 for batches of 64, in proportion for others (DenseNet, arXiv:1608.06993)]
+    /// Largest learning rate [default: 0.1 for steps of 64 photos, in proportion for others (DenseNet, arXiv:1608.06993);
+    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545)]
     #[arg(long)]
     lr: Option<f64>,
 
@@ -93,21 +104,63 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().warmup_epochs, value_name = "EPOCHS")]
     warmup_epochs: f64,
 
-    /// Momentum, with Nesterov's look ahead
+    /// Momentum of SGD
     #[arg(long, default_value_t = Recipe::default().momentum)]
     momentum: f64,
 
-    /// Weight decay of weights; scales, shifts and biases have none
-    #[arg(long, default_value_t = Recipe::default().weight_decay)]
-    weight_decay: f64,
+    /// AdamW's shares of the past in the moving means of gradients and of their squares (PyTorch's)
+    #[arg(long, num_args = 2, value_names = ["MEAN", "SQUARE"], default_values_t = Recipe::default().opt_betas)]
+    opt_betas: Vec<f64>,
+
+    /// What AdamW adds to the root of the mean square (PyTorch's)
+    #[arg(long, default_value_t = Recipe::default().opt_eps)]
+    opt_eps: f64,
+
+    /// Largest norm of all gradients together (arXiv:1211.5063); none by default
+    #[arg(long, value_name = "NORM")]
+    clip_grad: Option<f64>,
+
+    /// Weight decay of weights; scales, shifts and biases have none [default: 0.0005 (arXiv:1605.07146); with AdamW 0.05
+    /// (arXiv:2201.03545)]
+    #[arg(long)]
+    weight_decay: Option<f64>,
 
     /// Label smoothing (arXiv:1512.00567)
     #[arg(long, default_value_t = Recipe::default().smoothing)]
     smoothing: f64,
 
     /// Parameter of mixup (arXiv:1710.09412); 0 for none
-    #[arg(long, default_value_t = Recipe::default().mixup, value_name = "ALPHA")]
+    #[arg(long, default_value_t = Recipe::default().mix.mixup, value_name = "ALPHA")]
     mixup: f64,
+
+    /// Parameter of CutMix (arXiv:1905.04899), as 1 in the paper; 0 for none
+    #[arg(long, default_value_t = Recipe::default().mix.cutmix, value_name = "ALPHA")]
+    cutmix: f64,
+
+    /// Probability that a batch is mixed at all (timm's)
+    #[arg(long, default_value_t = Recipe::default().mix.probability, value_name = "PROBABILITY")]
+    mixup_prob: f64,
+
+    /// Probability of CutMix where there is mixup as well (timm's)
+    #[arg(long, default_value_t = Recipe::default().mix.switch_probability, value_name = "PROBABILITY")]
+    mixup_switch_prob: f64,
+
+    /// Epochs after which nothing is mixed any more; 0 for never
+    #[arg(long, default_value_t = Recipe::default().mixup_off_epoch, value_name = "EPOCHS")]
+    mixup_off_epoch: u32,
+
+    /// Dropout before the classifier: the probability that a number is dropped
+    #[arg(long, default_value_t = Recipe::default().drop, value_name = "RATE")]
+    drop: f64,
+
+    /// Stochastic depth (arXiv:1603.09382): the probability that the last residual unit is left out of an image, evenly less for
+    /// those before it
+    #[arg(long, default_value_t = Recipe::default().drop_path, value_name = "RATE")]
+    drop_path: f64,
+
+    /// Dropout of what every layer of a dense block adds (DenseNet's, 0.2 without augmentation, arXiv:1608.06993)
+    #[arg(long, default_value_t = Recipe::default().proj_drop, value_name = "RATE")]
+    proj_drop: f64,
 
     /// How much the moving average of weights and running statistics keeps at each step
     #[arg(long, default_value_t = Recipe::default().model_ema_decay, value_name = "DECAY")]
@@ -125,9 +178,34 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().augment.hflip)]
     hflip: f64,
 
-    /// How far brightness, contrast and saturation change
-    #[arg(long, default_value_t = Recipe::default().augment.color_jitter.brightness)]
-    color_jitter: f64,
+    /// Instead of a random resized crop: the photo's middle, with so many pixels on every side, and of that a random part of the
+    /// input's size (4 for CIFAR, arXiv:1512.03385)
+    #[arg(long, value_name = "PIXELS")]
+    crop_padding: Option<u32>,
+
+    /// What is in that padding
+    #[arg(long, value_enum, default_value_t = Padding::Reflect)]
+    crop_padding_mode: Padding,
+
+    /// How far brightness, contrast and saturation change [default: 0.3; 0 with --aa, as in timm]
+    #[arg(long)]
+    color_jitter: Option<f64>,
+
+    /// RandAugment (arXiv:1909.13719) as timm writes it, like rand-m9-n2-mstd0.5-inc1
+    #[arg(long, value_name = "POLICY")]
+    aa: Option<RandAugment>,
+
+    /// Probability of random erasing (arXiv:1708.04896)
+    #[arg(long, default_value_t = Recipe::default().augment.erase.probability, value_name = "PROBABILITY")]
+    reprob: f64,
+
+    /// Colours of what is erased: the mean, one random colour, or one for every pixel (timm's)
+    #[arg(long, value_enum, default_value_t = Remode::Pixel)]
+    remode: Remode,
+
+    /// Rectangles that are erased
+    #[arg(long, default_value_t = Recipe::default().augment.erase.count)]
+    recount: usize,
 }
 
 /// How a photo is brought to the network.
@@ -147,6 +225,35 @@ struct InputArgs {
     validation_share: f64,
 }
 
+/// How gradients change parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OptimizerName {
+    /// Stochastic gradient descent with Nesterov's momentum
+    Sgd,
+    /// Adam with decoupled weight decay
+    Adamw,
+}
+
+/// What is in the padding of a crop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Padding {
+    /// Black
+    Constant,
+    /// The photo's mirror image
+    Reflect,
+}
+
+/// Colours of erased rectangles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Remode {
+    /// The mean
+    Const,
+    /// One random colour
+    Rand,
+    /// A random colour for every pixel
+    Pixel,
+}
+
 /// What evaluation sees of a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CropMode {
@@ -159,24 +266,71 @@ enum CropMode {
 impl RecipeArgs {
     fn recipe(&self) -> Recipe {
         let pair = |values: &[f64]| [values[0], values[1]];
+        let optimizer = match self.optimizer {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Adamw => Optimizer::AdamW,
+        };
+        let photos = self.batch_size.saturating_mul(self.grad_accum_steps);
         Recipe {
             epochs: self.epochs,
             batch_size: self.batch_size,
+            grad_accum_steps: self.grad_accum_steps,
             seed: self.seed,
-            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(self.batch_size)),
+            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(optimizer, photos)),
             min_lr: self.min_lr,
             // A run that is shorter than its warm-up would never reach its learning rate.
             warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
+            optimizer,
             momentum: self.momentum,
-            weight_decay: self.weight_decay,
+            opt_betas: pair(&self.opt_betas),
+            opt_eps: self.opt_eps,
+            clip_grad: self.clip_grad,
+            weight_decay: self.weight_decay.unwrap_or_else(|| Recipe::default_weight_decay(optimizer)),
             smoothing: self.smoothing,
-            mixup: self.mixup,
+            mix: Mix {
+                mixup: self.mixup,
+                cutmix: self.cutmix,
+                probability: self.mixup_prob,
+                switch_probability: self.mixup_switch_prob,
+            },
+            mixup_off_epoch: self.mixup_off_epoch,
+            drop: self.drop,
+            drop_path: self.drop_path,
+            proj_drop: self.proj_drop,
             model_ema_decay: self.model_ema_decay,
-            augment: Augment {
-                scale: pair(&self.scale),
-                ratio: pair(&self.ratio),
-                hflip: self.hflip,
-                color_jitter: ColourJitter::of(self.color_jitter),
+            augment: self.augment(),
+        }
+    }
+
+    fn augment(&self) -> Augment {
+        let pair = |values: &[f64]| [values[0], values[1]];
+        let usual = Recipe::default().augment;
+        Augment {
+            scale: pair(&self.scale),
+            ratio: pair(&self.ratio),
+            crop_padding: self.crop_padding.map(|pixels| CropPadding {
+                pixels,
+                mode: match self.crop_padding_mode {
+                    Padding::Constant => PaddingMode::Constant,
+                    Padding::Reflect => PaddingMode::Reflect,
+                },
+            }),
+            hflip: self.hflip,
+            color_jitter: match (self.color_jitter, self.aa) {
+                (Some(strength), _) => ColourJitter::of(strength),
+                // The operations change colours already.
+                (None, Some(_)) => ColourJitter::default(),
+                (None, None) => usual.color_jitter,
+            },
+            auto_augment: self.aa,
+            erase: RandomErasing {
+                probability: self.reprob,
+                mode: match self.remode {
+                    Remode::Const => EraseMode::Const,
+                    Remode::Rand => EraseMode::Rand,
+                    Remode::Pixel => EraseMode::Pixel,
+                },
+                count: self.recount,
             },
         }
     }

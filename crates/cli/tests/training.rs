@@ -56,6 +56,24 @@ impl Workshop {
         command
     }
 
+    /// A run with these flags that is killed where it writes the checkpoint of its second epoch, and then brought to its end by
+    /// other threads.
+    fn interrupted(&self, name: &str, flags: &str) -> Outcome {
+        let mut command = self.train(name);
+        command
+            .args(flags.split(' '))
+            .env("CSPNET_CRASH_POINT", format!("13:{}checkpoints", std::path::MAIN_SEPARATOR));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("crash point 13"), "{line}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let output = self.resume(name).args(["--threads", "3"]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        Outcome::of(&self.path(name))
+    }
+
     fn resume(&self, name: &str) -> Command {
         let mut command = cspnet(&["resume"]);
         command.arg(self.path(name));
@@ -165,6 +183,27 @@ fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_no
         assert!(workshop.finish(&name) == expected, "killed at {line}");
         let left: Vec<_> = fs::read_dir(workshop.path(&name).join("checkpoints")).unwrap().collect();
         assert_eq!(left.len(), 2, "the last two checkpoints are kept and nothing else: {left:?}");
+    }
+}
+
+/// Flags that change what a step computes or remembers.
+const RECIPES: [&str; 3] = [
+    "--optimizer adamw --clip-grad 1 --grad-accum-steps 2",
+    "--crop-padding 2 --aa rand-m9-mstd0.5-inc1 --reprob 0.5 --cutmix 1 --mixup-off-epoch 3",
+    "--drop 0.2 --proj-drop 0.1 --grad-accum-steps 2",
+];
+
+#[test]
+fn every_recipe_goes_on_as_if_it_had_not_been_killed() {
+    let workshop = Workshop::new();
+    let plain = workshop.finish("plain");
+    for (i, flags) in RECIPES.iter().enumerate() {
+        let (whole, killed) = (format!("whole-{i}"), format!("killed-{i}"));
+        let output = workshop.train(&whole).args(flags.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{flags}: {}", text(&output.stderr));
+        let expected = Outcome::of(&workshop.path(&whole));
+        assert!(expected.last != plain.last, "{flags} change nothing");
+        assert!(workshop.interrupted(&killed, flags) == expected, "{flags} ended otherwise");
     }
 }
 

@@ -17,6 +17,14 @@ pub enum Purpose {
     Mix,
     /// Which photos are set aside for validation.
     Split,
+    /// Whether the photos of a batch are mixed, in which way, and where.
+    Mixing,
+    /// Which operations are done on it.
+    RandAugment,
+    /// Which parts of it are painted over.
+    Erase,
+    /// What falls out of the network.
+    Dropout,
 }
 
 /// A stream of random numbers.
@@ -51,7 +59,8 @@ impl Draw {
         Self { key: [epoch, sample, purpose as u64].into_iter().fold(absorb(0, seed), absorb), drawn: 0 }
     }
 
-    fn word(&mut self) -> u64 {
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
         self.drawn += 1;
         scramble(self.key.wrapping_add(self.drawn.wrapping_mul(GOLDEN)))
     }
@@ -75,6 +84,12 @@ impl Draw {
     /// True with a probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
+    }
+
+    /// A number with the normal distribution of mean 0 and deviation 1 (Box and Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = (1.0 - self.unit(), self.unit());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
     /// A number in `0.0..=1.0` with the density of Beta(`alpha`, `alpha`), by Jöhnk's method (Metrika 8, 1964).
@@ -132,6 +147,15 @@ mod tests {
         ] {
             assert_ne!(other.clone().word(), first);
         }
+    }
+
+    #[test]
+    fn normal_has_its_mean_variance_and_tails() {
+        let mut draw = Draw::new(3, 0, 0, Purpose::Erase);
+        let (mean, variance) = moments(|| draw.normal());
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+        let beyond = (0..N).filter(|_| draw.normal().abs() > 1.96).count();
+        assert!((900..1100).contains(&beyond), "{beyond}");
     }
 
     #[test]

@@ -20,7 +20,9 @@ mod ordered;
 mod outline;
 mod split;
 
-pub use augment::{Augment, ColourJitter, mix};
+pub use augment::{
+    Augment, ColourJitter, CropPadding, EraseMode, Mix, PaddingMode, RandAugment, RandAugmentError, RandomErasing,
+};
 pub use classes::class_name;
 pub use dataset::{DataOptions, DataSet, Sample, Skipped};
 pub use draw::{Draw, Purpose};

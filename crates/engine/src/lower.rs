@@ -73,6 +73,8 @@ pub(crate) enum Task {
     /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane. An activation
     /// follows the largest only.
     Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue>, activation: Option<Unary> },
+    /// Some numbers become zero at random, by this node's rule.
+    Drop { node: ValueId },
     /// A concatenation or a slice that could not be a view.
     Copy,
     /// The mean cross entropy of the batch.
@@ -254,7 +256,7 @@ impl Lowering<'_> {
         Step { task: Task::Pool { kind, window, prologue, activation }, nodes, inputs: vec![input] }
     }
 
-    /// All that is left. Concatenations and slices are views and no steps.
+    /// All that is left. Concatenations and slices are views and no steps, and so is dropout in inference.
     fn others(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for id in 0..self.taken.len() {
@@ -282,7 +284,10 @@ impl Lowering<'_> {
                 Op::Pool { kind, window } => steps.push(self.pool(id, kind, Some(window))),
                 Op::GlobalAvgPool => steps.push(self.pool(id, PoolKind::Average { count_include_pad: true }, None)),
                 Op::SoftmaxCrossEntropy => steps.push(step(Task::Loss, vec![id])),
-                Op::Concat | Op::Slice { .. } => {}
+                Op::Drop { .. } if self.purpose == Purpose::Training => {
+                    steps.push(step(Task::Drop { node: id }, vec![id]))
+                }
+                Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {}
                 Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } => unreachable!("taken before"),
             }
         }
@@ -292,7 +297,7 @@ impl Lowering<'_> {
 
 /// Every value's definition, given the steps.
 fn define(graph: &Graph, steps: &[Step]) -> Vec<Definition> {
-    let mut definitions: Vec<Definition> = graph.nodes().iter().map(view).collect();
+    let mut definitions: Vec<Definition> = graph.nodes().iter().map(|node| view(graph, node)).collect();
     for step in steps {
         definitions[step.output()] = Definition::Computed { alike: alike(graph, step) };
     }
@@ -300,10 +305,11 @@ fn define(graph: &Graph, steps: &[Step]) -> Vec<Definition> {
 }
 
 /// The definition of a node that is no step's last.
-fn view(node: &Node) -> Definition {
+fn view(graph: &Graph, node: &Node) -> Definition {
     match node.op {
         Op::Concat => Definition::Concat(node.inputs.clone()),
         Op::Slice { start, len } => Definition::Slice { of: node.inputs[0], start, len },
+        Op::Drop { .. } => Definition::Slice { of: node.inputs[0], start: 0, len: graph.channels(node.inputs[0]) },
         _ => Definition::Fused,
     }
 }

@@ -1,8 +1,8 @@
 //! The graph's words in the kernels' language.
 
-use cspnet_graph::{Binary, Op, PoolKind, Shape, Unary, Window};
+use cspnet_graph::{Binary, DropUnit, Graph, Op, PoolKind, Shape, Unary, ValueId, Window};
 use cspnet_kernels as kernels;
-use cspnet_kernels::{Activation, ConvShape, Operation};
+use cspnet_kernels::{Activation, ConvShape, DropRule, Operation};
 
 /// A function of every element, or none.
 pub(crate) fn activation(function: Option<Unary>) -> Activation {
@@ -41,6 +41,16 @@ pub(crate) fn pool_kind(kind: PoolKind) -> kernels::PoolKind {
         PoolKind::Max => kernels::PoolKind::Max,
         PoolKind::Average { count_include_pad } => kernels::PoolKind::Average { count_include_pad },
     }
+}
+
+/// How often a node drops something, and what; nodes drop independently of each other.
+pub(crate) fn drop_rule(graph: &Graph, node: ValueId) -> DropRule {
+    let Op::Drop { rate, unit } = graph.node(node).op else { unreachable!("{} drops nothing", graph.node(node).path) };
+    let unit = match unit {
+        DropUnit::Element => kernels::DropUnit::Element,
+        DropUnit::Image => kernels::DropUnit::Image,
+    };
+    DropRule { rate, unit, place: node as u64 }
 }
 
 /// The geometry of a convolution; a fully connected layer is one of 1x1 on a single pixel.

@@ -82,6 +82,7 @@ fn trained(graph: &Graph, isa: Isa, threads: usize) -> Weights {
     let mut losses = Vec::new();
     for _ in 0..20 {
         losses.push(plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets).unwrap());
+        plan.update_running(&workspace, &mut weights);
         plan.update(&mut workspace, &mut weights, &mut state, &rule);
     }
     assert!(losses[19] < losses[0], "it learns: {losses:?}");

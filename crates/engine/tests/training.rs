@@ -3,11 +3,11 @@
 mod common;
 
 use common::{CLASSES, PICTURE, random_network};
-use cspnet_engine::reference::{Tensor, train};
-use cspnet_engine::{Input, Isa, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::reference::{Tensor, train_drawn};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
-use cspnet_graph::rewrite::with_loss;
-use cspnet_graph::{Graph, Weights};
+use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_layer_dropout, with_loss};
+use cspnet_graph::{Graph, Op, Weights};
 
 fn targets(images: usize) -> Vec<f32> {
     let soft = |i: usize| if i % CLASSES == (7 * (i / CLASSES)) % CLASSES { 0.9 } else { 0.025 };
@@ -23,9 +23,11 @@ fn check(graph: &Graph, seed: u64, isa: Isa, images: usize) {
     let mut weights = Weights::reference(&graph);
     let [c, h, w] = PICTURE;
     let x = reference_input(images * c * h * w);
-    let exact = train::<f64>(&graph, &weights, &Tensor::from_f32([images, c, h, w], &x), &targets(images)).unwrap();
+    let input = Tensor::<f64>::from_f32([images, c, h, w], &x);
+    let exact = train_drawn(&graph, &weights, &input, &targets(images), seed).unwrap();
     let plan = TrainPlan::new(&graph, PICTURE, isa).unwrap();
     let mut workspace = plan.workspace(images, 2);
+    workspace.set_draw(seed);
     let loss = plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets(images)).unwrap();
     assert!((loss - exact.loss).abs() <= 1e-5 * exact.loss.abs(), "network {seed}: loss {loss} for {}", exact.loss);
     let largest = exact.gradients.iter().flatten().map(|g| norm(g.iter().copied())).fold(0.0, f64::max);
@@ -56,6 +58,53 @@ fn random_networks_learn_as_the_interpreter_does() {
             check(&graph, seed, isa, 2 + seed as usize % 2);
         }
     }
+}
+
+/// A network with dropout wherever it can have some.
+fn with_all_drops(graph: &Graph) -> Graph {
+    let graph = with_drop_path(graph, 0.6).unwrap().0;
+    let graph = with_layer_dropout(&graph, 0.3).unwrap().0;
+    with_dropout(&graph, 0.4).unwrap().0
+}
+
+#[test]
+fn networks_with_dropout_learn_as_the_interpreter_does() {
+    let mut units = [0, 0];
+    for seed in 0..60 {
+        let graph = with_all_drops(&random_network(seed, 3 + seed as usize % 10));
+        for node in graph.nodes() {
+            if let Op::Drop { unit, .. } = node.op {
+                units[unit as usize] += 1;
+            }
+        }
+        for isa in Isa::available() {
+            check(&graph, seed, isa, 2 + seed as usize % 3);
+        }
+    }
+    assert!(units[0] > 60 && units[1] > 10, "{units:?}");
+}
+
+#[test]
+fn dropout_is_drawn_anew_for_every_draw_and_none_outside_training() {
+    let graph = random_network(5, 9);
+    let dropped = with_all_drops(&graph);
+    let weights = Weights::reference(&graph);
+    let x = reference_input(2 * PICTURE.iter().product::<usize>());
+    let plan = TrainPlan::new(&with_loss(&dropped).unwrap(), PICTURE, Isa::detect()).unwrap();
+    let mut workspace = plan.workspace(2, 2);
+    let mut loss = |draw| {
+        workspace.set_draw(draw);
+        plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets(2)).unwrap()
+    };
+    assert_eq!(loss(1), loss(1));
+    assert_ne!(loss(1), loss(2));
+    let answers = |graph: &Graph| {
+        let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions::strict()).unwrap();
+        let mut workspace = plan.workspace(2, 1);
+        plan.run(&mut workspace, Input::Real(&x)).unwrap();
+        [plan.output(&workspace, 0), plan.output(&workspace, 1)]
+    };
+    assert_eq!(answers(&dropped), answers(&graph));
 }
 
 #[test]

@@ -40,6 +40,6 @@ pub use builder::{Builder, Conv, Value};
 pub use error::GraphError;
 pub use graph::{Graph, Node, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
-pub use op::{Binary, Op, PoolKind, Shape, Unary, Window};
+pub use op::{Binary, DropUnit, Op, PoolKind, Shape, Unary, Window};
 pub use param::{Init, Param, ParamId, Role};
 pub use weights::{Weights, WeightsError};

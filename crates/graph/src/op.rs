@@ -109,6 +109,16 @@ pub enum PoolKind {
     },
 }
 
+/// What dropout drops together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropUnit {
+    /// Every number by itself (Srivastava et al., JMLR 15, 2014).
+    Element,
+    /// All numbers of an image: stochastic depth (Huang et al., arXiv:1603.09382).
+    Image,
+}
+
 /// An operation. Its inputs are values `[c, h, w]` of one image; its parameters are listed by [`crate::Node`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -176,6 +186,13 @@ pub enum Op {
         /// Outputs.
         out: usize,
     },
+    /// In training, zero with probability `rate`, else the number divided by `1 - rate`; elsewhere the number itself.
+    Drop {
+        /// Probability, in `0.0..1.0`.
+        rate: f64,
+        /// What is dropped together.
+        unit: DropUnit,
+    },
     /// Mean over the images of the cross entropy between softmax and a target distribution: logits `[k, 1, 1]` to `[1, 1, 1]`.
     SoftmaxCrossEntropy,
 }
@@ -234,6 +251,8 @@ impl Op {
                 one()
             }
             Self::GlobalAvgPool => one(),
+            Self::Drop { rate, .. } if !(0.0..1.0).contains(rate) => Err(format!("rate {rate} is not in 0..1")),
+            Self::Drop { .. } => one(),
             Self::Binary { .. } => match inputs {
                 [a, b] if a == b => Ok(*a),
                 [a, b] => Err(format!("joins {a} and {b} channels")),
@@ -298,6 +317,8 @@ impl Op {
             Self::Concat => "concat",
             Self::Slice { .. } => "slice",
             Self::Linear { .. } => "linear",
+            Self::Drop { unit: DropUnit::Element, .. } => "dropout",
+            Self::Drop { unit: DropUnit::Image, .. } => "drop path",
             Self::SoftmaxCrossEntropy => "softmax cross entropy",
         }
     }

@@ -23,6 +23,7 @@
 mod activation;
 mod conv;
 pub mod cpu;
+mod dropout;
 mod loss;
 mod memory;
 mod norm;
@@ -44,6 +45,7 @@ pub use conv::{
     Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue, Residual,
     Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
 };
+pub use dropout::{DropRule, DropUnit, Dropout};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};
@@ -55,5 +57,5 @@ pub use simd::Isa;
 pub use sums::ChannelSum;
 pub use team::Team;
 pub use transfer::{Clear, Transfer, export_nchw, import_nchw, import_pixels};
-pub use update::{SgdStep, average_step, sgd_step};
+pub use update::{AdamWStep, SgdStep, adamw_step, add, average_step, scale, sgd_step, sum_of_squares};
 pub use window::Window;

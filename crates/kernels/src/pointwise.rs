@@ -18,7 +18,7 @@ pub enum Operation {
 
 /// Values of one shape and one partition into blocks: the last is written, the others are read.
 #[derive(Debug)]
-struct Alike<const N: usize> {
+pub(crate) struct Alike<const N: usize> {
     planes: [Planes; N],
     end: usize,
 }
@@ -26,7 +26,7 @@ struct Alike<const N: usize> {
 impl<const N: usize> Alike<N> {
     /// # Panics
     /// If shapes or partitions differ, or a value that is read overlaps the written one without being it.
-    fn new(planes: [&Planes; N]) -> Self {
+    pub(crate) fn new(planes: [&Planes; N]) -> Self {
         let written = planes[N - 1];
         assert!(written.is_disjoint(), "two blocks of a value overlap");
         for p in planes {
@@ -39,6 +39,11 @@ impl<const N: usize> Alike<N> {
         Self { planes: planes.map(Planes::clone), end }
     }
 
+    /// Number of the first channel of a block.
+    pub(crate) fn first_channel(&self, block: usize) -> usize {
+        self.planes[0].blocks()[block].first
+    }
+
     /// Gives every block of every image to one call of `body`, with the addresses of its planes.
     fn each_block<B: Body<Output = ()>>(
         &self,
@@ -47,6 +52,17 @@ impl<const N: usize> Alike<N> {
         team: &mut Team,
         body: impl Fn(usize, [*mut f32; N], usize) -> B + Sync,
     ) {
+        self.each_block_of_image(isa, memory, team, |_, block, at, pixels| body(block, at, pixels));
+    }
+
+    /// The same, with the number of the image before that of the block.
+    pub(crate) fn each_block_of_image<B: Body<Output = ()>>(
+        &self,
+        isa: Isa,
+        memory: &mut Memory,
+        team: &mut Team,
+        body: impl Fn(usize, usize, [*mut f32; N], usize) -> B + Sync,
+    ) {
         assert!(memory.image_len() >= self.end, "values beyond the arena");
         let blocks = self.planes[0].blocks().len();
         let images = memory.images();
@@ -54,7 +70,7 @@ impl<const N: usize> Alike<N> {
         team.run(images * blocks, &|part, _| {
             let (image, block) = (part / blocks, part % blocks);
             let at = |i: usize| shared.image(image).wrapping_add(self.planes[i].blocks()[block].offset);
-            isa.run(body(block, std::array::from_fn(at), self.planes[0].pixels()));
+            isa.run(body(image, block, std::array::from_fn(at), self.planes[0].pixels()));
         });
     }
 }

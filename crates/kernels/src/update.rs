@@ -1,4 +1,4 @@
-//! Steps of optimisers, from a gradient to new parameters, and the moving average of parameters.
+//! Steps of optimisers, from a gradient to new parameters; sums, sizes and means of gradients; the moving average of parameters.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,21 @@ pub struct SgdStep {
     pub nesterov: bool,
     /// Added to the gradient: `decay * parameter`.
     pub decay: f32,
+}
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101), as PyTorch computes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    /// Share of every parameter that stays before the step: one less learning rate times decay.
+    pub kept: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub rate: f32,
+    /// Shares of the past in the moving means of gradients and of their squares.
+    pub betas: [f32; 2],
+    /// Root of the second moment's bias correction.
+    pub root_correction: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
 }
 
 /// Numbers one part works on.
@@ -34,6 +49,65 @@ pub fn sgd_step(step: SgdStep, parameters: &mut [f32], gradients: &[f32], moment
             *m = step.momentum * *m + g;
             *p -= step.rate * if step.nesterov { g + step.momentum * *m } else { *m };
         }
+    });
+}
+
+/// Changes `parameters` by their `gradients`; `mean` and `square` are the moving means of gradients and of their squares, zeros at
+/// first.
+///
+/// # Panics
+/// If the four lists are not equally long.
+pub fn adamw_step(
+    step: AdamWStep,
+    parameters: &mut [f32],
+    gradients: &[f32],
+    mean: &mut [f32],
+    square: &mut [f32],
+    team: &mut Team,
+) {
+    let len = parameters.len();
+    let all_alike = [gradients.len(), mean.len(), square.len()].iter().all(|&l| l == len);
+    assert!(all_alike, "{len} parameters, {} gradients", gradients.len());
+    let moments = mean.chunks_mut(PART).zip(square.chunks_mut(PART));
+    let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(moments);
+    let [beta, beta_square] = step.betas;
+    share(parts, team, |((p, g), (m, v))| {
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            *m += (1.0 - beta) * (g - *m);
+            *v = beta_square * *v + (1.0 - beta_square) * g * g;
+            *p = step.kept * *p - step.rate * *m / (v.sqrt() / step.root_correction + step.eps);
+        }
+    });
+}
+
+/// The sum of the squares of all `numbers`, in double precision; its bits do not depend on the team.
+pub fn sum_of_squares(numbers: &[f32], team: &mut Team) -> f64 {
+    let mut sums = vec![0.0; numbers.len().div_ceil(PART)];
+    share(sums.iter_mut().zip(numbers.chunks(PART)), team, |(sum, part)| {
+        // Lanes of their own, so that additions need not wait for each other.
+        let mut lanes = [0.0_f64; 8];
+        let (groups, rest) = part.as_chunks::<8>();
+        for group in groups {
+            lanes.iter_mut().zip(group).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
+        }
+        *sum = rest.iter().fold(lanes.iter().sum(), |sum, &x| sum + f64::from(x) * f64::from(x));
+    });
+    sums.iter().sum()
+}
+
+/// Multiplies all `numbers` by `factor`.
+pub fn scale(factor: f32, numbers: &mut [f32], team: &mut Team) {
+    share(numbers.chunks_mut(PART), team, |part| part.iter_mut().for_each(|x| *x *= factor));
+}
+
+/// Adds `numbers` to `sums`.
+///
+/// # Panics
+/// If the two lists are not equally long.
+pub fn add(sums: &mut [f32], numbers: &[f32], team: &mut Team) {
+    assert!(sums.len() == numbers.len(), "sums of {} for {} numbers", sums.len(), numbers.len());
+    share(sums.chunks_mut(PART).zip(numbers.chunks(PART)), team, |(s, n)| {
+        s.iter_mut().zip(n).for_each(|(s, &n)| *s += n);
     });
 }
 
@@ -80,6 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn adamw_takes_the_first_step_by_its_rate_alone_and_forgets_no_moment() {
+        // Corrected for their bias, the moments of one gradient g are g and g^2, so the step is the rate, whatever g is.
+        let first = AdamWStep { kept: 0.99, rate: 0.1 / 0.1, betas: [0.9, 0.99], root_correction: 0.1, eps: 0.0 };
+        let (mut p, mut m, mut v) = (vec![1.0, 1.0], vec![0.0; 2], vec![0.0; 2]);
+        adamw_step(first, &mut p, &[3.0, -0.01], &mut m, &mut v, &mut Team::new(1));
+        assert!((p[0] - 0.89).abs() < 1e-6 && (p[1] - 1.09).abs() < 1e-6, "{p:?}");
+        assert!((m[0] - 0.3).abs() < 1e-6 && (v[0] - 0.09).abs() < 1e-6, "{m:?} {v:?}");
+    }
+
+    #[test]
     fn an_average_follows_and_stays_where_it_is_right() {
         let (mut average, numbers) = (vec![1.0, 0.3], [3.0, 0.3]);
         average_step(0.75, &mut average, &numbers, &mut Team::new(1));
@@ -90,11 +174,34 @@ mod tests {
     }
 
     #[test]
+    fn sums_and_sizes_are_those_of_the_numbers_on_any_team() {
+        let numbers: Vec<f32> = (0..2 * PART + 13).map(|i| (i % 7) as f32 - 2.0).collect();
+        let exact: f64 = numbers.iter().map(|&x| f64::from(x).powi(2)).sum();
+        for threads in [1, 3] {
+            let mut team = Team::new(threads);
+            assert_eq!(sum_of_squares(&numbers, &mut team), exact);
+            let mut sums = numbers.clone();
+            add(&mut sums, &numbers, &mut team);
+            scale(0.25, &mut sums, &mut team);
+            assert!(sums.iter().zip(&numbers).all(|(s, n)| *s == n / 2.0));
+        }
+        assert_eq!(sum_of_squares(&[], &mut Team::new(2)), 0.0);
+    }
+
+    #[test]
     fn parts_change_nothing() {
         let step = SgdStep { rate: 0.1, momentum: 0.5, nesterov: false, decay: 0.0 };
         let gradients: Vec<f32> = (0..3 * PART + 5).map(|i| i as f32 * 1e-4).collect();
         let (mut p, mut m) = (vec![1.0; gradients.len()], vec![0.0; gradients.len()]);
         sgd_step(step, &mut p, &gradients, &mut m, &mut Team::new(3));
         assert!(p.iter().zip(&gradients).all(|(p, g)| *p == 1.0 - 0.1 * g));
+        let step = AdamWStep { kept: 0.9, rate: 0.1, betas: [0.9, 0.999], root_correction: 0.5, eps: 1e-8 };
+        let run = |threads| {
+            let lists = || vec![0.25; gradients.len()];
+            let (mut p, mut m, mut v) = (lists(), lists(), lists());
+            adamw_step(step, &mut p, &gradients, &mut m, &mut v, &mut Team::new(threads));
+            [p, m, v]
+        };
+        assert_eq!(run(1), run(3));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped, mix};
+use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped};
 use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
 
 use crate::recipe::Recipe;
@@ -26,6 +26,8 @@ pub(crate) struct Batch {
     pub pixels: Vec<u8>,
     /// Target distributions `[n, classes]`.
     pub targets: Vec<f32>,
+    /// What dropout draws by.
+    pub draw: u64,
     /// Photos that could not be read.
     pub skipped: Vec<Skipped>,
 }
@@ -34,7 +36,8 @@ pub(crate) struct Batch {
 pub(crate) struct Batches {
     source: Arc<Source>,
     epoch: u32,
-    step: usize,
+    /// The next, counted from the beginning of the epoch.
+    batch: usize,
     views: Ordered<Result<(Photo, usize), Skipped>>,
 }
 
@@ -45,8 +48,19 @@ impl Source {
     }
 
     /// Batches of an epoch. The photos that do not fill another batch are left for other epochs, which have other orders.
-    pub(crate) fn steps(&self) -> usize {
+    fn batches(&self) -> usize {
         self.samples.len() / self.batch_size()
+    }
+
+    /// Steps of an epoch: the last may have fewer batches than others, as in timm.
+    pub(crate) fn steps(&self) -> usize {
+        self.batches().div_ceil(self.recipe.grad_accum_steps)
+    }
+
+    /// Batches of one step of an epoch.
+    pub(crate) fn batches_of(&self, step: usize) -> usize {
+        let most = self.recipe.grad_accum_steps;
+        most.min(self.batches() - step * most)
     }
 
     /// The order of an epoch's photos.
@@ -70,11 +84,12 @@ impl Source {
 impl Batches {
     /// The batches of `epoch` from `step` on, loaded by `threads`.
     pub(crate) fn new(source: &Arc<Source>, epoch: u32, step: usize, threads: usize) -> Self {
-        let (batch, order) = (source.batch_size(), source.order(epoch));
-        let left: Vec<usize> = order[step * batch..source.steps() * batch].to_vec();
+        let (size, order) = (source.batch_size(), source.order(epoch));
+        let batch = step * source.recipe.grad_accum_steps;
+        let left: Vec<usize> = order[batch * size..source.batches() * size].to_vec();
         let from = Arc::clone(source);
-        let views = Ordered::new(left.len(), threads, 3 * batch, move |i| from.view(epoch, left[i]));
-        Self { source: Arc::clone(source), epoch, step, views }
+        let views = Ordered::new(left.len(), threads, 3 * size, move |i| from.view(epoch, left[i]));
+        Self { source: Arc::clone(source), epoch, batch, views }
     }
 
     /// Fills `batch` with the next.
@@ -94,9 +109,18 @@ impl Batches {
                 Err(skipped) => batch.skipped.push(skipped),
             }
         }
-        let draw = Draw::new(recipe.seed, self.epoch.into(), self.step as u64, Purpose::Mix);
-        mix(&mut batch.pixels, &mut batch.targets, batch.images, recipe.mixup, draw);
-        self.step += 1;
+        let (epoch, number) = (u64::from(self.epoch), self.batch as u64);
+        batch.draw = Draw::new(recipe.seed, epoch, number, Purpose::Dropout).word();
+        let (height, width) = self.source.preprocess.size;
+        recipe.mix_at(self.epoch).apply(
+            &mut batch.pixels,
+            &mut batch.targets,
+            [batch.images, height as usize, width as usize],
+            recipe.seed,
+            epoch,
+            number,
+        );
+        self.batch += 1;
     }
 }
 
@@ -147,6 +171,23 @@ mod tests {
         for (step, expected) in all.iter().enumerate() {
             assert_eq!(names(&mut Batches::new(&source, 7, step, 1)), *expected);
         }
+    }
+
+    #[test]
+    fn a_step_of_several_batches_ends_where_the_next_begins() {
+        let mut source = source(17, 3);
+        source.recipe.grad_accum_steps = 2;
+        assert_eq!((source.steps(), source.batches_of(0), source.batches_of(2)), (3, 2, 1));
+        let source = Arc::new(source);
+        let names = |batches: &mut Batches| {
+            let mut batch = Batch::default();
+            batches.next_into(&mut batch);
+            batch.skipped.iter().map(|s| s.path.clone()).collect::<Vec<_>>()
+        };
+        let mut whole = Batches::new(&source, 1, 0, 2);
+        let all: Vec<_> = (0..5).map(|_| names(&mut whole)).collect();
+        assert_eq!(names(&mut Batches::new(&source, 1, 1, 2)), all[2]);
+        assert_eq!(names(&mut Batches::new(&source, 1, 2, 2)), all[4]);
     }
 
     #[test]

@@ -22,14 +22,17 @@ pub struct Checkpoint {
 }
 
 /// What a tensor of a checkpoint belongs to, as its name begins.
-const PARTS: [&str; 3] = ["weights", "momentum", "average"];
+const PARTS: [&str; 4] = ["weights", "momentum", "square", "average"];
 
 impl Checkpoint {
     /// The beginning of a run.
     pub fn start(graph: &Graph, seed: u64) -> Self {
         let weights = Weights::published(graph, seed);
         let trained = |p: &cspnet_graph::Param| if p.role.is_trained() { p.len() } else { 0 };
-        let momentum = UpdateState { momentum: graph.params().iter().map(|p| vec![0.0; trained(p)]).collect() };
+        let momentum = UpdateState {
+            momentum: graph.params().iter().map(|p| vec![0.0; trained(p)]).collect(),
+            square: vec![Vec::new(); graph.params().len()],
+        };
         Self { state: State::default(), average: weights.clone(), momentum, weights }
     }
 
@@ -40,7 +43,8 @@ impl Checkpoint {
 
     pub(crate) fn to_file(&self, graph: &Graph) -> Result<StateFile, FormatError> {
         let text = serde_json::to_string(&self.state).map_err(|e| FormatError::Manifest(e.to_string()))?;
-        let lists = [self.weights.tensors(), &self.momentum.momentum, self.average.tensors()];
+        let UpdateState { momentum, square } = &self.momentum;
+        let lists = [self.weights.tensors(), momentum, square, self.average.tensors()];
         let mut tensors = BTreeMap::new();
         for (part, list) in PARTS.into_iter().zip(lists) {
             let named = graph.params().iter().zip(list).map(|(p, numbers)| (tensor(part, &p.name), numbers.clone()));
@@ -58,18 +62,18 @@ impl Checkpoint {
             });
             numbers.collect::<Result<Vec<_>, _>>()
         };
-        let [weights, momentum, average] = PARTS.map(&mut list);
-        let momentum = momentum?;
-        for (param, numbers) in graph.params().iter().zip(&momentum) {
+        let [weights, momentum, square, average] = PARTS.map(&mut list);
+        let (momentum, square) = (momentum?, square?);
+        for (param, (momentum, square)) in graph.params().iter().zip(momentum.iter().zip(&square)) {
             let expected = if param.role.is_trained() { param.len() } else { 0 };
-            if numbers.len() != expected {
+            if momentum.len() != expected || ![0, expected].contains(&square.len()) {
                 return Err(FormatError::Tensors(format!("{} has another momentum", param.name)));
             }
         }
         Ok(Self {
             state,
             weights: Weights::new(graph, weights?)?,
-            momentum: UpdateState { momentum },
+            momentum: UpdateState { momentum, square },
             average: Weights::new(graph, average?)?,
         })
     }
@@ -96,6 +100,7 @@ mod tests {
         };
         let mut checkpoint = Checkpoint::start(&network(4), 3);
         checkpoint.momentum.momentum[0][5] = 0.1 + 0.2;
+        checkpoint.momentum.square[0] = vec![0.7; 4 * 3 * 9];
         checkpoint.state.seen.loss = 0.1 + 0.2;
         let file = checkpoint.to_file(&network(4)).unwrap();
         assert_eq!(Checkpoint::from_file(file.clone(), &network(4)).unwrap(), checkpoint);

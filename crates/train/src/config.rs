@@ -7,6 +7,7 @@ use cspnet_graph::Graph;
 use cspnet_vision::Preprocess;
 use serde::{Deserialize, Serialize};
 
+use crate::drops::with_drops;
 use crate::error::TrainError;
 use crate::recipe::Recipe;
 
@@ -48,6 +49,7 @@ impl Config {
         self.recipe.validate()?;
         self.viewed().validate()?;
         self.manifest(graph).validate()?;
+        with_drops(graph, &self.recipe)?;
         for (height, width) in [self.preprocess.size, self.train_size] {
             graph.shapes([graph.input_channels(), height as usize, width as usize])?;
         }

@@ -11,6 +11,7 @@
 mod batches;
 mod checkpoint;
 mod config;
+mod drops;
 mod error;
 mod evaluate;
 mod observer;
@@ -24,7 +25,7 @@ pub use config::Config;
 pub use error::TrainError;
 pub use evaluate::Validation;
 pub use observer::{Observer, Step};
-pub use recipe::Recipe;
+pub use recipe::{Optimizer, Recipe};
 pub use run_folder::RunFolder;
 pub use state::{Best, Epoch, State};
 pub use trainer::{Outcome, Trainer};

@@ -1,10 +1,20 @@
 //! How a network is trained, as numbers with the field's usual names.
 
-use cspnet_data::{Augment, ColourJitter};
+use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
 use cspnet_engine::UpdateRule;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+
+/// How gradients change parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with Nesterov's momentum.
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101).
+    AdamW,
+}
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,8 +22,10 @@ use crate::error::TrainError;
 pub struct Recipe {
     /// How often every photo is seen.
     pub epochs: u32,
-    /// Photos of a step.
+    /// Photos that are computed together.
     pub batch_size: usize,
+    /// Batches of a step, whose mean gradient changes the parameters; normalisations see one batch at a time, as in PyTorch.
+    pub grad_accum_steps: usize,
     /// Seed of the initial weights and of all that is drawn.
     pub seed: u64,
     /// Largest learning rate.
@@ -22,14 +34,30 @@ pub struct Recipe {
     pub min_lr: f64,
     /// Epochs in which the learning rate rises from zero (Goyal et al., arXiv:1706.02677).
     pub warmup_epochs: f64,
-    /// Share of the past steps that is kept in a step, with Nesterov's look ahead.
+    /// How gradients change parameters.
+    pub optimizer: Optimizer,
+    /// With SGD, the share of the past steps that is kept in a step, with Nesterov's look ahead.
     pub momentum: f64,
+    /// With AdamW, the shares of the past in the moving means of gradients and of their squares.
+    pub opt_betas: [f64; 2],
+    /// With AdamW, what is added to the root of the mean square.
+    pub opt_eps: f64,
+    /// Largest norm of all gradients together; longer ones are shortened to it (Pascanu et al., arXiv:1211.5063).
+    pub clip_grad: Option<f64>,
     /// Weight decay of convolutions' and linear layers' weights; scales, shifts and biases have none.
     pub weight_decay: f64,
     /// Share of a target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
     pub smoothing: f64,
-    /// Parameter of mixup's Beta distribution; 0 mixes nothing.
-    pub mixup: f64,
+    /// How the photos of a batch are mixed.
+    pub mix: Mix,
+    /// The epoch from which on nothing is mixed any more; 0 for never.
+    pub mixup_off_epoch: u32,
+    /// Probability that a number before the classifier is dropped.
+    pub drop: f64,
+    /// Probability that the body of the last residual unit is left out of an image; of those before it less, evenly down to 0.
+    pub drop_path: f64,
+    /// Probability that a number is dropped of what a layer of a dense block adds.
+    pub proj_drop: f64,
     /// Share of the past that the moving average of weights and running statistics keeps at each step.
     pub model_ema_decay: f64,
     /// How the photos vary.
@@ -37,14 +65,24 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Batch that [`Recipe::LR`] belongs to.
-    const LR_BATCH: f64 = 64.0;
-    /// Learning rate of DenseNet (Huang et al., arXiv:1608.06993, section 4.2) for batches of 64; others are in proportion.
-    const LR: f64 = 0.1;
+    /// The default learning rate for `photos` a step.
+    ///
+    /// SGD: 0.1 for 64, in proportion for others (DenseNet: Huang et al., arXiv:1608.06993, section 4.2). AdamW: 0.004 for 4096
+    /// (ConvNeXt: Liu et al., arXiv:2201.03545, appendix A.1), and the root of the proportion for others, as in timm.
+    pub fn default_lr(optimizer: Optimizer, photos: usize) -> f64 {
+        match optimizer {
+            Optimizer::Sgd => 0.1 * photos as f64 / 64.0,
+            Optimizer::AdamW => 0.004 * (photos as f64 / 4096.0).sqrt(),
+        }
+    }
 
-    /// The default learning rate for a batch size.
-    pub fn default_lr(batch_size: usize) -> f64 {
-        Self::LR * batch_size as f64 / Self::LR_BATCH
+    /// The default weight decay. SGD: five times DenseNet's, as is usual where photos are few (Zagoruyko and Komodakis,
+    /// arXiv:1605.07146). AdamW: ConvNeXt's.
+    pub fn default_weight_decay(optimizer: Optimizer) -> f64 {
+        match optimizer {
+            Optimizer::Sgd => 5e-4,
+            Optimizer::AdamW => 0.05,
+        }
     }
 
     /// Learning rate of a step, counted in epochs from the start: a linear rise, then half a cosine (Loshchilov and Hutter,
@@ -65,13 +103,28 @@ impl Recipe {
         self.model_ema_decay.min((1.0 + update) / (10.0 + update)) as f32
     }
 
-    /// The rule of an update.
-    pub(crate) fn update_rule(&self, lr: f64) -> UpdateRule {
-        UpdateRule::Sgd {
-            rate: lr as f32,
-            momentum: self.momentum as f32,
-            nesterov: true,
-            decay: self.weight_decay as f32,
+    /// How the photos of a batch are mixed in an epoch, counted from 0.
+    pub(crate) fn mix_at(&self, epoch: u32) -> Mix {
+        let is_over = self.mixup_off_epoch > 0 && epoch >= self.mixup_off_epoch;
+        if is_over { Mix { mixup: 0.0, cutmix: 0.0, ..self.mix } } else { self.mix }
+    }
+
+    /// The rule of an update, counted from 1.
+    pub(crate) fn update_rule(&self, lr: f64, update: u64) -> UpdateRule {
+        match self.optimizer {
+            Optimizer::Sgd => UpdateRule::Sgd {
+                rate: lr as f32,
+                momentum: self.momentum as f32,
+                nesterov: true,
+                decay: self.weight_decay as f32,
+            },
+            Optimizer::AdamW => UpdateRule::AdamW {
+                rate: lr,
+                betas: self.opt_betas,
+                eps: self.opt_eps,
+                decay: self.weight_decay,
+                update,
+            },
         }
     }
 
@@ -83,18 +136,33 @@ impl Recipe {
         let share = |x: f64| (0.0..=1.0).contains(&x);
         let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
-        let jitter = self.augment.color_jitter;
-        let rules: [(&'static str, bool, &'static str); 14] = [
+        let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
+        let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
+        let below_one = |x: &f64| (0.0..1.0).contains(x);
+        let rules: [(&'static str, bool, &'static str); 27] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
+            ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
+            ("opt-betas", self.opt_betas.iter().all(below_one), "at least 0 and below 1"),
+            ("opt-eps", not_negative(self.opt_eps), "finite and not negative"),
+            ("clip-grad", self.clip_grad.is_none_or(|n| n > 0.0 && n.is_finite()), "finite and above 0"),
             ("lr", not_negative(self.lr), "finite and not negative"),
             ("min-lr", not_negative(self.min_lr) && self.min_lr <= self.lr, "at least 0 and at most the lr"),
             ("warmup-epochs", not_negative(self.warmup_epochs), "finite and not negative"),
-            ("momentum", (0.0..1.0).contains(&self.momentum), "at least 0 and below 1"),
+            ("momentum", below_one(&self.momentum), "at least 0 and below 1"),
             ("weight-decay", not_negative(self.weight_decay), "finite and not negative"),
-            ("smoothing", (0.0..1.0).contains(&self.smoothing), "at least 0 and below 1"),
-            ("mixup", not_negative(self.mixup) && self.mixup <= 10.0, "in 0..=10"),
-            ("model-ema-decay", (0.0..1.0).contains(&self.model_ema_decay), "at least 0 and below 1"),
+            ("smoothing", below_one(&self.smoothing), "at least 0 and below 1"),
+            ("mixup", beta(self.mix.mixup), "in 0..=10"),
+            ("cutmix", beta(self.mix.cutmix), "in 0..=10"),
+            ("mixup-prob", share(self.mix.probability), "in 0..=1"),
+            ("mixup-switch-prob", share(self.mix.switch_probability), "in 0..=1"),
+            ("reprob", share(erase.probability), "in 0..=1"),
+            ("recount", (1..=100).contains(&erase.count), "in 1..=100"),
+            ("crop-padding", self.augment.crop_padding.is_none_or(|p| p.pixels <= 4096), "at most 4096"),
+            ("drop", below_one(&self.drop), "at least 0 and below 1"),
+            ("drop-path", below_one(&self.drop_path), "at least 0 and below 1"),
+            ("proj-drop", below_one(&self.proj_drop), "at least 0 and below 1"),
+            ("model-ema-decay", below_one(&self.model_ema_decay), "at least 0 and below 1"),
             ("scale", ordered(self.augment.scale) && self.augment.scale[1] <= 1.0, "two shares in rising order"),
             ("ratio", ordered(self.augment.ratio), "two positive numbers in rising order"),
             ("hflip", share(self.augment.hflip), "in 0..=1"),
@@ -114,25 +182,37 @@ impl Recipe {
 impl Default for Recipe {
     /// A recipe for a few thousand photos.
     fn default() -> Self {
-        let batch_size = 32;
+        let (batch_size, optimizer) = (32, Optimizer::Sgd);
         Self {
             epochs: 100,
             batch_size,
+            grad_accum_steps: 1,
             seed: 0,
-            lr: Self::default_lr(batch_size),
+            lr: Self::default_lr(optimizer, batch_size),
             min_lr: 0.0,
             warmup_epochs: 5.0,
+            optimizer,
             momentum: 0.9,
-            // Five times DenseNet's, as is usual where photos are few (Zagoruyko and Komodakis, arXiv:1605.07146).
-            weight_decay: 5e-4,
+            // PyTorch's, and ConvNeXt's.
+            opt_betas: [0.9, 0.999],
+            opt_eps: 1e-8,
+            clip_grad: None,
+            weight_decay: Self::default_weight_decay(optimizer),
             smoothing: 0.1,
-            mixup: 0.2,
+            mix: Mix { mixup: 0.2, cutmix: 0.0, probability: 1.0, switch_probability: 0.5 },
+            mixup_off_epoch: 0,
+            drop: 0.0,
+            drop_path: 0.0,
+            proj_drop: 0.0,
             model_ema_decay: 0.999,
             augment: Augment {
                 scale: [0.35, 1.0],
                 ratio: [0.75, 1.3333],
+                crop_padding: None,
                 hflip: 0.5,
                 color_jitter: ColourJitter::of(0.3),
+                auto_augment: None,
+                erase: RandomErasing { probability: 0.0, mode: EraseMode::Pixel, count: 1 },
             },
         }
     }

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::batches::{Batch, Batches, Source};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::drops::with_drops;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluator, Validation};
 use crate::observer::{Observer, Step};
@@ -67,7 +68,8 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let (height, width) = config.train_size;
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
-        let plan = TrainPlan::new(&with_loss(&judged)?, [3, height as usize, width as usize], Isa::detect())?;
+        let learning = with_loss(&with_drops(&judged, &config.recipe)?)?;
+        let plan = TrainPlan::new(&learning, [3, height as usize, width as usize], Isa::detect())?;
         let source = Arc::new(Source {
             samples: data.train.clone(),
             classes: data.classes.len(),
@@ -161,13 +163,19 @@ impl Trainer {
                 return Ok(false);
             }
             let begin = Instant::now();
-            batches.next_into(&mut batch);
-            let waited = begin.elapsed().as_secs_f64();
-            self.tell_skipped(&batch.skipped, observer)?;
             let lr = self.lr();
-            self.step(&batch, lr)?;
+            let mut learnt = false;
+            for _ in 0..self.source.batches_of(self.now.state.step) {
+                let asked = Instant::now();
+                batches.next_into(&mut batch);
+                self.now.state.seen.waited += asked.elapsed().as_secs_f64();
+                self.tell_skipped(&batch.skipped, observer)?;
+                learnt |= self.learn(&batch)?;
+            }
+            if learnt {
+                self.update(lr)?;
+            }
             self.now.state.step += 1;
-            self.now.state.seen.waited += waited;
             self.now.state.seen.seconds += begin.elapsed().as_secs_f64();
             observer.step(&Step { state: &self.now.state, steps, lr });
             if self.now.state.step < steps && self.last_written.elapsed() > CHECKPOINT_AFTER {
@@ -187,20 +195,23 @@ impl Trainer {
         self.config.recipe.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64)
     }
 
-    fn step(&mut self, batch: &Batch, lr: f64) -> Result<(), TrainError> {
+    /// What a batch says about the parameters: their gradients, which are kept where a step has several batches. Whether there
+    /// was anything in it.
+    fn learn(&mut self, batch: &Batch) -> Result<bool, TrainError> {
         if batch.images == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        let Checkpoint { state, weights, momentum, average } = &mut self.now;
+        let Checkpoint { state, weights, .. } = &mut self.now;
         self.workspace.set_images(batch.images);
+        self.workspace.set_draw(batch.draw);
         let loss = self.plan.gradients(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });
         }
-        self.plan.update(&mut self.workspace, weights, momentum, &self.config.recipe.update_rule(lr));
-        let decay = self.config.recipe.ema_decay_at(state.updates);
-        self.plan.average(&mut self.workspace, average, weights, decay)?;
-        state.updates += 1;
+        self.plan.update_running(&self.workspace, weights);
+        if self.config.recipe.grad_accum_steps > 1 {
+            self.plan.accumulate(&mut self.workspace);
+        }
         let classes = self.source.classes;
         let is_right = |i: &usize| {
             likeliest(&self.plan.logits(&self.workspace, *i)) == likeliest(&batch.targets[i * classes..][..classes])
@@ -208,6 +219,21 @@ impl Trainer {
         state.seen.right += (0..batch.images).filter(is_right).count();
         state.seen.photos += batch.images;
         state.seen.loss += loss * batch.images as f64;
+        Ok(true)
+    }
+
+    /// Changes the parameters by what the batches of a step say, and moves their average.
+    fn update(&mut self, lr: f64) -> Result<(), TrainError> {
+        let Checkpoint { state, weights, momentum, average } = &mut self.now;
+        let recipe = &self.config.recipe;
+        self.plan.average_accumulated(&mut self.workspace);
+        if let Some(most) = recipe.clip_grad {
+            self.plan.clip(&mut self.workspace, most);
+        }
+        let rule = recipe.update_rule(lr, state.updates + 1);
+        self.plan.update(&mut self.workspace, weights, momentum, &rule);
+        self.plan.average(&mut self.workspace, average, weights, recipe.ema_decay_at(state.updates))?;
+        state.updates += 1;
         Ok(())
     }
 

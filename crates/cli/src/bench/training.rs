@@ -75,6 +75,7 @@ struct Step<'a> {
 impl Step<'_> {
     fn update(&mut self) {
         self.plan.update(&mut self.workspace, &mut self.weights, &mut self.state, &RULE);
+        self.plan.update_running(&self.workspace, &mut self.weights);
     }
 }
 

@@ -104,6 +104,7 @@ impl<'a> Build<'_, 'a> {
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
+            Task::Drop { .. } => unreachable!("nothing is dropped in inference"),
         })
     }
 

@@ -21,6 +21,8 @@ use conv::Geometry;
 use norm::{Norm, Statistics};
 pub use tensor::{Real, Tensor};
 
+use crate::translate::drop_rule;
+
 /// Why the interpreter cannot run.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReferenceError {
@@ -71,6 +73,20 @@ pub fn train<T: Real>(
     input: &Tensor<T>,
     targets: &[f32],
 ) -> Result<Step<T>, ReferenceError> {
+    train_drawn(graph, weights, input, targets, 0)
+}
+
+/// [`train`], where dropout draws by `draw`.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_drawn<T: Real>(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor<T>,
+    targets: &[f32],
+    draw: u64,
+) -> Result<Step<T>, ReferenceError> {
     let loss = graph.node(graph.output());
     if loss.op != Op::SoftmaxCrossEntropy {
         return Err(ReferenceError::Targets("training needs a loss at the end".into()));
@@ -82,7 +98,7 @@ pub fn train<T: Real>(
     if targets.len() != expected {
         return Err(ReferenceError::Targets(format!("{} targets where {expected} are needed", targets.len())));
     }
-    let mut pass = Pass::new(graph, weights, input, Some(targets))?;
+    let mut pass = Pass { draw, ..Pass::new(graph, weights, input, Some(targets))? };
     pass.forward(input);
     let gradients = pass.backward();
     Ok(Step { loss: pass.loss.get(), values: pass.values, gradients, running: pass.running })
@@ -95,6 +111,8 @@ struct Pass<'a, T> {
     params: Vec<Vec<T>>,
     /// `None` at inference.
     targets: Option<&'a [f32]>,
+    /// What dropout draws by.
+    draw: u64,
     values: Vec<Tensor<T>>,
     loss: T,
     running: BTreeMap<ParamId, Vec<f64>>,
@@ -113,7 +131,7 @@ impl<'a, T: Real> Pass<'a, T> {
         let exact = |t: &Vec<f32>| t.iter().map(|&v| T::of(f64::from(v))).collect();
         let params = weights.tensors().iter().map(exact).collect();
         let (values, running) = (Vec::new(), BTreeMap::new());
-        Ok(Self { graph, shapes, params, targets, values, loss: T::default(), running })
+        Ok(Self { graph, shapes, params, targets, draw: 0, values, loss: T::default(), running })
     }
 
     fn param(&self, node: &Node, i: usize) -> &[T] {
@@ -144,6 +162,17 @@ impl<'a, T: Real> Pass<'a, T> {
         let Op::BatchNorm { eps, .. } = node.op else { unreachable!("{} normalises nothing", node.op.name()) };
         let (scale, shift) = (self.param(node, 0), self.param(node, 1));
         Norm { scale, shift, mean, variance, eps: T::of(eps) }
+    }
+
+    /// A value, or a gradient, times what a node drops.
+    fn dropped(&self, id: ValueId, x: &Tensor<T>) -> Tensor<T> {
+        let rule = drop_rule(self.graph, id);
+        let [_, c, h, w] = x.shape;
+        let mut y = x.clone();
+        for (i, v) in y.data.iter_mut().enumerate() {
+            *v = *v * T::of(f64::from(rule.factor(self.draw, i / (c * h * w), i % (c * h * w))));
+        }
+        y
     }
 
     fn forward(&mut self, input: &Tensor<T>) {
@@ -182,6 +211,8 @@ impl<'a, T: Real> Pass<'a, T> {
                 pool::forward(kind, &window, inputs[0], &mut y);
                 y
             }
+            Op::Drop { .. } if self.targets.is_some() => self.dropped(id, inputs[0]),
+            Op::Drop { .. } => inputs[0].clone(),
             Op::Concat => pointwise::concat(&inputs),
             Op::Slice { start, len } => pointwise::slice(inputs[0], *start, *len),
             Op::Normalise { mean, std } => {
@@ -257,6 +288,7 @@ impl<'a, T: Real> Pass<'a, T> {
                 let (kind, window) = self.pooling(node);
                 (vec![pool::backward(kind, &window, inputs[0], dy)], none)
             }
+            Op::Drop { .. } => (vec![self.dropped(id, dy)], none),
             Op::Concat => {
                 let mut start = 0;
                 let mut part = |x: &&Tensor<T>| {

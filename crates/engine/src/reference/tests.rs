@@ -1,6 +1,6 @@
 //! Every backward against finite differences of the forward, and a few values by hand.
 
-use cspnet_graph::rewrite::with_loss;
+use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_loss};
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Weights, Window};
 use serde_json::json;
 
@@ -56,6 +56,18 @@ fn gradients_are_those_of_finite_differences() {
     for f in functions {
         check(&format!("{f:?}"), &around(|b, x| b.unary("f", x, f)));
     }
+    let unit = |b: &mut Builder, x, name: &str| {
+        let y = b.conv(name, x, Conv::new(6, 3));
+        b.add(&format!("{name}.add"), x, y)
+    };
+    let (dropped, classifiers) = with_dropout(&around(|b, x| unit(b, x, "c")), 0.4).unwrap();
+    assert_eq!(classifiers, 1);
+    check("dropout", &dropped);
+    let two_units = around(|b, x| {
+        let x = unit(b, x, "c");
+        unit(b, x, "d")
+    });
+    check("drop path", &with_drop_path(&two_units, 0.5).unwrap().0);
     check("strided", &around(|b, x| b.conv("c", x, Conv::new(5, 3).stride(2).padding(2))));
     check("grouped", &around(|b, x| b.conv("c", x, Conv::new(9, 3).groups(3).bias())));
     check("depthwise", &around(|b, x| b.conv("c", x, Conv::new(6, 3).groups(6).padding(0))));

@@ -30,6 +30,8 @@ pub(crate) enum Back {
     Product { other: ValueId, input: ValueId, output: ValueId, accumulate: bool },
     /// To one operand of a sum.
     Pass { input: ValueId, output: ValueId, accumulate: bool },
+    /// Through dropout, by the forward pass's draw.
+    Drop { node: ValueId, input: ValueId, output: ValueId, accumulate: bool },
     /// Through pooling.
     Pool { kind: PoolKind, window: Option<Window>, input: ValueId, output: ValueId, accumulate: bool },
     /// Through a copy, to the channels it took.
@@ -42,7 +44,7 @@ impl Back {
         match *self {
             Self::ConvWeight { node, output, .. } => (Pass::BackwardWeight, node, output),
             Self::ConvData { node, input, .. } => (Pass::BackwardData, node, input),
-            Self::Norm { node, input, .. } => (Pass::Backward, node, input),
+            Self::Norm { node, input, .. } | Self::Drop { node, input, .. } => (Pass::Backward, node, input),
             Self::Loss { logits: of } | Self::Clear { of, .. } => (Pass::Backward, of, of),
             Self::Map { input, output, .. }
             | Self::Product { input, output, .. }
@@ -112,6 +114,10 @@ impl Walk<'_> {
             Task::Pool { kind, window, .. } => {
                 let input = step.inputs[0];
                 self.to(input, |accumulate| Back::Pool { kind, window, input, output, accumulate });
+            }
+            Task::Drop { node } => {
+                let input = step.inputs[0];
+                self.to(input, |accumulate| Back::Drop { node, input, output, accumulate });
             }
             Task::Combine { function, .. } => self.combine(function, step),
             Task::Copy => self.copy(step),

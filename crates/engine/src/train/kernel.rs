@@ -2,8 +2,8 @@
 
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Isa, Map, MapGrad, Memory, Planes, Pool, PoolGrad,
-    SoftmaxCrossEntropy, Team, Transfer,
+    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad, Memory, Planes, Pool,
+    PoolGrad, SoftmaxCrossEntropy, Team, Transfer,
 };
 
 use super::backward::Back;
@@ -13,7 +13,7 @@ use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Step, Task};
 use crate::report::{Pass, StepReport};
-use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window};
+use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, pool_window};
 
 /// A step ready to run. Numbers name packed weights and statistics in the workspace's state, parameters by their id.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(super) enum Kernel {
     Combine(Combine),
     Pool(Pool),
     Transfer(Vec<Transfer>),
+    Drop(Dropout),
     Loss(SoftmaxCrossEntropy),
     Clear(Clear),
     ConvWeight { grad: Box<ConvGrad>, weight: ParamId },
@@ -108,6 +109,10 @@ impl<'a> Build<'a> {
                 let window = pool_window(*window, self.shapes[step.inputs[0]]);
                 Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), window, &input(0), &output))
             }
+            Task::Drop { node } => {
+                let rule = drop_rule(self.graph, *node);
+                Kernel::Drop(Dropout::new(self.isa, rule, &input(0), &output, false))
+            }
             Task::Copy => Kernel::Transfer(copies(self.graph, step, |v| self.program.planes(v))),
             Task::Loss => return None,
             Task::Stem { .. } => unreachable!("only inference joins the import and a convolution"),
@@ -153,6 +158,10 @@ impl<'a> Build<'a> {
             Back::Pass { input, output, accumulate } => {
                 let (dy, dx) = (gradient(output), gradient(input));
                 Kernel::Transfer(vec![Transfer::new(&dy, 0, &dx, 0, dy.channels(), accumulate)])
+            }
+            Back::Drop { node, input, output, accumulate } => {
+                let rule = drop_rule(self.graph, node);
+                Kernel::Drop(Dropout::new(isa, rule, &gradient(output), &gradient(input), accumulate))
             }
             Back::Pool { kind, window, input, output, accumulate } => {
                 let window = pool_window(window, self.shapes[input]);
@@ -201,6 +210,7 @@ impl Kernel {
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
             Self::Transfer(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
+            Self::Drop(drop) => drop.run(state.draw, memory, team),
             Self::Loss(loss) => state.loss = loss.run(batch.targets, memory),
             Self::Clear(clear) => clear.run(memory),
             Self::ConvWeight { grad, weight } => grad.run(&mut state.gradients[*weight], memory, team),
@@ -225,6 +235,7 @@ impl Kernel {
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
             Self::Transfer(_) => "transfer".into(),
+            Self::Drop(_) => "dropout".into(),
             Self::Loss(_) => "softmax cross entropy".into(),
             Self::Clear(_) => "clear".into(),
             Self::ConvWeight { grad, .. } => grad.name(),

@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
-use cspnet_kernels::{BatchStats, Isa, Memory, Planes, Team, average_step, export_nchw};
+use cspnet_kernels::{
+    BatchStats, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
+};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
@@ -66,6 +68,12 @@ struct State {
     stats: Vec<BatchStats>,
     /// The gradient of every trained parameter; empty for running statistics.
     gradients: Vec<Vec<f32>>,
+    /// Sums of the gradients of several batches, as long as they wait for their update; made when the first comes.
+    sums: Vec<Vec<f32>>,
+    /// Batches in the sums.
+    summed: usize,
+    /// What dropout draws by.
+    draw: u64,
     loss: f64,
 }
 
@@ -109,6 +117,9 @@ impl TrainPlan {
             packed: Packed::default(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
             gradients: self.params.iter().map(gradient).collect(),
+            sums: Vec::new(),
+            summed: 0,
+            draw: 0,
             loss: 0.0,
         };
         TrainWorkspace { memory, team, state }
@@ -173,7 +184,44 @@ impl TrainPlan {
         Ok(state.loss)
     }
 
-    /// Changes the trained parameters by the workspace's gradients, and the running statistics by the batch's.
+    /// Keeps the workspace's gradients for one update by several batches.
+    pub fn accumulate(&self, workspace: &mut TrainWorkspace) {
+        let (State { gradients, sums, summed, .. }, team) = (&mut workspace.state, &mut workspace.team);
+        if sums.is_empty() {
+            sums.clone_from(gradients);
+        } else if *summed == 0 {
+            sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| sum.copy_from_slice(gradient));
+        } else {
+            sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| add(sum, gradient, team));
+        }
+        *summed += 1;
+    }
+
+    /// Makes the workspace's gradients the mean of those that were kept, if any were, and forgets these.
+    pub fn average_accumulated(&self, workspace: &mut TrainWorkspace) {
+        let (State { gradients, sums, summed, .. }, team) = (&mut workspace.state, &mut workspace.team);
+        if *summed > 0 {
+            let share = 1.0 / *summed as f32;
+            sums.iter_mut().for_each(|sum| scale(share, sum, team));
+            std::mem::swap(gradients, sums);
+            *summed = 0;
+        }
+    }
+
+    /// Scales the workspace's gradients so that the norm of all of them together is at most `most` (Pascanu et al.,
+    /// arXiv:1211.5063), as PyTorch's `clip_grad_norm_` does, and gives the norm they had.
+    pub fn clip(&self, workspace: &mut TrainWorkspace, most: f64) -> f64 {
+        let (gradients, team) = (&mut workspace.state.gradients, &mut workspace.team);
+        let norm = gradients.iter().map(|g| sum_of_squares(g, team)).sum::<f64>().sqrt();
+        let factor = most / (norm + 1e-6);
+        if factor < 1.0 {
+            gradients.iter_mut().for_each(|g| scale(factor as f32, g, team));
+        }
+        norm
+    }
+
+    /// Changes the trained parameters by the workspace's gradients. Running statistics are not a matter of gradients; see
+    /// [`TrainPlan::update_running`].
     pub fn update(
         &self,
         workspace: &mut TrainWorkspace,
@@ -182,10 +230,9 @@ impl TrainPlan {
         rule: &UpdateRule,
     ) {
         rule.apply(&self.params, weights, &workspace.state.gradients, state, &mut workspace.team);
-        self.update_running(workspace, weights);
     }
 
-    /// Changes only the running statistics of normalisations, by the batch's.
+    /// Changes the running statistics of normalisations, by the batch's.
     pub fn update_running(&self, workspace: &TrainWorkspace, weights: &mut Weights) {
         for (running, stats) in self.running.iter().zip(&workspace.state.stats) {
             let (mean, variance) = weights.pair_mut(running.mean, running.variance);
@@ -249,6 +296,11 @@ impl TrainWorkspace {
         self.memory.set_images(images);
     }
 
+    /// What dropout draws by from now on: the same number drops the same, whatever was drawn before.
+    pub fn set_draw(&mut self, draw: u64) {
+        self.state.draw = draw;
+    }
+
     /// The gradient of a trained parameter after [`TrainPlan::gradients`]; empty for running statistics.
     pub fn gradient(&self, param: ParamId) -> &[f32] {
         &self.state.gradients[param]
@@ -300,9 +352,9 @@ impl Program {
             Back::ConvWeight { input, output, .. } => [value(*input), gradient(*output)].concat(),
             Back::Product { other, input, output, .. } => [value(*other), gradient(*input), gradient(*output)].concat(),
             Back::Copy { run, output } => [gradient(run.value), gradient(*output)].concat(),
-            Back::ConvData { input, output, .. } | Back::Pass { input, output, .. } => {
-                [gradient(*input), gradient(*output)].concat()
-            }
+            Back::ConvData { input, output, .. }
+            | Back::Pass { input, output, .. }
+            | Back::Drop { input, output, .. } => [gradient(*input), gradient(*output)].concat(),
             Back::Norm { input, output, .. } | Back::Map { input, output, .. } | Back::Pool { input, output, .. } => {
                 [value(*input), gradient(*input), gradient(*output)].concat()
             }

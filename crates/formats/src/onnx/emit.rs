@@ -118,7 +118,7 @@ impl<'a> Emitter<'a> {
         let flat = match node.op {
             Op::Linear { .. } => true,
             // These do not care, as long as all inputs have the same.
-            Op::Unary { .. } | Op::Binary { .. } | Op::Concat | Op::Slice { .. } => {
+            Op::Unary { .. } | Op::Binary { .. } | Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {
                 node.inputs.iter().all(|&v| self.values[v].form == Form::Flat)
             }
             _ => false,

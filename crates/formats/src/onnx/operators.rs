@@ -36,6 +36,8 @@ impl Emitter<'_> {
                 self.node(operator, name, inputs, attributes)
             }
             Op::GlobalAvgPool => self.node("GlobalAveragePool", name, inputs, Vec::new()),
+            // Outside training nothing is dropped.
+            Op::Drop { .. } => self.node("Identity", name, inputs, Vec::new()),
             Op::Concat => self.node("Concat", name, inputs, vec![Attribute::int("axis", 1)]),
             Op::Slice { start, len } => self.slice(name, inputs, *start, *len),
             Op::Linear { .. } => self.with_params("Gemm", name, inputs, node, vec![Attribute::int("transB", 1)]),

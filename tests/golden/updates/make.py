@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Parameters after a few updates by PyTorch's optimisers, for checking ours: python make.py > updates.json
+
+The network is conv 3x3 (3 -> 4, no bias), BatchNorm, ReLU, global average, linear (4 -> 3), filled by the rule of the other
+reference values (`cspnet_graph::init::reference`). Batch k has 4 pictures of 3 x 8 x 8, `2 * unit("input", i) - 1` counted on
+from batch to batch, and the label of its n-th picture is (7 * n + k) % 3. Weight decay is for the two weights only. Everything
+is computed in double precision; the parameters and running statistics after the last update are given in full.
+"""
+import json
+
+import numpy as np
+import torch
+from torch import nn
+
+BATCH, UPDATES = 4, 6
+SGD = dict(lr=0.1, momentum=0.9, nesterov=True)
+ADAMW = dict(lr=0.02, betas=(0.8, 0.99), eps=1e-6)
+CASES = {
+    "sgd": dict(optimizer="sgd", decay=0.05, clip=None, accumulate=1),
+    "adamw": dict(optimizer="adamw", decay=0.05, clip=None, accumulate=1),
+    "sgd, clipped": dict(optimizer="sgd", decay=0.05, clip=0.1, accumulate=1),
+    "sgd, accumulated": dict(optimizer="sgd", decay=0.05, clip=None, accumulate=2),
+    "adamw, clipped and accumulated": dict(optimizer="adamw", decay=0.0, clip=0.1, accumulate=3),
+}
+
+
+def unit(name, n):
+    """The rule of the other reference values."""
+    state = 0xCBF29CE484222325
+    for byte in name.encode():
+        state = ((state ^ byte) * 0x100000001B3) & ((1 << 64) - 1)
+    with np.errstate(over="ignore"):
+        z = np.uint64(state) + np.arange(n, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(40)).astype(np.float64) / float(1 << 24)
+
+
+def filled(name, tensor):
+    u, leaf = unit(name, tensor.numel()), name.split(".")[1]
+    if name.startswith("norm"):
+        v = 0.5 + u if leaf in ("weight", "running_var") else 0.2 * (u - 0.5)
+    elif leaf == "bias":
+        v = 0.2 * (u - 0.5)
+    else:
+        v = (2 * u - 1) * np.sqrt(3.0 / (tensor.numel() // tensor.shape[0]))
+    return torch.from_numpy(v.astype(np.float32)).reshape(tensor.shape).double()
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+def run(optimizer, decay, clip, accumulate):
+    network = Network().double()
+    state = network.state_dict()
+    network.load_state_dict({n: t if n.endswith("tracked") else filled(n, t) for n, t in state.items()})
+    groups = [
+        dict(params=[network.conv.weight, network.fc.weight], weight_decay=decay),
+        dict(params=[network.norm.weight, network.norm.bias, network.fc.bias], weight_decay=0.0),
+    ]
+    rule = torch.optim.SGD(groups, **SGD) if optimizer == "sgd" else torch.optim.AdamW(groups, **ADAMW)
+    size = BATCH * 3 * 8 * 8
+    inputs = (2 * unit("input", UPDATES * accumulate * size) - 1).astype(np.float32).astype(np.float64)
+    losses = []
+    for update in range(UPDATES):
+        rule.zero_grad()
+        for micro in range(accumulate):
+            k = update * accumulate + micro
+            x = torch.from_numpy(inputs[k * size:][:size]).reshape(BATCH, 3, 8, 8)
+            labels = torch.tensor([(7 * n + k) % 3 for n in range(BATCH)])
+            loss = nn.functional.cross_entropy(network(x), labels)
+            losses.append(float(loss))
+            (loss / accumulate).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), clip)
+        rule.step()
+    tensors = {n: t.flatten().tolist() for n, t in network.state_dict().items() if not n.endswith("tracked")}
+    return dict(losses=losses, tensors=tensors)
+
+
+if __name__ == "__main__":
+    cases = {name: dict(case, **run(**case)) for name, case in CASES.items()}
+    print(json.dumps(dict(torch=torch.__version__, updates=UPDATES, cases=cases)))
