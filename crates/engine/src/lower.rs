@@ -2,15 +2,19 @@
 //!
 //! In inference, as far as the rewrites are wanted, a convolution takes the activation and the addition behind it into its
 //! epilogue, in both orders, `act(Wx + r)` and `act(Wx) + r`; a batch normalisation that could not be folded goes, with its
-//! activation, into the convolutions that read it (the pre-activation of DenseNet). In training the values in between are needed
-//! again, so only a normalisation takes its activation along. Not here: kernels and memory.
+//! activation, into the convolutions that read it (the pre-activation of DenseNet). In training a normalisation takes its
+//! activation along and goes into those convolutions likewise, which normalise again in the backward pass: that is what makes
+//! a dense block's memory linear in its depth (Pleiss et al., arXiv:1707.06990). All other values in between are needed again.
+//! Not here: kernels and memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cspnet_graph::{Binary, Graph, Node, Op, PoolKind, Unary, ValueId, Window};
+use cspnet_kernels::Winograd;
 
 use crate::layout::Definition;
 use crate::rewrites::{Rewrite, Rewrites};
+use crate::translate::conv_shape;
 
 /// A node, or several computed in one pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +68,9 @@ pub(crate) enum Task {
     Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary>, pool: Option<Window> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
     Conv { node: ValueId, prologue: Option<Prologue>, activation: Option<Unary>, residual: Option<Order> },
-    /// Batch normalisation, or normalisation of pixels.
-    Norm { node: ValueId, activation: Option<Unary> },
+    /// Batch normalisation, or normalisation of pixels. In training its value may exist only in the prologues of those that read
+    /// it.
+    Norm { node: ValueId, activation: Option<Unary>, stored: bool },
     /// A function of every element.
     Map { function: Unary },
     /// A function of two values.
@@ -175,14 +180,16 @@ impl Lowering<'_> {
             let inputs = self.graph.node(norm).inputs.clone();
             let end = self.activation_after(norm).map_or(norm, |(unary, _)| unary);
             let is_training = self.purpose == Purpose::Training;
-            let is_hidden = !is_training && self.readers[end].iter().all(|&r| self.takes_prologue(r));
+            let is_hidden = self.readers[end].iter().all(|&r| self.takes_prologue(r));
             let is_hidden = is_hidden && !self.kept.contains(&end);
             let may = is_hidden || is_training || self.may(Rewrite::Epilogue);
             let (nodes, activation) = self.with_activation(norm, may);
             if is_hidden {
                 self.hidden.insert(end, (Prologue { norm, activation }, inputs[0]));
-            } else {
-                steps.push(Step { task: Task::Norm { node: norm, activation }, nodes, inputs });
+            }
+            // Its statistics are a step of training all the same.
+            if !is_hidden || is_training {
+                steps.push(Step { task: Task::Norm { node: norm, activation, stored: !is_hidden }, nodes, inputs });
             }
         }
         steps
@@ -191,6 +198,11 @@ impl Lowering<'_> {
     /// Whether a node can normalise what it reads, and may.
     fn takes_prologue(&self, reader: ValueId) -> bool {
         match self.op(reader) {
+            // Winograd's method reads stored values only, and gains more than storing them costs.
+            Op::Conv { groups: 1, out, .. } if self.purpose == Purpose::Training => {
+                let channels = [self.graph.channels(self.graph.node(reader).inputs[0]), *out];
+                !Winograd::suits(&conv_shape(self.op(reader)), channels)
+            }
             Op::Conv { groups, .. } => *groups == 1 && self.may(Rewrite::Prologue),
             Op::Pool { kind: PoolKind::Average { .. }, window } => {
                 window.padding == [0, 0] && self.may(Rewrite::PooledNorm)
@@ -274,7 +286,7 @@ impl Lowering<'_> {
                 Op::Normalise { .. } => {
                     let may = self.purpose == Purpose::Training || self.may(Rewrite::Epilogue);
                     let (nodes, activation) = self.with_activation(id, may);
-                    steps.push(step(Task::Norm { node: id, activation }, nodes));
+                    steps.push(step(Task::Norm { node: id, activation, stored: true }, nodes));
                 }
                 Op::Unary { function } => steps.push(step(Task::Map { function }, vec![id])),
                 Op::Binary { function } => {

@@ -18,9 +18,10 @@ pub struct BatchStats {
     pub variance: Vec<f32>,
     /// `1 / sqrt(variance + eps)`
     pub inv_std: Vec<f32>,
-    /// The forward pass computed `(x - mean) * scale + shift`; the backward pass finds the activation's slope there again.
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+    /// The forward pass computed `(x - centre) * scale + shift`; the backward pass finds the activation's slope there again.
+    pub(crate) centre: Vec<f32>,
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
     /// How many numbers of each channel they were taken from.
     pub count: usize,
 }
@@ -29,7 +30,8 @@ impl BatchStats {
     /// Statistics of `channels` channels, of nothing yet.
     pub fn new(channels: usize) -> Self {
         let zeros = || vec![0.0; channels];
-        Self { mean: zeros(), variance: zeros(), inv_std: zeros(), scale: zeros(), shift: zeros(), count: 0 }
+        let [mean, variance, inv_std, centre, scale, shift] = std::array::from_fn(|_| zeros());
+        Self { mean, variance, inv_std, centre, scale, shift, count: 0 }
     }
 
     /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
@@ -54,7 +56,7 @@ pub struct BatchNorm {
 }
 
 /// Blocks that lie alike.
-fn check(of: &Planes, like: &Planes) {
+pub(crate) fn check(of: &Planes, like: &Planes) {
     assert!(of.is_cut_like(like), "values with different blocks");
     assert!((of.height(), of.width()) == (like.height(), like.width()), "values of different size");
 }
@@ -80,8 +82,8 @@ impl BatchNorm {
             "a scale and a shift for each of {channels} channels"
         );
         stats.count = memory.images() * self.input.pixels();
-        let BatchStats { mean, variance, inv_std, scale, shift, .. } = stats;
-        let outs = [mean, variance, inv_std, scale, shift].map(|o| PerChannel::new(o, &self.input));
+        let BatchStats { mean, variance, inv_std, centre, scale, shift, .. } = stats;
+        let outs = [mean, variance, inv_std, centre, scale, shift].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
         team.run(self.input.blocks().len(), &|block, _| {
             let [gamma, beta] = [gamma, beta].map(|of| self.input.lanes(block, of));
@@ -111,13 +113,13 @@ impl NormBody<'_> {
 }
 
 /// Eight numbers in single precision.
-fn single(of: [f64; LANES]) -> [f32; LANES] {
+pub(crate) fn single(of: [f64; LANES]) -> [f32; LANES] {
     of.map(|v| v as f32)
 }
 
 impl Body for NormBody<'_> {
     /// The block's statistics, in the order of [`BatchStats`].
-    type Output = [[f64; LANES]; 5];
+    type Output = [[f64; LANES]; 6];
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
@@ -150,7 +152,7 @@ impl Body for NormBody<'_> {
                 unsafe { s.store(f.apply(s, z), to.add(at)) };
             }
         });
-        [mean, variance, inv_std, factor, offset]
+        [mean, variance, inv_std, mean, factor, offset]
     }
 }
 
@@ -199,13 +201,12 @@ impl BatchNormGrad {
         let channels = self.input.channels();
         let end = [&self.input, &self.d_output, &self.d_input].map(Planes::end).into_iter().max();
         assert!(end <= Some(memory.image_len()), "values beyond the arena");
-        let lists: [&[f32]; 4] = [&stats.mean, &stats.inv_std, &stats.scale, &stats.shift];
-        assert!(lists.iter().all(|l| l.len() == channels), "a number for each of {channels} channels");
+        assert!(stats.mean.len() == channels, "a number for each of {channels} channels");
         let outs = [d_gamma, d_beta].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
         team.run(self.input.blocks().len(), &|block, _| {
-            let lanes = lists.map(|l| self.input.lanes(block, l));
-            let found = self.isa.run(NormGradBody { of: self, block, lanes, images, shared });
+            let normalised = Normalised::of(stats, &self.input, block);
+            let found = self.isa.run(NormGradBody { of: self, block, normalised, images, shared });
             for (out, lanes) in outs.iter().zip(found) {
                 // SAFETY: the lists outlive the run, and each block is one part's.
                 unsafe { out.set(&self.input, block, lanes) };
@@ -214,12 +215,50 @@ impl BatchNormGrad {
     }
 }
 
+/// What the forward pass made of one block.
+pub(crate) struct Normalised {
+    mean: [f32; LANES],
+    inv_std: [f32; LANES],
+    centre: [f32; LANES],
+    pub scale: [f32; LANES],
+    shift: [f32; LANES],
+}
+
+impl Normalised {
+    pub fn of(stats: &BatchStats, input: &Planes, block: usize) -> Self {
+        let lanes = |of: &[f32]| input.lanes(block, of);
+        Self {
+            mean: lanes(&stats.mean),
+            inv_std: lanes(&stats.inv_std),
+            centre: lanes(&stats.centre),
+            scale: lanes(&stats.scale),
+            shift: lanes(&stats.shift),
+        }
+    }
+
+    /// The gradient before the activation `f`, and the normalised input, of one pixel.
+    ///
+    /// A method, since a closure called from two loops is compiled apart from them and then without their instruction set.
+    ///
+    /// # Safety
+    /// Both places have eight floats.
+    #[inline(always)]
+    pub unsafe fn dz<S: Simd>(&self, s: S, f: Activation, x: *const f32, dy: *const f32) -> [S::V; 2] {
+        let Self { mean, inv_std, centre, scale, shift } = self;
+        // SAFETY: the caller's promise; the arrays have eight floats.
+        let (x, dy) = unsafe { (s.load(x), s.load(dy)) };
+        let (mean, inv_std) = unsafe { (s.load(mean.as_ptr()), s.load(inv_std.as_ptr())) };
+        let (centre, scale) = unsafe { (s.load(centre.as_ptr()), s.load(scale.as_ptr())) };
+        let slope = f.slope(s, s.fma(s.sub(x, centre), scale, unsafe { s.load(shift.as_ptr()) }));
+        [s.mul(dy, slope), s.mul(s.sub(x, mean), inv_std)]
+    }
+}
+
 /// One block of all images; as [`NormBody`].
 struct NormGradBody<'a> {
     of: &'a BatchNormGrad,
     block: usize,
-    /// Mean, inverse deviation, scale and shift of the forward pass.
-    lanes: [[f32; LANES]; 4],
+    normalised: Normalised,
     images: usize,
     shared: Shared,
 }
@@ -229,24 +268,15 @@ impl NormGradBody<'_> {
         self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset)
     }
 
-    /// The gradient before the activation `f`, and the normalised input, of the vector `at` of an image.
-    ///
-    /// A method, since a closure called from two loops is compiled apart from them and then without their instruction set.
+    /// [`Normalised::dz`] of the vector `at` of an image.
     ///
     /// # Safety
     /// `at` is the first float of one of the planes' pixels, and `image` one of the images.
     #[inline(always)]
     unsafe fn dz<S: Simd>(&self, s: S, f: Activation, image: usize, at: usize) -> [S::V; 2] {
         let place = |planes| self.plane(planes, image).wrapping_add(at).cast_const();
-        let [of_x, of_dy] = [place(&self.of.input), place(&self.of.d_output)];
-        let [mean, inv_std, scale, shift] = &self.lanes;
-        // SAFETY: the caller's promise; the arrays have eight floats.
-        let (x, dy) = unsafe { (s.load(of_x), s.load(of_dy)) };
-        let (mean, inv_std) = unsafe { (s.load(mean.as_ptr()), s.load(inv_std.as_ptr())) };
-        let (scale, shift) = unsafe { (s.load(scale.as_ptr()), s.load(shift.as_ptr())) };
-        let centred = s.sub(x, mean);
-        let slope = f.slope(s, s.fma(centred, scale, shift));
-        [s.mul(dy, slope), s.mul(centred, inv_std)]
+        // SAFETY: the caller's promise.
+        unsafe { self.normalised.dz(s, f, place(&self.of.input), place(&self.of.d_output)) }
     }
 }
 
@@ -267,7 +297,7 @@ impl Body for NormGradBody<'_> {
                 [dz, s.mul(dz, xhat)]
             });
             let [mean_dz, mean_dz_xhat] = [d_beta, d_gamma].map(|sum| vector(single(sum.map(|v| v / count))));
-            let scale = vector(self.lanes[2]);
+            let scale = vector(self.normalised.scale);
             for image in 0..images {
                 let to = self.plane(&of.d_input, image);
                 for at in (0..pixels * LANES).step_by(LANES) {

@@ -41,17 +41,35 @@ pub(crate) fn sums<S: Simd, const N: usize>(
 
 /// A list with one number for every channel, written by the threads of one kernel: each writes the channels of its block.
 #[derive(Clone, Copy)]
-pub(crate) struct PerChannel(*mut f32);
+pub(crate) struct PerChannel<T>(*mut T);
 
 // SAFETY: it is only an address; `PerChannel::set` says who may write where.
-unsafe impl Send for PerChannel {}
+unsafe impl<T> Send for PerChannel<T> {}
 // SAFETY: as above.
-unsafe impl Sync for PerChannel {}
+unsafe impl<T> Sync for PerChannel<T> {}
 
-impl PerChannel {
+/// A number that a list of channels may keep.
+pub(crate) trait Rounded: Copy {
+    /// Rounded once.
+    fn rounded(exact: f64) -> Self;
+}
+
+impl Rounded for f32 {
+    fn rounded(exact: f64) -> Self {
+        exact as Self
+    }
+}
+
+impl Rounded for f64 {
+    fn rounded(exact: f64) -> Self {
+        exact
+    }
+}
+
+impl<T: Rounded> PerChannel<T> {
     /// # Panics
     /// If the list has not one number for each channel of `planes`.
-    pub(crate) fn new(list: &mut [f32], planes: &Planes) -> Self {
+    pub(crate) fn new(list: &mut [T], planes: &Planes) -> Self {
         assert!(list.len() == planes.channels(), "{} numbers for {} channels", list.len(), planes.channels());
         Self(list.as_mut_ptr())
     }
@@ -64,7 +82,7 @@ impl PerChannel {
         let block = &planes.blocks()[block];
         for (lane, value) in lanes.into_iter().take(block.count).enumerate() {
             // SAFETY: the list has a number for every channel of the planes.
-            unsafe { *self.0.add(block.first + lane) = value as f32 }
+            unsafe { *self.0.add(block.first + lane) = T::rounded(value) }
         }
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Build<'_, 'a> {
                 let (input, fusion) = (input(0), self.fusion(step, &planes));
                 self.convolution(*node, *prologue, &input, &output, fusion, algorithm, team)?
             }
-            Task::Norm { node, activation: act } => {
+            Task::Norm { node, activation: act, .. } => {
                 Kernel::Affine(Affine::new(self.isa, activation(*act), &input(0), &output), self.affine(*node)?)
             }
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),

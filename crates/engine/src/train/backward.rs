@@ -8,22 +8,25 @@ use cspnet_graph::{Binary, Graph, PoolKind, Unary, ValueId, Window};
 
 use crate::import::{CopiedRun, copied_runs};
 use crate::layout::{Layout, Piece, RootId, View};
-use crate::lower::{Step, Task};
+use super::norms::Norms;
+use crate::lower::{Prologue, Step, Task};
 use crate::report::Pass;
 
 /// A step of the backward pass. Its gradients are those of the values it names.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Back {
+pub(super) enum Back {
     /// Gradients that nobody has written yet become zero.
     Clear { of: ValueId, missing: View },
     /// From the loss to the gradient of the logits.
     Loss { logits: ValueId },
     /// Gradient of a convolution's weight, and of its bias if it has one.
-    ConvWeight { node: ValueId, input: ValueId, output: ValueId },
+    ConvWeight { node: ValueId, prologue: Option<Prologue>, input: ValueId, output: ValueId },
     /// Gradient of a convolution's input.
     ConvData { node: ValueId, input: ValueId, output: ValueId, accumulate: bool },
     /// Through batch normalisation and its activation, to scale, shift and, if wanted, the input.
     Norm { node: ValueId, activation: Option<Unary>, input: ValueId, output: ValueId, accumulate: bool },
+    /// What went through the mean and variance of a value is taken off the sum of its normalisations' gradients.
+    Moments { of: ValueId },
     /// Through a function of every element.
     Map { function: Unary, input: ValueId, output: ValueId, accumulate: bool },
     /// To one operand of a product: the gradient times the other operand.
@@ -40,12 +43,12 @@ pub(crate) enum Back {
 
 impl Back {
     /// What it is for, the node that it goes backward through, and the value whose shape the work has.
-    pub(crate) fn place(&self) -> (Pass, ValueId, ValueId) {
+    pub(super) fn place(&self) -> (Pass, ValueId, ValueId) {
         match *self {
             Self::ConvWeight { node, output, .. } => (Pass::BackwardWeight, node, output),
             Self::ConvData { node, input, .. } => (Pass::BackwardData, node, input),
             Self::Norm { node, input, .. } | Self::Drop { node, input, .. } => (Pass::Backward, node, input),
-            Self::Loss { logits: of } | Self::Clear { of, .. } => (Pass::Backward, of, of),
+            Self::Loss { logits: of } | Self::Clear { of, .. } | Self::Moments { of } => (Pass::Backward, of, of),
             Self::Map { input, output, .. }
             | Self::Product { input, output, .. }
             | Self::Pass { input, output, .. }
@@ -56,9 +59,9 @@ impl Back {
 }
 
 /// The steps backward through `forward`.
-pub(crate) fn backward(graph: &Graph, layout: &Layout, forward: &[Step]) -> Vec<Back> {
+pub(super) fn backward(graph: &Graph, layout: &Layout, norms: &Norms, forward: &[Step]) -> Vec<Back> {
     let written = layout.roots.iter().map(|blocks| vec![false; blocks.len()]).collect();
-    let mut pass = Walk { graph, layout, learns: learning(graph), written, steps: Vec::new() };
+    let mut pass = Walk { graph, layout, norms, learns: learning(graph), written, steps: Vec::new() };
     for step in forward.iter().rev() {
         pass.through(step);
     }
@@ -77,6 +80,7 @@ fn learning(graph: &Graph) -> Vec<bool> {
 struct Walk<'a> {
     graph: &'a Graph,
     layout: &'a Layout,
+    norms: &'a Norms,
     learns: Vec<bool>,
     /// Blocks of every root whose gradient holds something already.
     written: Vec<Vec<bool>>,
@@ -95,10 +99,14 @@ impl Walk<'_> {
         if !self.learns[output] || !self.read(output) {
             return;
         }
+        if self.layout.views[output].iter().any(|p| self.norms.is_sum(p.root)) {
+            self.steps.push(Back::Moments { of: output });
+        }
         match step.task {
-            Task::Conv { node, .. } => {
-                let input = step.inputs[0];
-                self.steps.push(Back::ConvWeight { node, input, output });
+            Task::Conv { node, prologue, .. } => {
+                self.steps.push(Back::ConvWeight { node, prologue, input: step.inputs[0], output });
+                // What a prologue hides has a gradient though it is not stored.
+                let input = self.graph.node(node).inputs[0];
                 self.to(input, |accumulate| Back::ConvData { node, input, output, accumulate });
             }
             // The gradients of scale and shift are wanted even where the input's is not.

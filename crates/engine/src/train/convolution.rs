@@ -5,7 +5,7 @@
 //! gradient of the weight ([`cspnet_kernels::ConvGrad`]).
 
 use cspnet_kernels::{
-    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Residual,
+    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue, Residual,
     Team, Winograd, WinogradWeights,
 };
 
@@ -26,9 +26,15 @@ pub(super) struct Packed {
 }
 
 impl Convolution {
-    /// `output = W * input + bias`
-    pub(super) fn forward(isa: Isa, shape: ConvShape, input: &Planes, output: &Planes) -> Self {
-        let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
+    /// `output = W * input + bias`, where something may happen to the input first.
+    pub(super) fn forward(
+        isa: Isa,
+        shape: ConvShape,
+        prologue: Option<Prologue>,
+        input: &Planes,
+        output: &Planes,
+    ) -> Self {
+        let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
         if let Some(tile) = Winograd::tile_for(isa, &shape, input, output, &fusion) {
             return Self::Winograd(Box::new(Winograd::new(isa, tile, shape, input, output, fusion)));
         }
@@ -60,13 +66,14 @@ impl Convolution {
         &self,
         weight: &[f32],
         bias: Option<&[f32]>,
+        prologue: Option<(&[f32], &[f32])>,
         packed: &mut Packed,
         memory: &mut Memory,
         team: &mut Team,
     ) {
         match self {
             Self::Direct(conv) => {
-                conv.repack(&mut packed.direct, weight, bias, None, team);
+                conv.repack(&mut packed.direct, weight, bias, prologue, team);
                 conv.run(&packed.direct, memory, team);
             }
             Self::Winograd(winograd) => {

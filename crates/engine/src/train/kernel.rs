@@ -2,16 +2,17 @@
 
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad, Memory, Planes, Pool,
-    PoolGrad, SoftmaxCrossEntropy, Team, Transfer,
+    self as kernels, Affine, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad,
+    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Team, Transfer,
 };
 
 use super::backward::Back;
 use super::convolution::Convolution;
+use super::norms::Segment;
 use super::{Program, Running, State};
 use crate::import::{Import, copies};
 use crate::input::Input;
-use crate::lower::{Step, Task};
+use crate::lower::{Prologue, Step, Task};
 use crate::report::{Pass, StepReport};
 use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, pool_window};
 
@@ -19,8 +20,10 @@ use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, 
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
-    Conv { conv: Convolution, weight: ParamId, bias: Option<ParamId> },
+    Conv { conv: Convolution, norm: Option<usize>, weight: ParamId, bias: Option<ParamId> },
     Norm { norm: BatchNorm, stats: usize, scale: ParamId, shift: ParamId },
+    Moments { moments: Moments, slot: usize },
+    Assemble { assemble: Assemble, affine: Option<Affine> },
     Map(Map),
     Combine(Combine),
     Pool(Pool),
@@ -28,11 +31,23 @@ pub(super) enum Kernel {
     Drop(Dropout),
     Loss(SoftmaxCrossEntropy),
     Clear(Clear),
-    ConvWeight { grad: Box<ConvGrad>, weight: ParamId },
+    ConvWeight { grad: Box<ConvGrad>, norm: Option<usize>, weight: ParamId },
     Bias { sum: ChannelSum, bias: ParamId },
     NormGrad { grad: BatchNormGrad, stats: usize, scale: ParamId, shift: ParamId },
+    SharedNormGrad { grad: SharedNormGrad, assemble: Assemble },
+    MomentsGrad { grad: MomentsGrad, slot: usize },
     MapGrad(MapGrad),
     PoolGrad(PoolGrad),
+}
+
+/// A normalisation whose statistics are put together from the moments of what it reads.
+#[derive(Debug)]
+pub(super) struct Assemble {
+    parts: Vec<Segment>,
+    stats: usize,
+    scale: ParamId,
+    shift: ParamId,
+    eps: f64,
 }
 
 /// What a step of training is given.
@@ -73,6 +88,7 @@ impl<'a> Build<'a> {
         for step in &program.forward {
             if let Some(kernel) = self.forward(step) {
                 self.push(kernel, Pass::Forward, &step.nodes, step.output());
+                self.moments(step.output());
             }
         }
         for step in &program.backward {
@@ -93,13 +109,19 @@ impl<'a> Build<'a> {
         let output = self.program.planes(step.output());
         Some(match &step.task {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
-            Task::Conv { node, .. } => {
+            Task::Conv { node, prologue, .. } => {
                 let shape = conv_shape(&self.graph.node(*node).op);
-                let conv = Convolution::forward(self.isa, shape, &input(0), &output);
+                let conv = Convolution::forward(self.isa, shape, before(*prologue), &input(0), &output);
                 let params = &self.graph.node(*node).params;
-                Kernel::Conv { conv, weight: params[0], bias: params.get(1).copied() }
+                let norm = prologue.map(|p| self.stats(p.norm));
+                Kernel::Conv { conv, norm, weight: params[0], bias: params.get(1).copied() }
             }
-            Task::Norm { node, activation: act } => self.norm(*node, *act, &input(0), &output),
+            Task::Norm { node, activation: act, stored } if self.program.norms.is_by_moments(*node) => {
+                let affine = stored.then(|| Affine::new(self.isa, activation(*act), &input(0), &output));
+                self.add_running(*node);
+                Kernel::Assemble { assemble: self.assemble(*node, step.inputs[0]), affine }
+            }
+            Task::Norm { node, activation: act, .. } => self.norm(*node, *act, &input(0), &output),
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
             Task::Combine { function, .. } => {
                 let act = activation(None);
@@ -127,19 +149,31 @@ impl<'a> Build<'a> {
         let kernel = match *step {
             Back::Clear { ref missing, .. } => Kernel::Clear(Clear::new(&program.gradient_of(missing))),
             Back::Loss { logits } => Kernel::Loss(SoftmaxCrossEntropy::new(&value(logits), &gradient(logits))),
-            Back::ConvWeight { node, input, output } => {
+            Back::ConvWeight { node, prologue, input, output } => {
                 let params = &self.graph.node(node).params;
                 if let Some(&bias) = params.get(1) {
                     let sum = Kernel::Bias { sum: ChannelSum::new(isa, &gradient(output)), bias };
                     self.push(sum, Pass::Backward, &[node], output);
                 }
-                let grad = ConvGrad::new(isa, conv_shape(op(node)), &value(input), &gradient(output));
-                Kernel::ConvWeight { grad: Box::new(grad), weight: params[0] }
+                let (x, dy) = (value(input), gradient(output));
+                let grad = ConvGrad::new(isa, conv_shape(op(node)), &x, &dy, before(prologue));
+                let norm = prologue.map(|p| self.stats(p.norm));
+                Kernel::ConvWeight { grad: Box::new(grad), norm, weight: params[0] }
             }
             Back::ConvData { node, input, output, accumulate } => {
                 let shape = conv_shape(op(node));
                 let conv = Convolution::backward_data(isa, shape, &gradient(output), &gradient(input), accumulate);
-                Kernel::Conv { conv, weight: self.graph.node(node).params[0], bias: None }
+                Kernel::Conv { conv, norm: None, weight: self.graph.node(node).params[0], bias: None }
+            }
+            Back::Norm { node, activation: act, input, output, accumulate } if program.norms.is_summed(node) => {
+                let (x, dy, sum) = (value(input), gradient(output), gradient(input));
+                let grad = SharedNormGrad::new(isa, &x, &dy, &sum, activation(act), accumulate);
+                Kernel::SharedNormGrad { grad, assemble: self.assemble(node, input) }
+            }
+            Back::Moments { of } => {
+                let slot = program.layout.views[of].iter().find_map(|p| program.norms.slot(p.root));
+                let grad = MomentsGrad::new(isa, &value(of), &gradient(of));
+                Kernel::MomentsGrad { grad, slot: slot.expect("a sum has moments") }
             }
             Back::Norm { node, activation: act, input, output, accumulate } => {
                 let (x, dy, dx) = (value(input), gradient(output), gradient(input));
@@ -179,20 +213,61 @@ impl<'a> Build<'a> {
 
     /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
     fn norm(&mut self, node: ValueId, act: Option<Unary>, input: &Planes, output: &Planes) -> Kernel {
-        let Op::BatchNorm { eps, momentum } = self.graph.node(node).op else {
-            unreachable!("`TrainPlan::new` refuses a normalisation of pixels that is not the first step");
-        };
-        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| self.graph.node(node).params[i]);
-        self.made.running.push(Running { norm: node, mean, variance, momentum });
+        let [eps, _] = self.numbers(node);
+        let [scale, shift] = [0, 1].map(|i| self.graph.node(node).params[i]);
+        self.add_running(node);
         let norm = BatchNorm::new(self.isa, input, output, activation(act), eps);
         Kernel::Norm { norm, stats: self.made.running.len() - 1, scale, shift }
     }
 
+    /// A normalisation's eps and momentum.
+    fn numbers(&self, norm: ValueId) -> [f64; 2] {
+        let Op::BatchNorm { eps, momentum } = self.graph.node(norm).op else {
+            unreachable!("`TrainPlan::new` refuses a normalisation of pixels that is not the first step");
+        };
+        [eps, momentum]
+    }
+
+    /// Adds a normalisation's running statistics, and a place for the batch's.
+    fn add_running(&mut self, norm: ValueId) {
+        let [mean, variance] = [2, 3].map(|i| self.graph.node(norm).params[i]);
+        let [_, momentum] = self.numbers(norm);
+        self.made.running.push(Running { norm, mean, variance, momentum });
+    }
+
+    /// Where a normalisation's statistics are.
+    fn stats(&self, norm: ValueId) -> usize {
+        self.made.running.iter().position(|r| r.norm == norm).expect("a normalisation comes before its readers")
+    }
+
+    /// Adds the moments of a value, if they are wanted.
+    fn moments(&mut self, value: ValueId) {
+        let Program { norms, layout, .. } = self.program;
+        let slot = layout.views[value].iter().find_map(|p| norms.slot(p.root));
+        if let Some(slot) = slot.filter(|_| layout.owners[layout.views[value][0].root] == value) {
+            let moments = Moments::new(self.isa, &self.program.planes(value));
+            self.push(Kernel::Moments { moments, slot }, Pass::Forward, &[value], value);
+        }
+    }
+
+    /// A normalisation of `input` by moments.
+    fn assemble(&self, norm: ValueId, input: ValueId) -> Assemble {
+        let [scale, shift] = [0, 1].map(|i| self.graph.node(norm).params[i]);
+        let [eps, _] = self.numbers(norm);
+        let parts = self.program.norms.segments(&self.program.layout, input);
+        Assemble { parts, stats: self.stats(norm), scale, shift, eps }
+    }
+
     fn norm_grad(&self, node: ValueId, grad: BatchNormGrad) -> Kernel {
-        let stats = self.made.running.iter().position(|r| r.norm == node).expect("forward comes before backward");
+        let stats = self.stats(node);
         let params = &self.graph.node(node).params;
         Kernel::NormGrad { grad, stats, scale: params[0], shift: params[1] }
     }
+}
+
+/// What a convolution does to its input first.
+fn before(prologue: Option<Prologue>) -> Option<kernels::Prologue> {
+    prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)))
 }
 
 impl Kernel {
@@ -200,11 +275,22 @@ impl Kernel {
         let weights = |p: ParamId| batch.weights.get(p);
         match self {
             Self::Import(import) => import.run(batch.input, memory),
-            Self::Conv { conv, weight, bias } => {
-                conv.run(weights(*weight), bias.map(weights), &mut state.packed, memory, team);
+            Self::Conv { conv, norm, weight, bias } => {
+                let prologue = norm.map(|n| state.stats[n].scale_and_shift());
+                conv.run(weights(*weight), bias.map(weights), prologue, &mut state.packed, memory, team);
             }
             Self::Norm { norm, stats, scale, shift } => {
                 norm.run(weights(*scale), weights(*shift), &mut state.stats[*stats], memory, team);
+            }
+            Self::Moments { moments, slot } => moments.run(&mut state.moments[*slot], memory, team),
+            Self::Assemble { assemble: Assemble { parts, stats, scale, shift, eps }, affine } => {
+                let stats = &mut state.stats[*stats];
+                let parts = parts.iter().map(|p| (&state.moments[p.slot], p.channels.clone()));
+                stats.assemble(parts, weights(*scale), weights(*shift), *eps);
+                if let Some(affine) = affine {
+                    let (scale, shift) = stats.scale_and_shift();
+                    affine.run(scale, shift, memory, team);
+                }
             }
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
@@ -213,7 +299,10 @@ impl Kernel {
             Self::Drop(drop) => drop.run(state.draw, memory, team),
             Self::Loss(loss) => state.loss = loss.run(batch.targets, memory),
             Self::Clear(clear) => clear.run(memory),
-            Self::ConvWeight { grad, weight } => grad.run(&mut state.gradients[*weight], memory, team),
+            Self::ConvWeight { grad, norm, weight } => {
+                let prologue = norm.map(|n| state.stats[n].scale_and_shift());
+                grad.run(&mut state.gradients[*weight], prologue, memory, team);
+            }
             Self::Bias { sum, bias } => sum.run(&mut state.gradients[*bias], memory, team),
             Self::NormGrad { grad, stats, scale, shift } => {
                 let [d_scale, d_shift] =
@@ -221,6 +310,19 @@ impl Kernel {
                 let stats = &state.stats[*stats];
                 grad.run(stats, d_scale, d_shift, memory, team);
             }
+            Self::SharedNormGrad { grad, assemble: Assemble { parts, stats, scale, shift, .. } } => {
+                let [d_scale, d_shift] =
+                    state.gradients.get_disjoint_mut([*scale, *shift]).expect("a node's parameters are distinct");
+                let stats = &state.stats[*stats];
+                grad.run(stats, d_scale, d_shift, memory, team);
+                let mut first = 0;
+                for part in parts {
+                    let channels = part.channels.clone();
+                    state.moments[part.slot].add_through(channels, stats, first, [d_scale, d_shift]);
+                    first += part.channels.len();
+                }
+            }
+            Self::MomentsGrad { grad, slot } => grad.run(&state.moments[*slot], memory, team),
             Self::MapGrad(grad) => grad.run(memory, team),
             Self::PoolGrad(grad) => grad.run(memory, team),
         }
@@ -230,7 +332,11 @@ impl Kernel {
         match self {
             Self::Import(_) => "import".into(),
             Self::Conv { conv, .. } => conv.name(),
-            Self::Norm { .. } => "batch norm".into(),
+            Self::Norm { .. } | Self::Assemble { affine: Some(_), .. } => "batch norm".into(),
+            Self::Assemble { affine: None, .. } => "batch norm, in convolutions".into(),
+            Self::Moments { .. } => "moments".into(),
+            Self::SharedNormGrad { .. } => "batch norm gradient, shared".into(),
+            Self::MomentsGrad { .. } => "moments gradient".into(),
             Self::Map(_) => "map".into(),
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),

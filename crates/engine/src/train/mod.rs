@@ -7,6 +7,7 @@
 mod backward;
 mod convolution;
 mod kernel;
+mod norms;
 mod update;
 
 use std::collections::BTreeSet;
@@ -14,18 +15,19 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    BatchStats, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
+    BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
 };
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
-use crate::lower::{Purpose, Step, lower};
+use crate::lower::{Purpose, Step, Task, lower};
 use crate::report::StepReport;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use convolution::Packed;
 use kernel::{Build, Kernel, Made};
+use norms::Norms;
 pub use update::{UpdateRule, UpdateState};
 
 /// A network and its loss compiled for training on pictures of one size.
@@ -38,6 +40,8 @@ pub struct TrainPlan {
     logits: Planes,
     /// Every normalisation's running mean and variance, and the share of a batch in them.
     running: Vec<Running>,
+    /// Channels of every value whose moments are taken for several normalisations.
+    moments: Vec<usize>,
     params: Vec<Param>,
     image_len: usize,
     scratch_len: usize,
@@ -66,6 +70,8 @@ struct State {
     packed: Packed,
     /// The batch's statistics of every normalisation.
     stats: Vec<BatchStats>,
+    /// The batch's moments of every value that several normalisations read, or a hidden one.
+    moments: Vec<ChannelMoments>,
     /// The gradient of every trained parameter; empty for running statistics.
     gradients: Vec<Vec<f32>>,
     /// Sums of the gradients of several batches, as long as they wait for their update; made when the first comes.
@@ -100,6 +106,7 @@ impl TrainPlan {
             normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
             logits: program.planes(logits),
             running,
+            moments: program.norms.channels(&program.layout),
             params: graph.params().to_vec(),
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
@@ -116,6 +123,7 @@ impl TrainPlan {
         let state = State {
             packed: Packed::default(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
+            moments: self.moments.iter().map(|&channels| ChannelMoments::new(channels)).collect(),
             gradients: self.params.iter().map(gradient).collect(),
             sums: Vec::new(),
             summed: 0,
@@ -311,8 +319,8 @@ impl TrainWorkspace {
 struct Program {
     forward: Vec<Step>,
     backward: Vec<Back>,
-    views: Vec<View>,
-    roots: usize,
+    norms: Norms,
+    layout: Layout,
     arena: Arena,
 }
 
@@ -324,33 +332,38 @@ impl Program {
         let layout = Layout::of(&definitions, &channels, &BTreeSet::new());
         forward.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));
         forward.sort_by_key(Step::output);
-        let backward = backward(graph, &layout, &forward);
+        let norms = Norms::of(&layout, &forward);
+        let backward = backward(graph, &layout, &norms, &forward);
 
         let mut program = Self {
             forward,
             backward,
-            views: layout.views.clone(),
-            roots: layout.roots.len(),
+            norms,
+            layout,
             arena: Arena::new(Vec::new(), &[], &[]),
         };
-        let mut roots = Root::all(&layout, shapes);
+        let mut roots = Root::all(&program.layout, shapes);
         roots.extend(roots.clone());
-        let kept: Vec<RootId> = layout.views[logits].iter().map(|p| p.root).collect();
+        let kept: Vec<RootId> = program.layout.views[logits].iter().map(|p| p.root).collect();
         program.arena = Arena::new(roots, &program.touched(), &kept);
         program
     }
 
     /// The roots each step of both passes reads or writes; gradients' roots follow the values'.
     fn touched(&self) -> Vec<Vec<RootId>> {
-        let value = |v: ValueId| self.views[v].iter().map(|p| p.root).collect::<Vec<_>>();
-        let gradient = |v: ValueId| self.views[v].iter().map(|p| p.root + self.roots).collect::<Vec<_>>();
-        let forward =
-            self.forward.iter().map(|s| s.inputs.iter().chain([&s.output()]).flat_map(|&v| value(v)).collect());
+        let roots = self.layout.roots.len();
+        let value = |v: ValueId| self.layout.views[v].iter().map(|p| p.root).collect::<Vec<_>>();
+        let gradient = |v: ValueId| self.layout.views[v].iter().map(|p| p.root + roots).collect::<Vec<_>>();
+        let forward = self.forward.iter().map(|s| match s.task {
+            Task::Norm { stored: false, .. } => Vec::new(),
+            _ => s.inputs.iter().chain([&s.output()]).flat_map(|&v| value(v)).collect(),
+        });
         let backward = self.backward.iter().map(|b| match b {
-            Back::Clear { missing, .. } => missing.iter().map(|p| p.root + self.roots).collect(),
+            Back::Clear { missing, .. } => missing.iter().map(|p| p.root + roots).collect(),
             Back::Loss { logits } => [value(*logits), gradient(*logits)].concat(),
             Back::ConvWeight { input, output, .. } => [value(*input), gradient(*output)].concat(),
             Back::Product { other, input, output, .. } => [value(*other), gradient(*input), gradient(*output)].concat(),
+            Back::Moments { of } => [value(*of), gradient(*of)].concat(),
             Back::Copy { run, output } => [gradient(run.value), gradient(*output)].concat(),
             Back::ConvData { input, output, .. }
             | Back::Pass { input, output, .. }
@@ -363,15 +376,16 @@ impl Program {
     }
 
     fn planes(&self, value: ValueId) -> Planes {
-        self.arena.planes(&self.views[value])
+        self.arena.planes(&self.layout.views[value])
     }
 
     fn gradient(&self, value: ValueId) -> Planes {
-        self.gradient_of(&self.views[value])
+        self.gradient_of(&self.layout.views[value])
     }
 
     fn gradient_of(&self, view: &View) -> Planes {
-        let moved: View = view.iter().map(|p| Piece { root: p.root + self.roots, ..*p }).collect();
+        let roots = self.layout.roots.len();
+        let moved: View = view.iter().map(|p| Piece { root: p.root + roots, ..*p }).collect();
         self.arena.planes(&moved)
     }
 }

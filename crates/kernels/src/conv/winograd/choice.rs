@@ -46,10 +46,14 @@ struct Layer {
 }
 
 impl Winograd {
+    /// Whether the method may be worth it for a convolution between so many channels.
+    pub fn suits(shape: &ConvShape, [input, output]: [usize; 2]) -> bool {
+        is_possible(shape) && input.min(output) >= FEWEST_CHANNELS
+    }
+
     /// The tiles that may be worth it for a convolution, the smaller first; none where the direct way is the only one.
     pub fn tiles_for(shape: &ConvShape, input: &Planes, output: &Planes, fusion: &Fusion) -> Option<[WinogradTile; 2]> {
-        let enough = input.channels().min(output.channels()) >= FEWEST_CHANNELS;
-        if !is_possible(shape) || fusion.prologue.is_some() || !enough {
+        if !Self::suits(shape, [input.channels(), output.channels()]) || fusion.prologue.is_some() {
             return None;
         }
         WinogradTile::of_stride(shape.window.stride[0]).try_into().ok()
