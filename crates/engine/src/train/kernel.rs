@@ -129,7 +129,7 @@ impl<'a> Build<'a> {
                     let sum = Kernel::Bias { sum: ChannelSum::new(isa, &gradient(output)), bias };
                     self.push(sum, Pass::Backward, &[node], output);
                 }
-                let grad = ConvGrad::new(isa, conv_shape(op(node)), &value(input), &gradient(output));
+                let grad = ConvGrad::new(isa, conv_shape(op(node)), &value(input), &gradient(output), None);
                 Kernel::ConvWeight { grad: Box::new(grad), weight: params[0] }
             }
             Back::ConvData { node, input, output, accumulate } => {
@@ -214,7 +214,7 @@ impl Kernel {
             Self::Transfer(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
             Self::Loss(loss) => state.loss = loss.run(batch.targets, memory),
             Self::Clear(clear) => clear.run(memory),
-            Self::ConvWeight { grad, weight } => grad.run(&mut state.gradients[*weight], memory, team),
+            Self::ConvWeight { grad, weight } => grad.run(&mut state.gradients[*weight], None, memory, team),
             Self::Bias { sum, bias } => sum.run(&mut state.gradients[*bias], memory, team),
             Self::NormGrad { grad, stats, scale, shift } => {
                 let [d_scale, d_shift] =
