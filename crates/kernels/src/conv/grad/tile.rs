@@ -7,6 +7,10 @@ use crate::LANES;
 use crate::conv::tile::most_pixels;
 use crate::simd::Simd;
 
+/// Pairs of a round. The compiler keeps the sums of a loop inside another one where they are, and those of a single loop it
+/// moves from register to register.
+const ROUND: usize = 64;
+
 /// What a tile multiplies, and where it adds.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
@@ -69,17 +73,19 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn single<S: Simd, const L: usize>(&self, s: S) {
         let mut sums = [s.splat(0.0); L];
-        for pair in self.pairs {
-            let x = self.x.wrapping_add(pair.x as usize * self.step);
-            // SAFETY: the promise of `sum`.
-            unsafe {
-                let dy = s.load(self.dy.wrapping_add(pair.dy as usize * LANES));
-                for l in 0..L {
-                    sums[l] = s.fma(dy, s.broadcast(x.wrapping_add(l)), sums[l]);
+        for pairs in self.pairs.chunks(ROUND) {
+            for pair in pairs {
+                let x = self.x.wrapping_add(pair.x as usize * self.step);
+                // SAFETY: the promise of `sum`.
+                unsafe {
+                    let dy = s.load(self.dy.wrapping_add(pair.dy as usize * LANES));
+                    for l in 0..L {
+                        sums[l] = s.fma(dy, s.broadcast(x.wrapping_add(l)), sums[l]);
+                    }
                 }
+                // Without the fence the compiler hoists loads of later places and has no registers left for the sums.
+                compiler_fence(Ordering::SeqCst);
             }
-            // Without the fence the compiler hoists loads of later places and has no registers left for the sums.
-            compiler_fence(Ordering::SeqCst);
         }
         for l in 0..L {
             let to = self.totals.wrapping_add(l * self.totals_step);
@@ -92,24 +98,26 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn paired<S: Simd, const L: usize, const R: usize>(&self, s: S) {
         let mut sums = [[s.splat_pair(0.0); R]; L];
-        for pair in self.pairs {
-            let from = self.dy.wrapping_add(pair.dy as usize * 2 * R * LANES);
-            let x = self.x.wrapping_add(pair.x as usize * self.step);
-            // SAFETY: the promise of `sum`.
-            unsafe {
-                let mut dy = [s.splat_pair(0.0); R];
-                for r in 0..R {
-                    dy[r] = s.load_pair(from.wrapping_add(2 * r * LANES));
-                }
-                for l in 0..L {
-                    let x = s.broadcast_pair(x.wrapping_add(l));
+        for pairs in self.pairs.chunks(ROUND) {
+            for pair in pairs {
+                let from = self.dy.wrapping_add(pair.dy as usize * 2 * R * LANES);
+                let x = self.x.wrapping_add(pair.x as usize * self.step);
+                // SAFETY: the promise of `sum`.
+                unsafe {
+                    let mut dy = [s.splat_pair(0.0); R];
                     for r in 0..R {
-                        sums[l][r] = s.fma_pair(dy[r], x, sums[l][r]);
+                        dy[r] = s.load_pair(from.wrapping_add(2 * r * LANES));
+                    }
+                    for l in 0..L {
+                        let x = s.broadcast_pair(x.wrapping_add(l));
+                        for r in 0..R {
+                            sums[l][r] = s.fma_pair(dy[r], x, sums[l][r]);
+                        }
                     }
                 }
+                // As above.
+                compiler_fence(Ordering::SeqCst);
             }
-            // As above.
-            compiler_fence(Ordering::SeqCst);
         }
         for l in 0..L {
             for r in 0..R {
