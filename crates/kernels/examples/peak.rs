@@ -50,7 +50,7 @@ fn measure(isa: Isa, kernel: usize) -> [(&'static str, Vec<f64>); 3] {
     let (shape, fusion) = (shape(kernel, 1), fusion());
     let forward = Conv::forward(isa, shape, &input, &output, fusion);
     let data = Conv::backward_data(isa, shape, &output, &input, false);
-    let grad = ConvGrad::new(isa, shape, &input, &output);
+    let grad = ConvGrad::new(isa, shape, &input, &output, None);
     let scratch = forward.scratch_len().max(data.scratch_len()).max(grad.scratch_len());
     let mut memory = Memory::new(1, output.end(), 1, scratch);
     let mut team = Team::new(1);
@@ -59,7 +59,7 @@ fn measure(isa: Isa, kernel: usize) -> [(&'static str, Vec<f64>); 3] {
     [
         ("forward", time(|| forward.run(&packed, &mut memory, &mut team))),
         ("backward data", time(|| data.run(&transposed, &mut memory, &mut team))),
-        ("backward weight", time(|| grad.run(&mut weight, &mut memory, &mut team))),
+        ("backward weight", time(|| grad.run(&mut weight, None, &mut memory, &mut team))),
     ]
 }
 

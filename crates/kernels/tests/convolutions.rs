@@ -135,12 +135,12 @@ fn backward(seed: u64, isa: Isa) {
     let d_output = layout.place(&mut dice, &of_output, [case.output[1], case.output[2]]);
     let accumulate = dice.flip();
     let data = Conv::backward_data(isa, case.shape, &d_output, &d_input, accumulate);
-    let grad = ConvGrad::new(isa, case.shape, &input, &d_output);
+    let grad = ConvGrad::new(isa, case.shape, &input, &d_output, None);
     let mut memory = layout.memory(&mut dice, 2, 5, data.scratch_len().max(grad.scratch_len()));
     let before = snapshot(&memory);
     let mut d_weight = vec![f32::NAN; case.weight.len()];
     same_bits(&before, &mut memory, |memory, team| {
-        grad.run(&mut d_weight, memory, team);
+        grad.run(&mut d_weight, None, memory, team);
         d_weight.clone()
     });
     untouched(&before, &memory, None);

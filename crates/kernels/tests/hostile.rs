@@ -45,7 +45,7 @@ fn windows_without_taps_or_steps_are_refused() {
     for window in none {
         assert!(std::panic::catch_unwind(|| conv(window)).is_err());
         assert!(std::panic::catch_unwind(|| pool(window)).is_err());
-        let grad = || ConvGrad::new(Isa::Scalar, ConvShape { window, groups: 1 }, &planes(0), &planes(128));
+        let grad = || ConvGrad::new(Isa::Scalar, ConvShape { window, groups: 1 }, &planes(0), &planes(128), None);
         assert!(std::panic::catch_unwind(grad).is_err());
     }
 }

@@ -4,12 +4,13 @@
 mod common;
 
 use common::*;
-use cspnet_kernels::{ConvGrad, ConvShape, Isa, Memory, Planes, Team, Window};
+use cspnet_kernels::{Activation, ConvGrad, ConvShape, Isa, Memory, Planes, Prologue, Team, Window};
 use proptest::prelude::*;
 
 /// A convolution of pictures as plain lists, `[n, c, h, w]`.
 struct Case {
     shape: ConvShape,
+    prologue: Option<Prologue>,
     images: usize,
     input: [usize; 3],
     output: [usize; 3],
@@ -30,7 +31,7 @@ impl Case {
             (input + 2 * window.padding[a]).checked_sub(reach).map(|room| room / window.stride[a] + 1)
         };
         let output = [outputs, size(h, 0)?, size(w, 1)?];
-        Some(Self { shape: ConvShape { window, groups }, images, input: [c, h, w], output })
+        Some(Self { shape: ConvShape { window, groups }, prologue: None, images, input: [c, h, w], output })
     }
 
     /// Any window, any groups, some of them depthwise; pictures of less than a strip and of several.
@@ -45,8 +46,10 @@ impl Case {
                 11 | 20 => (groups, groups * dice.pick(&[1, 1, 2])),
                 _ => (groups * (1 + dice.below(14)), groups * (1 + dice.below(20))),
             };
+            let prologues = [None, None, Some(Prologue::Affine(Activation::Relu)), Some(Prologue::Clamp)];
+            let prologue = dice.pick(&prologues);
             if let Some(case) = Self::new(window, groups, images, [inputs, size[0], size[1]], outputs) {
-                return case;
+                return Self { prologue, ..case };
             }
         }
     }
@@ -57,6 +60,23 @@ impl Case {
 
     fn weights(&self) -> usize {
         self.output[0] * self.group()[0] * self.shape.window.kernel.iter().product::<usize>()
+    }
+
+    /// What the convolution saw of the input, with the prologue's two numbers for every channel.
+    fn seen_by_the_weight(&self, x: &[f64], [first, second]: &[Vec<f32>; 2]) -> Vec<f64> {
+        let plane = self.input[1] * self.input[2];
+        let read = |(i, &x): (usize, &f64)| {
+            let channel = i / plane % self.input[0];
+            let [a, b] = [first, second].map(|of| f64::from(of[channel]));
+            match self.prologue {
+                None => x,
+                Some(Prologue::Affine(Activation::Identity)) => a * x + b,
+                Some(Prologue::Affine(Activation::Silu)) => (a * x + b) / (1.0 + (-a * x - b).exp()),
+                Some(Prologue::Affine(_)) => (a * x + b).max(0.0),
+                Some(Prologue::Clamp) => x.max(a).min(b),
+            }
+        };
+        x.iter().enumerate().map(read).collect()
     }
 
     /// The input pixel an output pixel sees through a tap along one axis.
@@ -124,19 +144,22 @@ fn run(case: &Case, dice: &mut Dice, isa: Isa, fill: impl Fn(&mut Dice) -> f32) 
     let of_output = if depthwise && dice.flip() { of_input.clone() } else { partition(dice, case.output[0]) };
     let input = layout.place(dice, &of_input, [case.input[1], case.input[2]]);
     let d_output = layout.place(dice, &of_output, [case.output[1], case.output[2]]);
-    let grad = ConvGrad::new(isa, case.shape, &input, &d_output);
+    let grad = ConvGrad::new(isa, case.shape, &input, &d_output, case.prologue);
     let mut memory = layout.memory(dice, case.images, 5, grad.scratch_len());
     (0..case.images).for_each(|i| memory.image_mut(i).fill_with(|| fill(dice)));
     let before = snapshot(&memory);
-    let got = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, &mut memory, &mut Team::new(1)));
+    let numbers = [-0.5, 0.5].map(|by| (0..case.input[0]).map(|_| dice.number() + by).collect::<Vec<f32>>());
+    let prologue = case.prologue.map(|_| (&numbers[0][..], &numbers[1][..]));
+    let got = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, prologue, &mut memory, &mut Team::new(1)));
     for threads in 2..=5 {
         let mut team = Team::new(threads);
-        let again = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, &mut memory, &mut team));
+        let again = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, prologue, &mut memory, &mut team));
         let same = got.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(same, "{threads} threads give other bits");
     }
     untouched(&before, &memory, None);
-    Run { x: list(&before, &input), dy: list(&before, &d_output), got, name: grad.name() }
+    let x = case.seen_by_the_weight(&list(&before, &input), &numbers);
+    Run { x, dy: list(&before, &d_output), got, name: grad.name() }
 }
 
 /// Lets `write` fill the middle of a longer list of NaNs with a payload of their own.
@@ -159,9 +182,14 @@ fn check(case: &Case, run: &Run) {
     }
 }
 
+/// Runs a case with every instruction set; all but the scalar one, which rounds products, give the same bits.
 fn each_isa(seed: u64, case: &Case) -> Vec<Run> {
     let runs: Vec<Run> = Isa::available().map(|isa| run(case, &mut Dice::new(seed), isa, Dice::number)).collect();
     runs.iter().for_each(|run| check(case, run));
+    for pair in runs[1..].windows(2) {
+        let same = pair[0].got.iter().zip(&pair[1].got).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{} and {} give other bits", pair[0].name, pair[1].name);
+    }
     runs
 }
 
@@ -227,6 +255,27 @@ fn fully_connected_layers_sum_over_images() {
 }
 
 #[test]
+fn every_prologue_is_applied() {
+    let affine = [Activation::Identity, Activation::Relu, Activation::Silu].map(Prologue::Affine);
+    for prologue in affine.into_iter().chain([Prologue::Clamp]) {
+        for (groups, kernel, channels) in [(1, 1, 22), (1, 3, 22), (2, 3, 22), (11, 3, 11)] {
+            let case = Case::new(same(kernel), groups, 3, [channels, 9, 7], channels).unwrap();
+            each_isa(9, &Case { prologue: Some(prologue), ..case });
+        }
+    }
+}
+
+/// Layers whose work is cut in each of the ways there are: by channels, by taps, by pixels.
+#[test]
+fn every_cut_is_right() {
+    for (images, [inputs, outputs], kernel, size) in
+        [(2, [80, 72], 1, 4), (9, [20, 24], 1, 16), (5, [3, 32], 3, 20), (3, [72, 80], 3, 4), (8, [3, 8], 7, 9)]
+    {
+        each_isa(size as u64, &Case::new(same(kernel), 1, images, [inputs, size, size], outputs).unwrap());
+    }
+}
+
+#[test]
 fn no_image_gives_zeros() {
     for (groups, isa) in [1, 8].into_iter().flat_map(|g| Isa::available().map(move |isa| (g, isa))) {
         let case = Case::new(same(3), groups, 0, [8, 4, 4], 8).unwrap();
@@ -274,7 +323,7 @@ fn depthwise_takes_its_own_way_only_where_lanes_meet() {
         Planes::new(counts.iter().enumerate().map(block).collect(), 4, 4)
     };
     let name = |a: &[usize], b: &[usize], groups| {
-        ConvGrad::new(Isa::Scalar, ConvShape { window: same(3), groups }, &planes(a), &planes(b)).name()
+        ConvGrad::new(Isa::Scalar, ConvShape { window: same(3), groups }, &planes(a), &planes(b), None).name()
     };
     assert!(name(&[8, 3], &[8, 3], 11).contains("depthwise"));
     assert!(name(&[8, 3], &[3, 8], 11).contains("tiles"));
@@ -284,7 +333,7 @@ fn depthwise_takes_its_own_way_only_where_lanes_meet() {
 
 fn small(isa: Isa, groups: usize) -> (ConvGrad, Memory) {
     let (input, d_output) = (Planes::dense(8, 4, 4, 0, 128), Planes::dense(8, 4, 4, 128, 128));
-    let grad = ConvGrad::new(isa, ConvShape { window: same(3), groups }, &input, &d_output);
+    let grad = ConvGrad::new(isa, ConvShape { window: same(3), groups }, &input, &d_output, None);
     let scratch = grad.scratch_len();
     (grad, Memory::new(1, 256, 1, scratch))
 }
@@ -299,12 +348,19 @@ fn groups_that_do_not_divide_the_channels_are_refused() {
 #[should_panic(expected = "numbers for 576 weights")]
 fn a_gradient_of_another_length_is_refused() {
     let (grad, mut memory) = small(Isa::Scalar, 1);
-    grad.run(&mut [0.0; 575], &mut memory, &mut Team::new(1));
+    grad.run(&mut [0.0; 575], None, &mut memory, &mut Team::new(1));
 }
 
 #[test]
 #[should_panic(expected = "fewer threads")]
 fn a_team_larger_than_the_scratch_is_refused() {
     let (grad, mut memory) = small(Isa::Scalar, 1);
-    grad.run(&mut [0.0; 576], &mut memory, &mut Team::new(2));
+    grad.run(&mut [0.0; 576], None, &mut memory, &mut Team::new(2));
+}
+
+#[test]
+#[should_panic(expected = "a prologue's numbers")]
+fn numbers_without_a_prologue_are_refused() {
+    let (grad, mut memory) = small(Isa::Scalar, 1);
+    grad.run(&mut [0.0; 576], Some((&[1.0; 8], &[0.0; 8])), &mut memory, &mut Team::new(1));
 }

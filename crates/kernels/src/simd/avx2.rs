@@ -143,6 +143,28 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn transpose(self, r: [Self::V; 8]) -> [Self::V; 8] {
+        let mut out = r;
+        // Within each half pairs of two rows, then of four; then halves change places.
+        unsafe {
+            for i in (0..8).step_by(4) {
+                let [a, b] = [_mm256_unpacklo_ps(r[i], r[i + 1]), _mm256_unpacklo_ps(r[i + 2], r[i + 3])];
+                let [c, d] = [_mm256_unpackhi_ps(r[i], r[i + 1]), _mm256_unpackhi_ps(r[i + 2], r[i + 3])];
+                out[i] = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+                out[i + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+                out[i + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(c, d);
+                out[i + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(c, d);
+            }
+            for i in 0..4 {
+                let [a, b] = [out[i], out[i + 4]];
+                out[i] = _mm256_permute2f128_ps::<0x20>(a, b);
+                out[i + 4] = _mm256_permute2f128_ps::<0x31>(a, b);
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; 8] {
         let mut out = [0.0; 8];
         // SAFETY: `out` has room for eight floats.

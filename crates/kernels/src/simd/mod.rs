@@ -212,6 +212,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, a: Self::V) -> Self::V;
     /// `2^n` for whole `n` in `-126..=127`.
     fn exp2_whole(self, n: Self::V) -> Self::V;
+    /// Rows as columns: lane `i` of row `j` becomes lane `j` of row `i`.
+    fn transpose(self, rows: [Self::V; 8]) -> [Self::V; 8];
     /// The lanes as an array.
     fn to_array(self, v: Self::V) -> [f32; 8];
 }

@@ -118,6 +118,11 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn transpose(self, rows: [Self::V; 8]) -> [Self::V; 8] {
+        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    }
+
+    #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; 8] {
         v
     }

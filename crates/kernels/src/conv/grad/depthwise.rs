@@ -3,8 +3,10 @@
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::walk::{Axis, Geometry, Walk};
-use super::{Gradient, Images};
+use super::Run;
+use super::prologue::{Read, spread, with_prologue};
 use crate::LANES;
+use crate::conv::Prologue;
 use crate::simd::{Body, Simd};
 
 /// Pixels summed side by side: a single sum would wait for each multiply-add before the next.
@@ -20,19 +22,21 @@ pub(super) fn parts(geometry: &Geometry) -> usize {
     geometry.d_output.blocks().len() * geometry.window.kernel[0]
 }
 
-/// Floats of the totals of a part.
+/// Vectors of a prologue's numbers, before the totals.
+const NUMBERS: usize = 2;
+
+/// Floats of a part's totals and of what stands before them.
 pub(super) fn totals_len(geometry: &Geometry) -> usize {
-    geometry.window.kernel[1] * LANES
+    (NUMBERS + geometry.window.kernel[1]) * LANES
 }
 
 /// One part of all images. Whoever makes it has checked that the images hold the values, the totals' memory
 /// [`totals_len`] floats that nobody else touches, and the gradient a number for each weight.
 pub(super) struct PartOf<'a> {
-    pub geometry: &'a Geometry,
+    pub run: &'a Run<'a>,
+    pub prologue: Option<Prologue>,
     pub part: usize,
-    pub images: Images,
     pub totals: *mut f32,
-    pub d_weight: Gradient,
 }
 
 impl Body for PartOf<'_> {
@@ -40,26 +44,40 @@ impl Body for PartOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let g = self.geometry;
+        let block = self.part / self.run.geometry.window.kernel[0];
+        // SAFETY: the numbers' place is before the totals.
+        unsafe {
+            spread(self.run.numbers, &self.run.geometry.input, block..block + 1, self.totals);
+            with_prologue!(s, self.prologue, self.totals, r => self.sum(s, r, self.totals.wrapping_add(NUMBERS * LANES)));
+        }
+    }
+}
+
+impl PartOf<'_> {
+    /// # Safety
+    /// The totals have a vector for each tap of a row.
+    #[inline(always)]
+    unsafe fn sum<S: Simd>(&self, s: S, r: impl Read<S>, totals: *mut f32) {
+        let Run { geometry: g, images, d_weight, .. } = self.run;
         let [kh, kw] = g.window.kernel;
         let (block, ky) = (self.part / kh, self.part % kh);
         let (x, dy) = (&g.input.blocks()[block], &g.d_output.blocks()[block]);
-        // SAFETY: the totals have a vector for each tap of the row.
-        unsafe { self.totals.write_bytes(0, kw * LANES) };
-        for strip in g.strips(self.images.count) {
+        // SAFETY: the function's own promise.
+        unsafe { totals.write_bytes(0, kw * LANES) };
+        for strip in g.strips(images.count) {
             for kx in 0..kw {
-                let mut walk = g.walk(&strip, [ky, kx], &self.images);
+                let mut walk = g.walk(&strip, [ky, kx], images);
                 walk.x = walk.x.wrapping_add(x.offset);
                 walk.dy = walk.dy.wrapping_add(dy.offset);
-                let total = self.totals.wrapping_add(kx * LANES);
+                let total = totals.wrapping_add(kx * LANES);
                 // SAFETY: `walk` gives pixels of the blocks' planes.
-                unsafe { s.store(s.add(s.load(total), sum(s, &walk)), total) };
+                unsafe { s.store(s.add(s.load(total), sum(s, r, &walk)), total) };
             }
         }
         for (lane, kx) in (0..dy.count).flat_map(|lane| (0..kw).map(move |kx| (lane, kx))) {
             let to = ((dy.first + lane) * kh + ky) * kw + kx;
             // SAFETY: the totals hold the sums; a channel's row of the kernel belongs to this part alone.
-            unsafe { *self.d_weight.0.add(to) = *self.totals.add(kx * LANES + lane) };
+            unsafe { *d_weight.0.add(to) = *totals.add(kx * LANES + lane) };
         }
     }
 }
@@ -69,7 +87,7 @@ impl Body for PartOf<'_> {
 /// # Safety
 /// At every place of the walk eight floats are readable on both sides.
 #[inline(always)]
-unsafe fn sum<S: Simd>(s: S, walk: &Walk) -> S::V {
+unsafe fn sum<S: Simd>(s: S, r: impl Read<S>, walk: &Walk) -> S::V {
     let mut sums = [s.splat(0.0); SIDE_BY_SIDE];
     let [far, mid, near] = walk.axes;
     for (i, j) in (0..far.count).flat_map(|i| (0..mid.count).map(move |j| (i, j))) {
@@ -78,14 +96,14 @@ unsafe fn sum<S: Simd>(s: S, walk: &Walk) -> S::V {
         for _ in 0..near.count / SIDE_BY_SIDE {
             for sum in &mut sums {
                 // SAFETY: the function's own promise; here and below, one call for every place of the innermost axis.
-                *sum = unsafe { pair.add(s, *sum, &near) };
+                *sum = unsafe { pair.add(s, r, *sum, &near) };
             }
             // As in the tiles: later loads hoisted would push sums out of the registers.
             compiler_fence(Ordering::SeqCst);
         }
         for sum in sums.iter_mut().take(near.count % SIDE_BY_SIDE) {
             // SAFETY: as above.
-            *sum = unsafe { pair.add(s, *sum, &near) };
+            *sum = unsafe { pair.add(s, r, *sum, &near) };
         }
     }
     let mut width = SIDE_BY_SIDE / 2;
@@ -110,9 +128,9 @@ impl Pair {
     /// # Safety
     /// Eight floats are readable on both sides.
     #[inline(always)]
-    unsafe fn add<S: Simd>(&mut self, s: S, sum: S::V, axis: &Axis) -> S::V {
+    unsafe fn add<S: Simd>(&mut self, s: S, r: impl Read<S>, sum: S::V, axis: &Axis) -> S::V {
         // SAFETY: the function's own promise.
-        let sum = unsafe { s.fma(s.load(self.dy), s.load(self.x), sum) };
+        let sum = unsafe { s.fma(s.load(self.dy), r.read(s, s.load(self.x)), sum) };
         self.x = self.x.wrapping_add(axis.x);
         self.dy = self.dy.wrapping_add(axis.dy);
         sum

@@ -1,18 +1,24 @@
 //! The gradient of a convolution's weight: for every pair of an output and an input channel and every tap, the sum over
 //! images and pixels of the output's gradient times the input pixel it came from.
 //!
-//! Two computations share the way through the pixels ([`walk`]): sums for tiles of output blocks times input channels
-//! ([`tiles`]), and, where each channel has only itself for a partner, lane by lane ([`depthwise`]). Both sum a strip of
-//! pixels in registers and then add it to a total: two levels, so that long sums stay exact enough. Images, and strips
-//! within them, follow in order, and a weight belongs to one part. Not here: the gradient of the input
-//! ([`super::Conv::backward_data`]).
+//! Where channels have many partners, strips of pixels are packed ([`pack`]) and summed up in tiles of output times input
+//! channels ([`tiles`]); where each channel has only itself for a partner, lane by lane in place ([`depthwise`]). Both sum a
+//! strip in registers and then add it to a total: two levels, so that long sums stay exact enough. Strips follow in order, and
+//! a weight belongs to one part. Not here: the gradient of the input ([`super::Conv::backward_data`]).
 
+mod cells;
 mod depthwise;
+mod pack;
+mod prologue;
+mod strips;
+mod tile;
 mod tiles;
+mod totals;
 mod walk;
 
-use super::ConvShape;
+use super::{ConvShape, Prologue};
 use crate::{Isa, Memory, Planes, Team};
+use prologue::Numbers;
 use tiles::Tiles;
 use walk::Geometry;
 
@@ -21,6 +27,7 @@ use walk::Geometry;
 pub struct ConvGrad {
     isa: Isa,
     geometry: Geometry,
+    prologue: Option<Prologue>,
     way: Way,
     /// Numbers of the weight.
     weights: usize,
@@ -36,12 +43,13 @@ enum Way {
 }
 
 impl ConvGrad {
-    /// For an input and the gradient of the output.
+    /// For an input and the gradient of the output. With a prologue the convolution saw what that makes of the input; padding is
+    /// zero *after* it.
     ///
     /// # Panics
     /// If the machine does not have the instruction set, the channels do not fit the groups, the window lacks taps or
     /// steps or reaches beyond any memory, or the output has no pixels.
-    pub fn new(isa: Isa, shape: ConvShape, input: &Planes, d_output: &Planes) -> Self {
+    pub fn new(isa: Isa, shape: ConvShape, input: &Planes, d_output: &Planes, prologue: Option<Prologue>) -> Self {
         assert!(isa.is_available(), "{isa} kernels on a machine without it");
         shape.window.check([d_output.height(), d_output.width()]);
         let channels = [input.channels(), d_output.channels()];
@@ -54,11 +62,11 @@ impl ConvGrad {
         let (way, scratch_len) = if group == [1, 1] && depthwise::lanes_meet(&geometry) {
             (Way::Depthwise, depthwise::totals_len(&geometry))
         } else {
-            let tiles = Tiles::new(&geometry, group);
-            let totals = tiles.totals_len();
-            (Way::Tiles(tiles), totals)
+            let tiles = Tiles::new(isa, &geometry, group, prologue);
+            let scratch_len = tiles.scratch_len(&geometry);
+            (Way::Tiles(tiles), scratch_len)
         };
-        Self { isa, geometry, way, weights, scratch_len, end: input.end().max(d_output.end()) }
+        Self { isa, geometry, prologue, way, weights, scratch_len, end: input.end().max(d_output.end()) }
     }
 
     /// Floats of scratch each thread needs.
@@ -76,28 +84,47 @@ impl ConvGrad {
         format!("backward weight {h}x{w}, {way}, {}", self.isa)
     }
 
-    /// Writes the gradient to `d_weight`, `[out, in / groups, kh, kw]`.
+    /// Writes the gradient to `d_weight`, `[out, in / groups, kh, kw]`. The prologue's two numbers are `[in]` each: scale and
+    /// shift, or lower and upper bound.
     ///
     /// # Panics
-    /// If the length of `d_weight` is not the weight's, or the memory has no room for the values or no scratch for every
-    /// thread.
-    pub fn run(&self, d_weight: &mut [f32], memory: &mut Memory, team: &mut Team) {
+    /// If the length of `d_weight` is not the weight's, or those of the prologue's numbers are not the input's, or the memory has
+    /// no room for the values or no scratch for every thread.
+    pub fn run(
+        &self,
+        d_weight: &mut [f32],
+        prologue: Option<(&[f32], &[f32])>,
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
         assert!(d_weight.len() == self.weights, "{} numbers for {} weights", d_weight.len(), self.weights);
+        let lengths = prologue.map(|(a, b)| [a.len(), b.len()]);
+        let expected = self.prologue.map(|_| [self.geometry.input.channels(); 2]);
+        assert!(lengths == expected, "a prologue's numbers are {lengths:?} instead of {expected:?}");
         memory.check(self.end, self.scratch_len, team);
         let (count, len) = (memory.images(), memory.image_len());
         let (shared, d_weight) = (memory.share(), Gradient(d_weight.as_mut_ptr()));
         let images = Images { count, len, arena: shared.image(0) };
+        let run = Run { isa: self.isa, geometry: &self.geometry, numbers: prologue, images, d_weight };
         match &self.way {
-            Way::Tiles(tiles) => team.run(tiles.parts(), &|part, worker| {
-                let totals = shared.scratch(worker);
-                self.isa.run(tiles::PartOf { geometry: &self.geometry, tiles, part, images, totals, d_weight });
-            }),
+            // SAFETY: all lengths have just been checked.
+            Way::Tiles(tiles) => unsafe { tiles.run(&run, shared, team) },
             Way::Depthwise => team.run(depthwise::parts(&self.geometry), &|part, worker| {
                 let totals = shared.scratch(worker);
-                self.isa.run(depthwise::PartOf { geometry: &self.geometry, part, images, totals, d_weight });
+                self.isa.run(depthwise::PartOf { run: &run, prologue: self.prologue, part, totals });
             }),
         }
     }
+}
+
+/// What all parts of a run share.
+struct Run<'a> {
+    isa: Isa,
+    geometry: &'a Geometry,
+    /// The prologue's.
+    numbers: Numbers<'a>,
+    images: Images,
+    d_weight: Gradient,
 }
 
 /// The images of a run, which nobody writes meanwhile.
@@ -107,6 +134,13 @@ struct Images {
     /// Floats from one to the next.
     len: usize,
     arena: *const f32,
+}
+
+impl Images {
+    /// The start of an image's share.
+    fn image(&self, image: usize) -> *const f32 {
+        self.arena.wrapping_add(image * self.len)
+    }
 }
 
 // SAFETY: it is only an address; the run that made it holds the memory exclusively, and all its parts only read there.

@@ -1,140 +1,165 @@
-//! The gradient where channels have many partners: tiles of one or two output blocks times a few input channels.
+//! The gradient where channels have many partners: tiles of some vectors of output channels times a few input channels.
 //!
-//! The output's gradients are loaded as vectors, the input's channels are spread one by one, so a tile may take any input
-//! channels from any blocks: those that share a group with the output, without pad lanes. Not here: which pixels are summed
-//! ([`super::walk`]).
+//! A part packs a few strips at a time, which the second-level cache holds, and then adds the products of all its tiles to their
+//! totals. Not here: how the weight and the pixels are cut ([`super::cells`], [`super::strips`]).
 
 use std::ops::Range;
-use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::walk::{Geometry, Walk};
-use super::{Gradient, Images};
+use super::cells::{Cell, Cells};
+use super::pack::{Inputs, pack_gradient, step_of};
+use super::prologue::spread;
+use super::strips::Strips;
+use super::tile::Tile;
+use super::totals::Totals;
+use super::walk::Geometry;
+use super::Run;
+use crate::conv::Prologue;
+use crate::conv::tile::Tiling;
+use crate::memory::Shared;
 use crate::simd::{Body, Simd};
-use crate::{Block, LANES};
+use crate::{Isa, LANES, Team};
 
-/// Output blocks of a full tile.
-const BLOCKS: usize = 2;
+/// Floats of packed strips that the second-level cache holds beside totals.
+const PACKED: usize = 192 * 1024;
 
-/// Input channels of a full tile. Times two output blocks that is twelve sums in registers, which leaves room for their
-/// operands and keeps two multiply-add pipes of five cycles' latency busy.
-const CHANNELS: usize = 6;
+/// Strips that are packed at a time, at most.
+const MOST_STRIPS: usize = 8;
 
-/// Input channels of a tile with a single output block, which has sums to spare.
-const CHANNELS_OF_ONE: usize = 8;
-
-/// Parts that keep a team busy, also towards the end of a run.
-const ENOUGH_PARTS: usize = 16;
-
-/// Tiles of a part if there are enough parts: they share the output's gradients while these are in the first-level cache.
-const TILES_A_PART: usize = 5;
+/// Tiles that go over a strip before the next strip: they share the output's gradients in the first-level cache.
+const TILES_TOGETHER: usize = 4;
 
 /// The work, cut.
 #[derive(Debug)]
 pub(super) struct Tiles {
     /// Channels of a group on the input's side and on the output's.
     group: [usize; 2],
-    rows: Vec<Row>,
-    parts: Vec<Part>,
-}
-
-/// A few neighbouring output blocks and all input channels that share a group with any of their channels.
-#[derive(Debug)]
-struct Row {
-    blocks: Range<usize>,
-    /// The first of its input channels, which are neighbours.
-    first: usize,
-    /// Floats from an image's start to pixel 0 of each.
-    offsets: Vec<usize>,
-    /// The tiles' channels, as even as can be: a tile with few would leave the pipes idle.
-    tiles: Vec<Range<usize>>,
-}
-
-/// What one thread does at a time.
-#[derive(Clone, Debug)]
-struct Part {
-    row: usize,
-    tiles: Range<usize>,
-    taps: Range<usize>,
+    prologue: Option<Prologue>,
+    strips: Strips,
+    cells: Cells,
+    /// Vectors and channels of a full tile, for tables.
+    tile: [usize; 2],
 }
 
 impl Tiles {
-    pub fn new(geometry: &Geometry, group: [usize; 2]) -> Self {
-        let blocks = geometry.d_output.blocks().len();
-        // Groups that end within a tile would leave most of its pairs of channels without a meaning.
-        let grouped = geometry.input.channels() > group[0];
-        let height = if grouped && group[1] < BLOCKS * LANES { 1 } else { BLOCKS };
-        let starts = (0..blocks).step_by(height);
-        let rows: Vec<Row> = starts.map(|b| Row::new(geometry, group, b..(b + height).min(blocks))).collect();
-        let [kh, kw] = geometry.window.kernel;
-        // Coarse cuts read the least; a layer with little to cut is cut finer.
-        let cuts = [(TILES_A_PART, kh * kw), (1, kh * kw), (1, kw), (1, 1)];
-        let parts = cuts.map(|(tiles, taps)| cut(&rows, tiles, taps, kh * kw));
-        let enough = parts.iter().find(|p| p.len() >= ENOUGH_PARTS).unwrap_or(&parts[3]).clone();
-        Self { group, rows, parts: enough }
+    pub fn new(isa: Isa, geometry: &Geometry, group: [usize; 2], prologue: Option<Prologue>) -> Self {
+        let strips = Strips::new(geometry);
+        let cells = Cells::new(isa, geometry, group, &strips);
+        let tile = cells.cells.first().map_or([0, 0], |cell| {
+            let vectors = cell.panels[0].len();
+            let most = if vectors == 1 { crate::conv::tile::SUMS } else { isa.full_tile()[1] };
+            [vectors, cell.channels.len().div_ceil(cell.channels.len().div_ceil(most))]
+        });
+        Self { group, prologue, strips, cells, tile }
     }
 
     pub fn name(&self) -> String {
-        let tile = |r: &Row| [r.blocks.len() * LANES, r.tiles.iter().map(|t| t.len()).max().unwrap_or(0)];
-        let [outputs, inputs] = self.rows.first().map_or([0, 0], tile);
-        format!("tiles {outputs}x{inputs}")
+        let [vectors, channels] = self.tile;
+        format!("tiles {}x{channels}", vectors * LANES)
     }
 
-    pub fn parts(&self) -> usize {
-        self.parts.len()
+    /// Floats of scratch each thread needs.
+    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
+        let of = |cell: &Cell| {
+            let room = self.room(geometry, cell);
+            room.totals + room.numbers + room.strips * (room.inputs + room.outputs)
+        };
+        self.sums_len() + self.cells.cells.iter().map(of).max().unwrap_or(0)
     }
 
-    /// Floats of the totals of the largest part.
-    pub fn totals_len(&self) -> usize {
-        let of = |p: &Part| p.taps.len() * self.channels(p).len() * self.rows[p.row].blocks.len() * LANES;
-        self.parts.iter().map(of).max().unwrap_or(0)
+    /// Floats of the sums of all groups of pixels, if there are several.
+    fn sums_len(&self) -> usize {
+        if self.cells.groups > 1 { self.cells.groups * self.cells.totals_len() } else { 0 }
     }
 
-    /// A part's channels in its row.
-    fn channels(&self, part: &Part) -> Range<usize> {
-        let tiles = &self.rows[part.row].tiles[part.tiles.clone()];
-        tiles[0].start..tiles[tiles.len() - 1].end
-    }
-}
-
-impl Row {
-    fn new(geometry: &Geometry, group: [usize; 2], blocks: Range<usize>) -> Self {
-        let outputs = &geometry.d_output.blocks()[blocks.clone()];
-        let (from, to) = (&outputs[0], &outputs[outputs.len() - 1]);
-        let groups = from.first / group[1]..(to.first + to.count).div_ceil(group[1]);
-        let channels = groups.start * group[0]..groups.end * group[0];
-        let lanes = |b: &Block| (b.first..b.first + b.count).zip(b.offset..).collect::<Vec<_>>();
-        let all = geometry.input.blocks().iter().flat_map(lanes);
-        let offsets: Vec<usize> = all.filter(|(c, _)| channels.contains(c)).map(|(_, offset)| offset).collect();
-        let most = if blocks.len() == 1 { CHANNELS_OF_ONE } else { CHANNELS };
-        let (n, count) = (offsets.len(), offsets.len().div_ceil(most));
-        let tiles = (0..count).map(|t| t * n / count..(t + 1) * n / count).collect();
-        Self { blocks, first: channels.start, offsets, tiles }
-    }
-}
-
-/// Parts of up to so many tiles and taps. Neighbouring parts share input channels, which are then in the second-level cache.
-fn cut(rows: &[Row], tiles: usize, taps: usize, all_taps: usize) -> Vec<Part> {
-    let most = rows.iter().map(|r| r.tiles.len()).max().unwrap_or(0);
-    let mut parts = Vec::new();
-    for tile in (0..most).step_by(tiles) {
-        for (row, of) in rows.iter().enumerate().filter(|(_, r)| tile < r.tiles.len()) {
-            let tiles = tile..(tile + tiles).min(of.tiles.len());
-            let part = |tap| Part { row, tiles: tiles.clone(), taps: tap..(tap + taps).min(all_taps) };
-            parts.extend((0..all_taps).step_by(taps).map(part));
+    fn room(&self, geometry: &Geometry, cell: &Cell) -> Room {
+        let lines = |floats: usize| floats.next_multiple_of(2 * LANES);
+        let step = step_of(&geometry.input.blocks()[cell.blocks.clone()]);
+        let [places, pixels] = self.strips.most_places();
+        let (inputs, outputs) = (places * step, lines(pixels * cell.outputs().len() * LANES));
+        Room {
+            totals: lines(cell.totals_len()),
+            numbers: if self.prologue.is_some() { 2 * cell.blocks.len() * LANES } else { 0 },
+            step,
+            inputs,
+            outputs,
+            strips: (PACKED / (inputs + outputs).max(1)).clamp(1, MOST_STRIPS),
         }
     }
-    parts
+
+    /// Computes the gradient.
+    ///
+    /// # Safety
+    /// The images hold the values, each worker of the team has [`Tiles::scratch_len`] floats of scratch that nobody else touches,
+    /// the gradient has a number for each weight, and a prologue has one for every input channel.
+    pub unsafe fn run(&self, run: &Run<'_>, shared: Shared, team: &mut Team) {
+        let (cells, strips) = (&self.cells.cells, self.strips.count(run.images.count));
+        let groups = self.cells.groups.min(strips).max(1);
+        let own = |worker| shared.scratch(worker).wrapping_add(self.sums_len());
+        let totals = |group: usize, cell: &Cell| shared.scratch(0).wrapping_add(group * self.cells.totals_len() + cell.start);
+        team.run(groups * cells.len(), &|part, worker| {
+            let (group, cell) = (part / cells.len(), &cells[part % cells.len()]);
+            let strips = group * strips / groups..(group + 1) * strips / groups;
+            let (scratch, room) = (own(worker), self.room(run.geometry, cell));
+            let alone = self.cells.groups == 1;
+            let totals = if alone { scratch } else { totals(group, cell) };
+            let scratch = scratch.wrapping_add(room.totals);
+            run.isa.run(PartOf { tiles: self, run, cell, strips, room, scratch, totals, writes: alone });
+        });
+        if self.cells.groups > 1 {
+            team.run(cells.len(), &|part, _| {
+                let totals = totals(0, &cells[part]);
+                run.isa.run(JoinOf { tiles: self, run, cell: &cells[part], totals, groups });
+            });
+        }
+    }
+
+    /// Totals of a cell to the gradient.
+    ///
+    /// # Safety
+    /// The totals are complete, and the cell's weights belong to the caller.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, s: S, run: &Run<'_>, cell: &Cell, totals: *const f32) {
+        for panel in &cell.panels {
+            let before = (panel.start - cell.outputs().start) * LANES * cell.channels.len() * cell.taps.len();
+            let totals = Totals {
+                geometry: run.geometry,
+                group: self.group,
+                blocks: panel.clone(),
+                channels: cell.channels.clone(),
+                taps: cell.taps.clone(),
+                start: totals.wrapping_add(before),
+            };
+            // SAFETY: the function's own promise.
+            unsafe { totals.write(s, run.d_weight) };
+        }
+    }
 }
 
-/// One part of all images. Whoever makes it has checked that the images hold the values, the totals' memory
-/// [`Tiles::totals_len`] floats that nobody else touches, and the gradient a number for each weight.
-pub(super) struct PartOf<'a> {
-    pub geometry: &'a Geometry,
-    pub tiles: &'a Tiles,
-    pub part: usize,
-    pub images: Images,
-    pub totals: *mut f32,
-    pub d_weight: Gradient,
+/// A cell's share of a thread's scratch, in floats.
+struct Room {
+    totals: usize,
+    numbers: usize,
+    /// From one place of the packed input to the next.
+    step: usize,
+    /// A strip of the input.
+    inputs: usize,
+    /// A strip of the output's gradient.
+    outputs: usize,
+    /// Strips that are packed at a time.
+    strips: usize,
+}
+
+/// One cell and some strips. Whoever makes it answers for the memory.
+struct PartOf<'a> {
+    tiles: &'a Tiles,
+    run: &'a Run<'a>,
+    cell: &'a Cell,
+    strips: Range<usize>,
+    room: Room,
+    scratch: *mut f32,
+    totals: *mut f32,
+    /// Whether the totals are complete then and go to the gradient.
+    writes: bool,
 }
 
 impl Body for PartOf<'_> {
@@ -142,75 +167,101 @@ impl Body for PartOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let part = &self.tiles.parts[self.part];
-        let row = &self.tiles.rows[part.row];
-        let channels = self.tiles.channels(part);
-        let tap_len = channels.len() * row.blocks.len() * LANES;
-        // SAFETY: the totals have `tap_len` floats for each of the part's taps.
-        unsafe { self.totals.write_bytes(0, part.taps.len() * tap_len) };
-        let kw = self.geometry.window.kernel[1];
-        for strip in self.geometry.strips(self.images.count) {
-            for tile in &row.tiles[part.tiles.clone()] {
-                for (t, tap) in part.taps.clone().enumerate() {
-                    let at = t * tap_len + (tile.start - channels.start) * row.blocks.len() * LANES;
-                    let walk = self.geometry.walk(&strip, [tap / kw, tap % kw], &self.images);
-                    // SAFETY: `walk` gives pixels of the values' planes, and a tile has a vector in the totals for each
-                    // of its channels and blocks.
-                    unsafe { self.tile(s, row, tile, &walk, self.totals.wrapping_add(at)) };
+        let (run, cell) = (self.run, self.cell);
+        // SAFETY: the scratch has room for the numbers, the totals for the cell's.
+        unsafe {
+            spread(run.numbers, &run.geometry.input, cell.blocks.clone(), self.scratch);
+            if self.strips.is_empty() {
+                self.totals.write_bytes(0, cell.totals_len());
+            }
+        }
+        for first in self.strips.clone().step_by(self.room.strips) {
+            let strips = first..(first + self.room.strips).min(self.strips.end);
+            // SAFETY: the images hold the values, the scratch has room for so many strips.
+            unsafe { self.pack_inputs(s, strips.clone()) };
+            for panel in &cell.panels {
+                // SAFETY: as above; a panel has as many blocks as said.
+                unsafe {
+                    match panel.len() {
+                        1 => self.panel::<S, 1>(s, panel, strips.clone()),
+                        4 if S::VECTORS == 4 => self.panel::<S, 4>(s, panel, strips.clone()),
+                        _ => self.panel::<S, 2>(s, panel, strips.clone()),
+                    }
                 }
             }
         }
-        // SAFETY: the totals are complete.
-        unsafe { self.write(part, row, &channels, tap_len) };
+        if self.writes {
+            // SAFETY: all strips are summed.
+            unsafe { self.tiles.write(s, run, cell, self.totals) };
+        }
     }
 }
 
 impl PartOf<'_> {
-    /// Adds one strip's products of a tile to its totals.
-    ///
-    /// # Safety
-    /// As [`sum`], for the tile's channels and blocks.
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, s: S, row: &Row, tile: &Range<usize>, walk: &Walk, totals: *mut f32) {
-        let channels = &row.offsets[tile.clone()];
-        let blocks = &self.geometry.d_output.blocks()[row.blocks.clone()];
-        // SAFETY: the function's own promise; channels and blocks are as many as the case says.
-        macro_rules! dispatch {
-            ($($blocks:literal x $channels:literal),*) => {
-                match (blocks.len(), channels.len()) {
-                    $(($blocks, $channels) => unsafe {
-                        let dy: [usize; $blocks] = std::array::from_fn(|v| blocks[v].offset);
-                        let x: [usize; $channels] = std::array::from_fn(|l| channels[l]);
-                        sum(s, dy, x, walk, totals)
-                    },)*
-                    (blocks, channels) => unreachable!("a tile of {blocks} blocks times {channels} channels"),
-                }
-            };
-        }
-        dispatch!(2 x 6, 2 x 5, 2 x 4, 2 x 3, 2 x 2, 2 x 1, 1 x 8, 1 x 7, 1 x 6, 1 x 5, 1 x 4, 1 x 3, 1 x 2, 1 x 1);
+    /// Where the input of a packed strip lies, counted from the first.
+    fn inputs(&self, strip: usize) -> *mut f32 {
+        self.scratch.wrapping_add(self.room.numbers + strip * self.room.inputs)
     }
 
-    /// Totals to the weight's own order; those of pairs that share no group are dropped.
+    /// Where a panel of the output's gradient lies.
+    fn outputs(&self, strip: usize) -> *mut f32 {
+        self.inputs(self.room.strips).wrapping_add(strip * self.room.outputs)
+    }
+
+    /// # Safety
+    /// The images hold the input, and the scratch has room.
+    #[inline(always)]
+    unsafe fn pack_inputs<S: Simd>(&self, s: S, strips: Range<usize>) {
+        let run = self.run;
+        let inputs = Inputs {
+            geometry: run.geometry,
+            blocks: self.cell.blocks.clone(),
+            prologue: self.tiles.prologue,
+            numbers: self.scratch,
+            step: self.room.step,
+        };
+        for (i, strip) in strips.enumerate() {
+            let (strip, images) = self.tiles.strips.at(strip, run.images.count);
+            // SAFETY: the function's own promise.
+            unsafe { inputs.pack(s, strip, images, &run.images, self.inputs(i)) };
+        }
+    }
+
+    /// Adds the products of a panel in some strips, whose input is packed, to its totals.
     ///
     /// # Safety
-    /// The totals hold the part's sums.
+    /// The images hold the output's gradient, the scratch has room for it, and the totals belong to the part; `V` is the number of
+    /// the panel's blocks.
     #[inline(always)]
-    unsafe fn write(&self, part: &Part, row: &Row, channels: &Range<usize>, tap_len: usize) {
-        let [inputs, outputs] = self.tiles.group;
-        let taps = self.geometry.window.kernel.iter().product::<usize>();
-        let width = row.blocks.len() * LANES;
-        let numbers = row.first + channels.start..row.first + channels.end;
-        for (v, block) in self.geometry.d_output.blocks()[row.blocks.clone()].iter().enumerate() {
-            for (lane, out) in (block.first..block.first + block.count).enumerate() {
-                let partners = out / outputs * inputs..(out / outputs + 1) * inputs;
-                let (first, end) = (numbers.start.max(partners.start), numbers.end.min(partners.end));
-                for (t, tap) in part.taps.clone().enumerate() {
-                    let from = t * tap_len + v * LANES + lane;
-                    let to = (out * inputs + first - partners.start) * taps + tap;
-                    for c in 0..end.saturating_sub(first) {
-                        let from = from + (first - numbers.start + c) * width;
-                        // SAFETY: the place lies in the totals, and this weight of the list belongs to this part alone.
-                        unsafe { *self.d_weight.0.add(to + c * taps) = *self.totals.add(from) };
+    unsafe fn panel<S: Simd, const V: usize>(&self, s: S, panel: &Range<usize>, strips: Range<usize>) {
+        let (run, cell) = (self.run, self.cell);
+        let of = |strip: usize| self.tiles.strips.at(strip, run.images.count);
+        for (i, strip) in strips.clone().enumerate() {
+            let (strip, images) = of(strip);
+            // SAFETY: the function's own promise.
+            unsafe { pack_gradient::<S, V>(s, run.geometry, panel.clone(), strip, images, &run.images, self.outputs(i)) };
+        }
+        let taps = cell.taps.len();
+        let totals =
+            self.totals.wrapping_add((panel.start - cell.outputs().start) * LANES * cell.channels.len() * taps);
+        let first_channel = cell.channels.start - run.geometry.input.blocks()[cell.blocks.start].first;
+        let tiling = Tiling::of::<S, V>(cell.channels.len());
+        for first in (0..tiling.count()).step_by(TILES_TOGETHER) {
+            for (i, number) in strips.clone().enumerate() {
+                let (strip, images) = of(number);
+                for channels in tiling.tiles().skip(first).take(TILES_TOGETHER) {
+                    for (t, tap) in cell.taps.clone().enumerate() {
+                        let tile = Tile {
+                            pairs: self.tiles.strips.pairs_of(strip, tap, images.len()),
+                            dy: self.outputs(i),
+                            x: self.inputs(i).wrapping_add(first_channel + channels.start),
+                            step: self.room.step,
+                            totals: totals.wrapping_add((channels.start * taps + t) * V * LANES),
+                            totals_step: taps * V * LANES,
+                            begins: number == self.strips.start,
+                        };
+                        // SAFETY: pairs are places of the packed strip, which has the tile's channels and blocks.
+                        unsafe { tile.sum::<S, V>(s, channels.len()) };
                     }
                 }
             }
@@ -218,46 +269,30 @@ impl PartOf<'_> {
     }
 }
 
-/// Sums the products of `L` input channels and `V` output blocks over a walk and adds them to `totals[channel][block]`.
-///
-/// # Safety
-/// From every place of the walk, eight floats are readable at each offset in `dy` and one at each in `x`; `totals` has
-/// `L * V` vectors.
-#[inline(always)]
-unsafe fn sum<S: Simd, const V: usize, const L: usize>(
-    s: S,
-    dy: [usize; V],
-    x: [usize; L],
-    walk: &Walk,
+/// The sums of several groups of pixels, added up in their order and written.
+struct JoinOf<'a> {
+    tiles: &'a Tiles,
+    run: &'a Run<'a>,
+    cell: &'a Cell,
+    /// Those of the first group, to which the others' are added.
     totals: *mut f32,
-) {
-    let mut sums = [[s.splat(0.0); L]; V];
-    let [far, mid, near] = walk.axes;
-    for (i, j) in (0..far.count).flat_map(|i| (0..mid.count).map(move |j| (i, j))) {
-        let mut at_x = walk.x.wrapping_add(i * far.x + j * mid.x);
-        let mut at_dy = walk.dy.wrapping_add(i * far.dy + j * mid.dy);
-        for _ in 0..near.count {
-            // SAFETY: the function's own promise.
-            unsafe {
-                let gradients: [S::V; V] = std::array::from_fn(|v| s.load(at_dy.wrapping_add(dy[v])));
-                for l in 0..L {
-                    let pixel = s.broadcast(at_x.wrapping_add(x[l]));
-                    for v in 0..V {
-                        sums[v][l] = s.fma(gradients[v], pixel, sums[v][l]);
-                    }
-                }
+    groups: usize,
+}
+
+impl Body for JoinOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for group in 1..self.groups {
+            let more = self.totals.wrapping_add(group * self.tiles.cells.totals_len());
+            for at in (0..self.cell.totals_len()).step_by(LANES) {
+                let to = self.totals.wrapping_add(at);
+                // SAFETY: every group has the cell's totals, whole vectors.
+                unsafe { s.store(s.add(s.load(to), s.load(more.wrapping_add(at))), to) };
             }
-            // Without the fence the compiler hoists loads of later pixels and has no registers left for the sums.
-            compiler_fence(Ordering::SeqCst);
-            at_x = at_x.wrapping_add(near.x);
-            at_dy = at_dy.wrapping_add(near.dy);
         }
-    }
-    for l in 0..L {
-        for v in 0..V {
-            let to = totals.wrapping_add((l * V + v) * LANES);
-            // SAFETY: the function's own promise.
-            unsafe { s.store(s.add(s.load(to), sums[v][l]), to) };
-        }
+        // SAFETY: they are complete, and the cell is this part's.
+        unsafe { self.tiles.write(s, self.run, self.cell, self.totals) };
     }
 }

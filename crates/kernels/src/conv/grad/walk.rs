@@ -56,7 +56,6 @@ impl Geometry {
         let columns = width.min(STRIP);
         let rows = (STRIP / columns).min(height);
         let at_once = if columns < width || rows < height { 1 } else { (STRIP / (rows * columns)).max(1) };
-        let cut = |size: usize, by: usize| (0..size).step_by(by).map(move |start| start..(start + by).min(size));
         cut(images, at_once).flat_map(move |images| {
             cut(height, rows).flat_map(move |rows| {
                 let images = images.clone();
@@ -65,19 +64,27 @@ impl Geometry {
         })
     }
 
+    /// The outputs within a range, along an axis, for which a tap lies inside the picture.
+    pub fn outputs(&self, axis: usize, tap: usize, within: &Range<usize>) -> Range<usize> {
+        common(within, &self.inside[axis][tap])
+    }
+
+    /// The input's row or column that an output sees through a tap which lies inside the picture.
+    pub fn input_place(&self, axis: usize, tap: usize, output: usize) -> usize {
+        let w = &self.window;
+        // A tap that sees nothing has no first place; its axis is empty.
+        (output * w.stride[axis] + tap * w.dilation[axis]).saturating_sub(w.padding[axis])
+    }
+
     /// The pairs of a tap `[row, column]` in a strip: the outputs whose input place lies in the picture. The addresses are
     /// those of the first pair in a block at the arena's start.
     ///
     /// Every place `x + i * axis.x + ...` is then a pixel of the input's planes once a block's offset is added, and so for
     /// `dy`, within the images of the strip.
     pub fn walk(&self, strip: &Strip, tap: [usize; 2], images: &Images) -> Walk {
-        let rows = common(&strip.rows, &self.inside[0][tap[0]]);
-        let columns = common(&strip.columns, &self.inside[1][tap[1]]);
-        let place = |axis: usize, o: usize| {
-            let w = &self.window;
-            // A tap that sees nothing has no first place; its axis is empty.
-            (o * w.stride[axis] + tap[axis] * w.dilation[axis]).saturating_sub(w.padding[axis])
-        };
+        let rows = self.outputs(0, tap[0], &strip.rows);
+        let columns = self.outputs(1, tap[1], &strip.columns);
+        let place = |axis: usize, o: usize| self.input_place(axis, tap[axis], o);
         let first_image = images.arena.wrapping_add(strip.images.start * images.len);
         let pixel = |row: usize, column: usize, width: usize| (row * width + column) * LANES;
         let (wide, narrow) = (self.input.width(), self.d_output.width());
@@ -92,6 +99,11 @@ impl Geometry {
             axes: lengthen_innermost(axes),
         }
     }
+}
+
+/// A range from zero in pieces.
+pub(super) fn cut(size: usize, by: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..size).step_by(by).map(move |start| start..(start + by).min(size))
 }
 
 /// Output rows or columns for which a tap lies inside the picture: those whose input place
