@@ -9,6 +9,8 @@ use crate::rewrites::Saving;
 pub enum Pass {
     /// From pictures to the answer: all that a plan for inference does.
     Forward,
+    /// Mean and variance of what several normalisations read.
+    Statistics,
     /// From the loss towards the pictures.
     Backward,
     /// To the gradient of a convolution's input.
@@ -24,6 +26,7 @@ impl Pass {
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Statistics => "statistics",
             Self::Backward => "backward",
             Self::BackwardData => "backward data",
             Self::BackwardWeight => "backward weight",

@@ -106,6 +106,65 @@ fn normalisation_backward() {
     });
 }
 
+/// Two normalisations of one value: moments taken once, gradients added up and sent through them once.
+#[test]
+fn normalisations_that_share_what_they_read_backward() {
+    let eps = [1e-5, 1e-3];
+    each_case(|dice, isa| {
+        let (size, of) = ([1 + dice.below(4), 2 + dice.below(3)], partition(dice, 12));
+        let mut layout = Layout::new();
+        let [x, dx, dy, other] = [(); 4].map(|()| layout.place(dice, &of, size));
+        let mut memory = layout.memory(dice, 2, 2, 0);
+        let (f, channels, team) = (dice.pick(&ACTIVATIONS), x.channels(), &mut Team::new(2));
+        let pairs = [(); 2].map(|()| (dice.numbers(channels), dice.numbers(channels)));
+        let mut moments = ChannelMoments::new(channels);
+        Moments::new(isa, &x).run(&mut moments, &mut memory, team);
+        let mut grads = Vec::new();
+        for ((dy, (gamma, beta)), (j, eps)) in [&dy, &other].iter().zip(&pairs).zip(eps.iter().enumerate()) {
+            let (mut stats, mut d_gamma, mut d_beta) =
+                (BatchStats::new(channels), vec![0.0; channels], vec![0.0; channels]);
+            // In two parts, as the slices of a dense block come.
+            let cut = dice.below(channels);
+            let parts = [0..cut, cut..channels].map(|part| (&moments, part));
+            stats.assemble(parts.into_iter(), gamma, beta, *eps);
+            let share = SharedNormGrad::new(isa, &x, dy, &dx, f, j > 0);
+            share.run(&stats, &mut d_gamma, &mut d_beta, &mut memory, team);
+            for part in [0..cut, cut..channels] {
+                moments.add_through(part.clone(), &stats, part.start, [&d_gamma, &d_beta]);
+            }
+            grads.push([d_gamma, d_beta]);
+        }
+        MomentsGrad::new(isa, &x, &dx).run(&moments, &mut memory, team);
+        for c in 0..channels {
+            let [x, dx] = [&x, &dx].map(|planes| channel(&memory, planes, c));
+            let weights = [&dy, &other].map(|planes| channel(&memory, planes, c)).concat();
+            // The channel's numbers, and behind them both gammas and betas.
+            let before = |all: &[f64]| {
+                let (x, numbers) = all.split_at(all.len() - 4);
+                let mean = x.iter().sum::<f64>() / x.len() as f64;
+                let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+                let one = |j: usize| {
+                    x.iter().map(move |x| {
+                        numbers[2 * j] * (x - mean) / (variance + eps[j]).sqrt() + numbers[2 * j + 1]
+                    })
+                };
+                one(0).chain(one(1)).collect::<Vec<_>>()
+            };
+            let numbers = pairs.iter().flat_map(|(gamma, beta)| [f64::from(gamma[c]), f64::from(beta[c])]);
+            let all: Vec<f64> = x.iter().copied().chain(numbers).collect();
+            // Not where a difference would reach over a kink.
+            if before(&all).iter().any(|z| z.abs() < 1e-3) {
+                continue;
+            }
+            let expected =
+                differences(&all, &weights, |all| before(all).into_iter().map(|z| value(f, z)).collect());
+            let of_numbers = grads.iter().flat_map(|[gamma, beta]| [f64::from(gamma[c]), f64::from(beta[c])]);
+            let got: Vec<f64> = dx.iter().copied().chain(of_numbers).collect();
+            assert_near(&got, &expected, 2e-5, &format!("{f:?} of {} numbers", x.len()));
+        }
+    });
+}
+
 /// One plane pooled, cell by cell.
 fn pooled(kind: PoolKind, w: &Window, [rows, columns]: [usize; 2], output: [usize; 2], x: &[f64]) -> Vec<f64> {
     let padded = [rows + 2 * w.padding[0], columns + 2 * w.padding[1]];

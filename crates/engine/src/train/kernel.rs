@@ -246,7 +246,7 @@ impl<'a> Build<'a> {
         let slot = layout.views[value].iter().find_map(|p| norms.slot(p.root));
         if let Some(slot) = slot.filter(|_| layout.owners[layout.views[value][0].root] == value) {
             let moments = Moments::new(self.isa, &self.program.planes(value));
-            self.push(Kernel::Moments { moments, slot }, Pass::Forward, &[value], value);
+            self.push(Kernel::Moments { moments, slot }, Pass::Statistics, &[value], value);
         }
     }
 
