@@ -17,8 +17,6 @@ pub enum Pass {
     BackwardData,
     /// To the gradient of a convolution's weight.
     BackwardWeight,
-    /// From gradients to new parameters.
-    Update,
 }
 
 impl Pass {
@@ -30,7 +28,6 @@ impl Pass {
             Self::Backward => "backward",
             Self::BackwardData => "backward data",
             Self::BackwardWeight => "backward weight",
-            Self::Update => "update",
         }
     }
 }

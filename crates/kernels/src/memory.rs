@@ -50,11 +50,16 @@ impl AlignedBuf {
     }
 
     /// Makes it longer or shorter. Memory is allocated only where it has never been so long; what it holds then is arbitrary.
-    pub(crate) fn set_len(&mut self, len: usize) {
+    pub fn set_len(&mut self, len: usize) {
         if len > self.room {
             *self = Self::zeroed(len);
         }
         self.len = len;
+    }
+
+    /// Floats that it can hold without another allocation.
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     fn layout(len: usize) -> Layout {

@@ -66,7 +66,7 @@ impl<'a> Macs<'a> {
     /// Of a step: those of the layers it computes together, or of one of the two products backward.
     fn step(&self, step: &StepReport) -> u64 {
         match step.pass {
-            Pass::Statistics | Pass::Backward | Pass::Update => 0,
+            Pass::Statistics | Pass::Backward => 0,
             Pass::Forward | Pass::BackwardData | Pass::BackwardWeight => step.nodes.iter().filter_map(|n| self.0.get(n.as_str())).sum(),
         }
     }

@@ -2,11 +2,9 @@
 //!
 //! Not here: loading photos (`cspnet train` does that in threads of its own).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cspnet::engine::{
-    Input, Isa, Pass, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
-};
+use cspnet::engine::{Input, Isa, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet::graph::{Graph, Shape, Weights, init, rewrite};
 
 use super::{Run, Subject};
@@ -21,27 +19,19 @@ const RULE: UpdateRule = UpdateRule::Sgd { rate: 1e-3, momentum: 0.9, nesterov: 
 pub struct Training {
     graph: Graph,
     plan: TrainPlan,
-    steps: Vec<StepReport>,
 }
 
 impl Training {
     /// With weights as `cspnet train` begins with.
     pub fn new(network: &Network, picture: Shape, isa: Isa) -> Result<Self, Failure> {
         let plan = TrainPlan::new(&rewrite::with_loss(&network.graph)?, picture, isa)?;
-        let update = StepReport {
-            pass: Pass::Update,
-            nodes: Vec::new(),
-            kernel: "sgd with momentum".into(),
-            shape: [network.graph.params().iter().map(|p| p.len()).sum(), 1, 1],
-        };
-        let steps = plan.steps().iter().cloned().chain([update]).collect();
-        Ok(Self { graph: network.graph.clone(), plan, steps })
+        Ok(Self { graph: network.graph.clone(), plan })
     }
 }
 
 impl Subject for Training {
     fn steps(&self) -> &[StepReport] {
-        &self.steps
+        self.plan.steps()
     }
 
     fn rewrites(&self) -> Vec<Saved> {
@@ -72,26 +62,14 @@ struct Step<'a> {
     targets: Vec<f32>,
 }
 
-impl Step<'_> {
-    fn update(&mut self) {
-        self.plan.update(&mut self.workspace, &mut self.weights, &mut self.state, &RULE);
-        self.plan.update_running(&self.workspace, &mut self.weights);
-    }
-}
-
 impl Run for Step<'_> {
     fn run(&mut self) -> Result<(), RunError> {
-        self.plan.gradients(&mut self.workspace, &self.weights, Input::Real(&self.pictures), &self.targets)?;
-        self.update();
-        Ok(())
+        let batch = (Input::Real(&self.pictures), &self.targets[..]);
+        self.plan.step(&mut self.workspace, &mut self.weights, batch, &mut self.state, &RULE).map(drop)
     }
 
     fn run_timed(&mut self) -> Result<Vec<Duration>, RunError> {
-        let input = Input::Real(&self.pictures);
-        let mut times = self.plan.gradients_timed(&mut self.workspace, &self.weights, input, &self.targets)?;
-        let begin = Instant::now();
-        self.update();
-        times.push(begin.elapsed());
-        Ok(times)
+        let batch = (Input::Real(&self.pictures), &self.targets[..]);
+        self.plan.step_timed(&mut self.workspace, &mut self.weights, batch, &mut self.state, &RULE)
     }
 }

@@ -301,18 +301,16 @@ impl Kernel {
             Self::Clear(clear) => clear.run(memory),
             Self::ConvWeight { grad, norm, weight } => {
                 let prologue = norm.map(|n| state.stats[n].scale_and_shift());
-                grad.run(&mut state.gradients[*weight], prologue, memory, team);
+                grad.run(state.gradients.get_mut(*weight), prologue, memory, team);
             }
-            Self::Bias { sum, bias } => sum.run(&mut state.gradients[*bias], memory, team),
+            Self::Bias { sum, bias } => sum.run(state.gradients.get_mut(*bias), memory, team),
             Self::NormGrad { grad, stats, scale, shift } => {
-                let [d_scale, d_shift] =
-                    state.gradients.get_disjoint_mut([*scale, *shift]).expect("a node's parameters are distinct");
+                let [d_scale, d_shift] = state.gradients.pair_mut(*scale, *shift);
                 let stats = &state.stats[*stats];
                 grad.run(stats, d_scale, d_shift, memory, team);
             }
             Self::SharedNormGrad { grad, assemble: Assemble { parts, stats, scale, shift, .. } } => {
-                let [d_scale, d_shift] =
-                    state.gradients.get_disjoint_mut([*scale, *shift]).expect("a node's parameters are distinct");
+                let [d_scale, d_shift] = state.gradients.pair_mut(*scale, *shift);
                 let stats = &state.stats[*stats];
                 grad.run(stats, d_scale, d_shift, memory, team);
                 let mut first = 0;
@@ -325,6 +323,27 @@ impl Kernel {
             Self::MomentsGrad { grad, slot } => grad.run(&state.moments[*slot], memory, team),
             Self::MapGrad(grad) => grad.run(memory, team),
             Self::PoolGrad(grad) => grad.run(memory, team),
+        }
+    }
+
+    /// The parameters whose gradients it computes.
+    pub(super) fn learns(&self) -> [Option<ParamId>; 2] {
+        match *self {
+            Self::ConvWeight { weight: param, .. } | Self::Bias { bias: param, .. } => [Some(param), None],
+            Self::NormGrad { scale, shift, .. }
+            | Self::SharedNormGrad { assemble: Assemble { scale, shift, .. }, .. } => [Some(scale), Some(shift)],
+            _ => [None; 2],
+        }
+    }
+
+    /// The parameters that it reads.
+    pub(super) fn reads(&self) -> [Option<ParamId>; 2] {
+        match *self {
+            Self::Conv { weight, bias, .. } => [Some(weight), bias],
+            Self::Norm { scale, shift, .. } | Self::Assemble { assemble: Assemble { scale, shift, .. }, .. } => {
+                [Some(scale), Some(shift)]
+            }
+            _ => [None; 2],
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod backward;
 mod convolution;
+mod gradients;
 mod kernel;
 mod norms;
 mod update;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
 };
 
 use crate::error::{PlanError, RunError, check_input};
@@ -26,6 +27,7 @@ use crate::report::StepReport;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use convolution::Packed;
+use gradients::Gradients;
 use kernel::{Build, Kernel, Made};
 use norms::Norms;
 pub use update::{UpdateRule, UpdateState};
@@ -37,6 +39,8 @@ pub struct TrainPlan {
     normalises: bool,
     kernels: Vec<Kernel>,
     steps: Vec<StepReport>,
+    /// Behind each kernel, the parameters whose gradients are complete and which no later kernel reads.
+    finished: Vec<Vec<ParamId>>,
     logits: Planes,
     /// Every normalisation's running mean and variance, and the share of a batch in them.
     running: Vec<Running>,
@@ -72,10 +76,9 @@ struct State {
     stats: Vec<BatchStats>,
     /// The batch's moments of every value that several normalisations read, or a hidden one.
     moments: Vec<ChannelMoments>,
-    /// The gradient of every trained parameter; empty for running statistics.
-    gradients: Vec<Vec<f32>>,
+    gradients: Gradients,
     /// Sums of the gradients of several batches, as long as they wait for their update; made when the first comes.
-    sums: Vec<Vec<f32>>,
+    sums: Vec<AlignedBuf>,
     /// Batches in the sums.
     summed: usize,
     /// What dropout draws by.
@@ -110,6 +113,7 @@ impl TrainPlan {
             params: graph.params().to_vec(),
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
+            finished: finished(&kernels, graph.params().len()),
             kernels,
             steps,
         })
@@ -119,12 +123,11 @@ impl TrainPlan {
     pub fn workspace(&self, images: usize, threads: usize) -> TrainWorkspace {
         let team = Team::new(threads);
         let memory = Memory::new(images, self.image_len, team.threads(), self.scratch_len);
-        let gradient = |p: &Param| vec![0.0; if p.role.is_trained() { p.len() } else { 0 }];
         let state = State {
             packed: Packed::default(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
             moments: self.moments.iter().map(|&channels| ChannelMoments::new(channels)).collect(),
-            gradients: self.params.iter().map(gradient).collect(),
+            gradients: Gradients::new(self.params.len()),
             sums: Vec::new(),
             summed: 0,
             draw: 0,
@@ -146,22 +149,45 @@ impl TrainPlan {
         input: Input<'_>,
         targets: &[f32],
     ) -> Result<f64, RunError> {
-        self.run(workspace, weights, input, targets, |step| step())
+        self.check(workspace, weights, input, targets)?;
+        let TrainWorkspace { memory, team, state } = workspace;
+        state.gradients.keep(&self.params);
+        let batch = kernel::Batch { input, targets, weights };
+        self.kernels.iter().for_each(|kernel| kernel.run(&batch, state, memory, team));
+        Ok(state.loss)
     }
 
-    /// As [`TrainPlan::gradients`], and how long each step took, in the order of [`TrainPlan::steps`].
+    /// A whole step: as [`TrainPlan::gradients`], but every parameter is changed as soon as its gradient is complete and nothing
+    /// reads it any more, and the gradient is given up. Running statistics are changed as well.
     ///
     /// # Errors
-    /// As [`TrainPlan::gradients`].
-    pub fn gradients_timed(
+    /// As [`TrainPlan::gradients`]; nothing has changed then.
+    pub fn step(
         &self,
         workspace: &mut TrainWorkspace,
-        weights: &Weights,
-        input: Input<'_>,
-        targets: &[f32],
+        weights: &mut Weights,
+        (input, targets): (Input<'_>, &[f32]),
+        state: &mut UpdateState,
+        rule: &UpdateRule,
+    ) -> Result<f64, RunError> {
+        self.run_step(workspace, weights, (input, targets), state, rule, |step| step())
+    }
+
+    /// As [`TrainPlan::step`], and how long each step took, in the order of [`TrainPlan::steps`], the changes of its parameters
+    /// included.
+    ///
+    /// # Errors
+    /// As [`TrainPlan::step`].
+    pub fn step_timed(
+        &self,
+        workspace: &mut TrainWorkspace,
+        weights: &mut Weights,
+        (input, targets): (Input<'_>, &[f32]),
+        state: &mut UpdateState,
+        rule: &UpdateRule,
     ) -> Result<Vec<Duration>, RunError> {
         let mut times = Vec::with_capacity(self.steps.len());
-        self.run(workspace, weights, input, targets, |step| {
+        self.run_step(workspace, weights, (input, targets), state, rule, |step| {
             let begin = Instant::now();
             step();
             times.push(begin.elapsed());
@@ -169,32 +195,56 @@ impl TrainPlan {
         Ok(times)
     }
 
-    /// Has `each` run every step, in order.
-    fn run(
+    /// Has `each` run every step and the changes behind it, in order.
+    fn run_step(
         &self,
         workspace: &mut TrainWorkspace,
+        weights: &mut Weights,
+        (input, targets): (Input<'_>, &[f32]),
+        updates: &mut UpdateState,
+        rule: &UpdateRule,
+        mut each: impl FnMut(&mut dyn FnMut()),
+    ) -> Result<f64, RunError> {
+        self.check(workspace, weights, input, targets)?;
+        rule.begin(&self.params, updates);
+        let TrainWorkspace { memory, team, state } = workspace;
+        for (kernel, finished) in self.kernels.iter().zip(&self.finished) {
+            each(&mut || {
+                for param in kernel.learns().into_iter().flatten() {
+                    state.gradients.begin(param, self.params[param].len());
+                }
+                kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
+                for &id in finished {
+                    rule.apply((id, &self.params[id]), weights, state.gradients.get(id), updates, team);
+                    state.gradients.end(id);
+                }
+            });
+        }
+        self.update_running(workspace, weights);
+        Ok(workspace.state.loss)
+    }
+
+    fn check(
+        &self,
+        workspace: &TrainWorkspace,
         weights: &Weights,
         input: Input<'_>,
         targets: &[f32],
-        mut each: impl FnMut(&mut dyn FnMut()),
-    ) -> Result<f64, RunError> {
-        let TrainWorkspace { memory, team, state } = workspace;
+    ) -> Result<(), RunError> {
         weights.check(&self.params)?;
-        check_input(memory.images(), self.picture, self.normalises, input)?;
-        let expected = memory.images() * self.logits.channels();
+        let images = workspace.memory.images();
+        check_input(images, self.picture, self.normalises, input)?;
+        let expected = images * self.logits.channels();
         if targets.len() != expected {
             return Err(RunError::Targets { found: targets.len(), expected });
         }
-        let batch = kernel::Batch { input, targets, weights };
-        for kernel in &self.kernels {
-            each(&mut || kernel.run(&batch, state, memory, team));
-        }
-        Ok(state.loss)
+        Ok(())
     }
 
     /// Keeps the workspace's gradients for one update by several batches.
     pub fn accumulate(&self, workspace: &mut TrainWorkspace) {
         let (State { gradients, sums, summed, .. }, team) = (&mut workspace.state, &mut workspace.team);
+        let gradients = gradients.all_mut();
         if sums.is_empty() {
             sums.clone_from(gradients);
         } else if *summed == 0 {
@@ -211,7 +261,7 @@ impl TrainPlan {
         if *summed > 0 {
             let share = 1.0 / *summed as f32;
             sums.iter_mut().for_each(|sum| scale(share, sum, team));
-            std::mem::swap(gradients, sums);
+            std::mem::swap(gradients.all_mut(), sums);
             *summed = 0;
         }
     }
@@ -219,7 +269,7 @@ impl TrainPlan {
     /// Scales the workspace's gradients so that the norm of all of them together is at most `most` (Pascanu et al.,
     /// arXiv:1211.5063), as PyTorch's `clip_grad_norm_` does, and gives the norm they had.
     pub fn clip(&self, workspace: &mut TrainWorkspace, most: f64) -> f64 {
-        let (gradients, team) = (&mut workspace.state.gradients, &mut workspace.team);
+        let (gradients, team) = (workspace.state.gradients.all_mut(), &mut workspace.team);
         let norm = gradients.iter().map(|g| sum_of_squares(g, team)).sum::<f64>().sqrt();
         let factor = most / (norm + 1e-6);
         if factor < 1.0 {
@@ -237,7 +287,10 @@ impl TrainPlan {
         state: &mut UpdateState,
         rule: &UpdateRule,
     ) {
-        rule.apply(&self.params, weights, &workspace.state.gradients, state, &mut workspace.team);
+        rule.begin(&self.params, state);
+        for (id, param) in self.params.iter().enumerate().filter(|(_, param)| param.role.is_trained()) {
+            rule.apply((id, param), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
+        }
     }
 
     /// Changes the running statistics of normalisations, by the batch's.
@@ -311,8 +364,23 @@ impl TrainWorkspace {
 
     /// The gradient of a trained parameter after [`TrainPlan::gradients`]; empty for running statistics.
     pub fn gradient(&self, param: ParamId) -> &[f32] {
-        &self.state.gradients[param]
+        self.state.gradients.get(param)
     }
+}
+
+/// Behind each kernel, the parameters that are learnt and that no later kernel learns or reads.
+fn finished(kernels: &[Kernel], params: usize) -> Vec<Vec<ParamId>> {
+    let (mut finished, mut is_learnt) = (vec![Vec::new(); kernels.len()], vec![false; params]);
+    kernels.iter().flat_map(|k| k.learns().into_iter().flatten()).for_each(|param| is_learnt[param] = true);
+    for (at, kernel) in kernels.iter().enumerate().rev() {
+        for param in kernel.learns().into_iter().chain(kernel.reads()).flatten() {
+            // What is met first, from the end, is the last.
+            if std::mem::take(&mut is_learnt[param]) {
+                finished[at].push(param);
+            }
+        }
+    }
+    finished
 }
 
 /// Both passes with the places of all values and gradients they touch.

@@ -2,7 +2,7 @@
 //!
 //! Not here: what the learning rate should be at a step (`cspnet-train`).
 
-use cspnet_graph::{Param, Role, Weights};
+use cspnet_graph::{Param, ParamId, Role, Weights};
 use cspnet_kernels::{AdamWStep, SgdStep, Team, adamw_step, sgd_step};
 
 /// The rule of an update.
@@ -45,42 +45,43 @@ pub struct UpdateState {
 }
 
 impl UpdateRule {
-    /// Changes the trained parameters.
+    /// Makes `state` remember as much as the rule needs.
+    pub(super) fn begin(&self, params: &[Param], state: &mut UpdateState) {
+        remember(&mut state.momentum, params);
+        if matches!(self, Self::AdamW { .. }) {
+            remember(&mut state.square, params);
+        }
+    }
+
+    /// Changes a trained parameter, after [`UpdateRule::begin`].
     pub(super) fn apply(
         &self,
-        params: &[Param],
+        (id, param): (ParamId, &Param),
         weights: &mut Weights,
-        gradients: &[Vec<f32>],
+        gradient: &[f32],
         state: &mut UpdateState,
         team: &mut Team,
     ) {
-        begin(&mut state.momentum, gradients);
-        if matches!(self, Self::AdamW { .. }) {
-            begin(&mut state.square, gradients);
-        }
-        for (param, role) in params.iter().map(|p| p.role).enumerate().filter(|(_, role)| role.is_trained()) {
-            let (weights, gradients) = (weights.get_mut(param), &gradients[param][..]);
-            let momentum = &mut state.momentum[param];
-            match *self {
-                Self::Sgd { rate, momentum: share, nesterov, decay } => {
-                    let decay = if role == Role::Weight { decay } else { 0.0 };
-                    sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradients, momentum, team);
-                }
-                Self::AdamW { rate, betas, eps, decay, update } => {
-                    let decay = if role == Role::Weight { decay } else { 0.0 };
-                    let step = adamw(rate, betas, eps, decay, update);
-                    adamw_step(step, weights, gradients, momentum, &mut state.square[param], team);
-                }
+        let (weights, momentum) = (weights.get_mut(id), &mut state.momentum[id]);
+        let decayed = |decay: f64| if param.role == Role::Weight { decay } else { 0.0 };
+        match *self {
+            Self::Sgd { rate, momentum: share, nesterov, decay } => {
+                let decay = decayed(f64::from(decay)) as f32;
+                sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team);
+            }
+            Self::AdamW { rate, betas, eps, decay, update } => {
+                let step = adamw(rate, betas, eps, decayed(decay), update);
+                adamw_step(step, weights, gradient, momentum, &mut state.square[id], team);
             }
         }
     }
 }
 
-/// Zeros for every gradient that nothing is remembered of yet.
-fn begin(remembered: &mut Vec<Vec<f32>>, gradients: &[Vec<f32>]) {
-    remembered.resize(gradients.len(), Vec::new());
-    for (r, g) in remembered.iter_mut().zip(gradients).filter(|(r, _)| r.is_empty()) {
-        r.resize(g.len(), 0.0);
+/// Zeros for every trained parameter of which nothing is remembered yet.
+fn remember(remembered: &mut Vec<Vec<f32>>, params: &[Param]) {
+    remembered.resize(params.len(), Vec::new());
+    for (list, param) in remembered.iter_mut().zip(params).filter(|(list, p)| list.is_empty() && p.role.is_trained()) {
+        list.resize(param.len(), 0.0);
     }
 }
 
