@@ -101,9 +101,9 @@ const PART_WORK: usize = 1 << 18;
 /// Floats of a strip of source rows that fit into the second-level cache beside a panel of weights.
 const STRIP: usize = 48 * 1024;
 
-/// Floats of the strips of images whose pixels make one run: beyond the second-level cache of some machines, but weights that are
-/// read again for every image are more.
-const STRIPS: usize = 4 * STRIP;
+/// Floats of the source of all images that make one run: every panel reads them again, and what the second-level cache does not
+/// hold costs more than the weights that are read for fewer images.
+const JOINED: usize = 4 * STRIP;
 
 /// Panels that share a packed strip, at most.
 const PANELS_A_PART: usize = 8;
@@ -329,7 +329,8 @@ impl Conv {
             return 1;
         }
         let pixels = self.pixels.iter().map(Vec::len).max().unwrap_or(RUN);
-        (RUN / pixels.max(1)).min(STRIPS / self.strip_len.max(1)).max(1)
+        let source = self.source.blocks().len() * LANES * self.source.pixels();
+        (RUN / pixels.max(1)).min(JOINED / source.max(self.strip_len).max(1)).max(1)
     }
 
     /// The pixels of a band, reading rows of so many columns.
