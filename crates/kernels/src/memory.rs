@@ -241,6 +241,11 @@ impl Shared {
         self.arena.wrapping_add(n * self.image_len)
     }
 
+    /// Floats from an image's share to the next.
+    pub(crate) fn image_len(self) -> usize {
+        self.image_len
+    }
+
     /// Start of a worker's scratch.
     pub(crate) fn scratch(self, worker: usize) -> *mut f32 {
         self.scratch.wrapping_add(worker * self.scratch_len)

@@ -1,6 +1,7 @@
 //! The way of finished sums to memory: residual, activation, accumulation.
 
-use super::{Conv, PANEL, Pixel, RUN, Residual};
+use super::tile::LINE;
+use super::{Conv, PANEL, Panel, Pixel, RUN, Residual};
 use crate::activation::with_activation;
 use crate::simd::Simd;
 use crate::{Activation, LANES, Planes};
@@ -58,48 +59,55 @@ impl Outlet {
     }
 }
 
-/// The sums of some pixels of one target block, and where they go.
-pub(super) struct Finish<'a> {
-    /// The sum of the first pixel; that of the next is `stride` floats further.
-    pub totals: *const f32,
-    pub stride: usize,
-    pub pixels: &'a [Pixel],
-    pub outlet: Outlet,
+/// The way of a panel's sums to memory.
+pub(super) struct Finish<const V: usize> {
+    /// Of each of its blocks.
+    outlets: [Outlet; V],
+    activation: Activation,
 }
 
 impl Conv {
-    /// For one target block, the float in it that pixels count from, and an image.
-    pub(super) fn finish<'a>(
-        &self,
-        block: usize,
-        first: usize,
-        image: *mut f32,
-        pixels: &'a [Pixel],
-        (totals, stride): (*const f32, usize),
-    ) -> Finish<'a> {
-        let outlet = Outlet::of(&self.target, &self.fusion.residual, block, first, image);
-        Finish { totals, stride, pixels, outlet: Outlet { accumulate: self.accumulate, ..outlet } }
+    /// For the blocks of a panel, the float in each that pixels count from, and an image.
+    pub(super) fn finish<const V: usize>(&self, panel: &Panel, first: usize, image: *mut f32) -> Finish<V> {
+        let outlet = |v| {
+            let outlet = Outlet::of(&self.target, &self.fusion.residual, panel.blocks.start + v, first, image);
+            Outlet { accumulate: self.accumulate, ..outlet }
+        };
+        Finish { outlets: std::array::from_fn(outlet), activation: self.fusion.activation }
     }
 }
 
-impl Finish<'_> {
-    /// Stores the results of all pixels.
+impl<const V: usize> Finish<V> {
+    /// Asks for the lines that [`Finish::store`] will touch, if the pixels lie side by side.
+    #[inline(always)]
+    pub fn ask<S: Simd>(&self, s: S, pixels: &[Pixel]) {
+        let first = pixels.first().map_or(0, |p| p.to);
+        for outlet in &self.outlets {
+            for at in (first..first + pixels.len() * LANES).step_by(LINE) {
+                s.prefetch_near(outlet.to.wrapping_add(at));
+                if let Some(residual) = outlet.before.or(outlet.after) {
+                    s.prefetch_near(residual.wrapping_add(at));
+                }
+            }
+        }
+    }
+
+    /// Stores the results of some pixels, whose sums are `[pixel][V][8]`.
     ///
     /// # Safety
-    /// Every pixel has a sum, lies in the target and the residuals, and is touched by nobody else.
+    /// Every pixel has its sums, lies in the target and the residuals, and is touched by nobody else.
     #[inline(always)]
-    pub unsafe fn store<S: Simd>(&self, s: S, activation: Activation) {
+    pub unsafe fn store<S: Simd>(&self, s: S, pixels: &[Pixel], sums: *const f32) {
         // SAFETY: the function's own promise.
-        unsafe { with_activation!(activation, f => self.each(s, f)) }
+        unsafe { with_activation!(self.activation, f => self.each(s, f, pixels, sums)) }
     }
 
     #[inline(always)]
-    unsafe fn each<S: Simd>(&self, s: S, activation: Activation) {
-        for (i, pixel) in self.pixels.iter().enumerate() {
-            // SAFETY: the promise of `store`.
-            unsafe {
-                let sum = s.load(self.totals.add(i * self.stride));
-                self.outlet.put(s, activation, sum, pixel.to);
+    unsafe fn each<S: Simd>(&self, s: S, activation: Activation, pixels: &[Pixel], sums: *const f32) {
+        for v in 0..V {
+            for (p, pixel) in pixels.iter().enumerate() {
+                // SAFETY: the promise of `store`.
+                unsafe { self.outlets[v].put(s, activation, s.load(sums.add((p * V + v) * LANES)), pixel.to) };
             }
         }
     }

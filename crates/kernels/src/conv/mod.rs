@@ -88,8 +88,8 @@ pub struct Fusion {
 /// Blocks of output channels that one tile computes, at most: [`crate::simd::Simd::VECTORS`] of the largest set.
 const PANEL: usize = 4;
 
-/// Pixels that share the weights in the first-level cache.
-const RUN: usize = 192;
+/// Pixels that share the weights in the first-level cache, at most.
+const RUN: usize = 224;
 
 /// Parts that an image is cut into at least, where its shape allows and the work is worth it: late layers have few
 /// pixels and many channels.
@@ -100,6 +100,10 @@ const PART_WORK: usize = 1 << 18;
 
 /// Floats of a strip of source rows that fit into the second-level cache beside a panel of weights.
 const STRIP: usize = 48 * 1024;
+
+/// Floats of the source of all images that make one run: every panel reads them again, and what the second-level cache does not
+/// hold costs more than the weights that are read for fewer images.
+const JOINED: usize = 4 * STRIP;
 
 /// Panels that share a packed strip, at most.
 const PANELS_A_PART: usize = 8;
@@ -123,6 +127,8 @@ pub struct Conv {
     pixels: Vec<Vec<Pixel>>,
     panels: Vec<Panel>,
     parts: Vec<Part>,
+    /// Images whose pixels make one run, at most; their strips lie one after another.
+    together: usize,
     packed_len: usize,
     strip_len: usize,
     end: usize,
@@ -134,7 +140,7 @@ fn width_of(full: usize, left: usize) -> usize {
 }
 
 /// Where an output pixel reads and where it lies, in floats from the first pixel of its band.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pixel {
     from: usize,
     to: usize,
@@ -214,6 +220,7 @@ impl Conv {
             pixels: vec![Vec::new(); grids.len()],
             grids,
             panels: Vec::new(),
+            together: 1,
             parts: Vec::new(),
             packed_len: 0,
             strip_len: 0,
@@ -223,6 +230,7 @@ impl Conv {
         conv.end = conv.end.max(conv.fusion.residual.check(target));
         conv.make_panels();
         conv.make_parts();
+        conv.together = conv.images_at_once();
         conv
     }
 
@@ -314,6 +322,17 @@ impl Conv {
         }
     }
 
+    /// Images that a run may join: where a band is a whole image and has few pixels, weights would be read again for each.
+    fn images_at_once(&self) -> usize {
+        let is_whole = |part: &Part| part.rows.len() == self.grids[part.grid].size[0];
+        if !self.parts.iter().all(is_whole) {
+            return 1;
+        }
+        let pixels = self.pixels.iter().map(Vec::len).max().unwrap_or(RUN);
+        let source = self.source.blocks().len() * LANES * self.source.pixels();
+        (RUN / pixels.max(1)).min(JOINED / source.max(self.strip_len).max(1)).max(1)
+    }
+
     /// The pixels of a band, reading rows of so many columns.
     fn pixels_of(&self, grid: usize, rows: usize, columns: usize) -> Vec<Pixel> {
         let Grid { origin, step, size, source_step, .. } = &self.grids[grid];
@@ -341,7 +360,7 @@ impl Conv {
     fn rows_at_once(&self, grid: usize, sources: usize) -> usize {
         let [rows, columns] = self.grids[grid].size;
         if self.reads_directly(grid) {
-            return RUN.div_ceil(columns).min(rows);
+            return (RUN / columns).clamp(1, rows);
         }
         let floats = |n: usize| Strip::of(&self.grids[grid], 0..n, sources).len();
         (1..=rows).rev().find(|&n| floats(n) <= STRIP).unwrap_or(1)

@@ -1,5 +1,7 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
+use std::ops::Range;
+
 use super::epilogue::TOTALS;
 use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
@@ -15,28 +17,30 @@ impl Conv {
     pub fn run(&self, weights: &ConvWeights, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
-        let images = memory.images();
+        let all = memory.images();
+        let groups = all.div_ceil(self.together);
         let shared = memory.share();
-        team.run(images * self.parts.len(), &|part, worker| {
-            let (image, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
-            self.isa.run(PartOf { conv: self, part, weights, shared, image, worker });
+        team.run(groups * self.parts.len(), &|part, worker| {
+            let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
+            let images = group * all / groups..(group + 1) * all / groups;
+            self.isa.run(PartOf { conv: self, part, weights, shared, images, worker });
         });
     }
 
-    /// Floats of scratch each thread needs: the totals of a run of pixels, then a strip.
+    /// Floats of scratch each thread needs: the totals of a run of pixels, then the strips of the images of a run.
     pub fn scratch_len(&self) -> usize {
-        TOTALS + self.strip_len
+        TOTALS + self.together * self.strip_len
     }
 }
 
-/// One part of one image, as a body for any instruction set. Whoever makes it has checked that the memory holds all values
+/// One part of some images, as a body for any instruction set. Whoever makes it has checked that the memory holds all values
 /// and the scratch, and gives every part to one thread.
 struct PartOf<'a> {
     conv: &'a Conv,
     part: &'a Part,
     weights: &'a ConvWeights,
     shared: Shared,
-    image: usize,
+    images: Range<usize>,
     worker: usize,
 }
 
@@ -46,22 +50,34 @@ impl Body for PartOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (conv, part) = (self.conv, self.part);
-        let (image, totals) = (self.shared.image(self.image), self.shared.scratch(self.worker));
+        let (image, totals) = (self.shared.image(self.images.start), self.shared.scratch(self.worker));
         let grid = &conv.grids[part.grid];
-        let source = match &part.strip {
+        let (source, image_len) = match &part.strip {
             Some(strip) => {
-                let scratch = totals.wrapping_add(TOTALS);
-                // SAFETY: the source lies inside the image's share and the strip fits the scratch, which is the worker's.
-                unsafe { conv.fill(s, part, strip, &self.weights.prologue, image, scratch) };
-                scratch.cast_const()
+                let strips = totals.wrapping_add(TOTALS);
+                for (i, image) in self.images.clone().enumerate() {
+                    let (image, scratch) = (self.shared.image(image), strips.wrapping_add(i * conv.strip_len));
+                    // SAFETY: the source lies inside the image's share and the strip fits the scratch, which is the worker's.
+                    unsafe { conv.fill(s, part, strip, &self.weights.prologue, image, scratch) };
+                }
+                (strips.cast_const(), conv.strip_len)
             }
-            None => image.wrapping_add(part.rows.start * grid.source_step[0] * conv.source.width() * LANES),
+            None => {
+                let first = part.rows.start * grid.source_step[0] * conv.source.width() * LANES;
+                (image.wrapping_add(first).cast_const(), self.shared.image_len())
+            }
         };
         let target = part.rows.start * grid.step[0] * conv.target.width() * LANES;
-        let pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
+        let joined;
+        let mut pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
+        if self.images.len() > 1 {
+            joined = self.join(pixels, [image_len, self.shared.image_len()]);
+            pixels = &joined[..self.images.len() * pixels.len()];
+        }
+        let runs = pixels.len().div_ceil(RUN);
         for panel in &conv.panels[part.panels.clone()] {
             let run = Run { conv, panel, grid: part.grid, weights: self.weights, source, image, target, totals };
-            for pixels in pixels.chunks(RUN) {
+            for pixels in pixels.chunks(pixels.len().div_ceil(runs)) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
                 unsafe {
@@ -73,6 +89,16 @@ impl Body for PartOf<'_> {
                 }
             }
         }
+    }
+}
+
+impl PartOf<'_> {
+    /// The pixels of all its images, which lie so many floats apart in the source and in the target.
+    fn join(&self, pixels: &[Pixel], [from, to]: [usize; 2]) -> [Pixel; RUN] {
+        let of_image = |i: usize| pixels.iter().map(move |p| Pixel { from: p.from + i * from, to: p.to + i * to });
+        let mut joined = [Pixel::default(); RUN];
+        joined.iter_mut().zip((0..self.images.len()).flat_map(of_image)).for_each(|(place, pixel)| *place = pixel);
+        joined
     }
 }
 
@@ -103,13 +129,15 @@ impl Run<'_> {
         let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
+        let finish = conv.finish::<V>(self.panel, self.target, self.image);
         let tiling = Tiling::of::<S, V>(pixels.len());
-        for first in (0..offsets.len().max(1)).step_by(CHAIN) {
+        let chains = offsets.len().div_ceil(CHAIN).max(1);
+        for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
                 weights: packed.wrapping_add(first * step),
                 step,
-                bias: (first == 0).then_some(bias),
+                bias: (n == 0).then_some(bias),
                 lanewise: conv.lanewise,
                 neighbours: true,
             };
@@ -119,17 +147,22 @@ impl Run<'_> {
             let mut ahead = Ahead::of(next, lines, tiling.count() * chain.offsets.len());
             for tile in tiling.tiles() {
                 let from = |p: usize| self.source.wrapping_add(pixels[tile.start + p].from);
-                let totals = self.totals.wrapping_add(tile.start * V * LANES);
+                // The sums of a single chain need not be kept from tile to tile.
+                let totals = if chains == 1 { self.totals } else { self.totals.wrapping_add(tile.start * V * LANES) };
+                let is_last = n + 1 == chains;
+                if is_last {
+                    finish.ask(s, &pixels[tile.clone()]);
+                }
                 // SAFETY: k-blocks lie in the strip or the source, `packed` holds the panel's weights for this grid, the
-                // bias eight numbers for every block, and the totals have room for a run of pixels.
-                unsafe { chain.tile::<S, V>(s, from, tile.len(), totals, &mut ahead) };
+                // bias eight numbers for every block, and the totals have room for a run of pixels. The rest is the
+                // function's own promise.
+                unsafe {
+                    chain.tile::<S, V>(s, from, tile.len(), totals, &mut ahead);
+                    if is_last {
+                        finish.store(s, &pixels[tile.clone()], totals);
+                    }
+                }
             }
-        }
-        for v in 0..V {
-            let (block, totals) = (self.panel.blocks.start + v, self.totals.wrapping_add(v * LANES));
-            let finish = conv.finish(block, self.target, self.image, pixels, (totals, V * LANES));
-            // SAFETY: the function's own promise.
-            unsafe { finish.store(s, conv.fusion.activation) };
         }
     }
 }

@@ -260,6 +260,34 @@ fn weights_are_packed_as_one_by_one() {
     });
 }
 
+#[test]
+fn images_that_share_a_run_have_the_bits_of_each_alone() {
+    for (isa, side, kernel) in Isa::available().flat_map(|isa| [(isa, 7, 1), (isa, 7, 3), (isa, 1, 1)]) {
+        let (input, output) = (Planes::dense(40, side, side, 0, 512), Planes::dense(50, side, side, 5 * 512, 512));
+        let shape = ConvShape { window: window(kernel, 1, kernel / 2, 1), groups: 1 };
+        let residual = Residual::BeforeActivation(output.clone());
+        let fusion = Fusion { prologue: None, activation: Activation::Relu, residual };
+        let conv = Conv::forward(isa, shape, &input, &output, fusion);
+        assert!(conv.together > 1, "{}", conv.name());
+        let weights = conv.pack(&numbers(50 * 40 * kernel * kernel, 1), Some(&numbers(50, 2)), None);
+        let run = |seeds: std::ops::Range<usize>| {
+            let mut memory = Memory::new(seeds.len(), output.end(), 2, conv.scratch_len());
+            for (n, seed) in seeds.enumerate() {
+                let before = numbers(memory.image_len(), seed as u32);
+                memory.image_mut(n).copy_from_slice(&before);
+            }
+            conv.run(&weights, &mut memory, &mut Team::new(2));
+            memory
+        };
+        // Two groups of images, one of them smaller.
+        let images = 2 * conv.together - 1;
+        let batch = run(0..images);
+        for n in [0, 1, conv.together - 1, conv.together, images - 1] {
+            assert!(batch.image(n) == run(n..n + 1).image(0), "image {n} of {images}, {}", conv.name());
+        }
+    }
+}
+
 fn small(prologue: Option<Prologue>) -> Conv {
     let shape = ConvShape { window: window(1, 1, 0, 1), groups: 1 };
     let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };

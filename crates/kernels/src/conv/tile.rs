@@ -142,7 +142,11 @@ impl Chain<'_> {
         totals: *mut f32,
         ahead: &mut Ahead,
     ) {
-        let px: [*const f32; P] = std::array::from_fn(from);
+        // A loop and no `from_fn`, which the compiler may call: the places would then stay in memory.
+        let mut px = [std::ptr::null(); P];
+        for p in 0..P {
+            px[p] = from(p);
+        }
         // SAFETY: the promise of `tile`.
         unsafe {
             match V {

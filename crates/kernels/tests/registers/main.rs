@@ -9,14 +9,20 @@ mod loops;
 
 use std::hint::black_box;
 
-use cspnet_kernels::{Conv, ConvGrad, Stem, Winograd};
+use cspnet_kernels::{Conv, ConvGrad, Grouped, Stem, Winograd};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use loops::Loop;
 
 /// What has tiles. The linker keeps only what is referred to.
-fn kernels() -> [*const (); 4] {
-    [Conv::run as *const (), Winograd::run as *const (), ConvGrad::run as *const (), Stem::run as *const ()]
+fn kernels() -> [*const (); 5] {
+    [
+        Conv::run as *const (),
+        Winograd::run as *const (),
+        ConvGrad::run as *const (),
+        Stem::run as *const (),
+        Grouped::run as *const (),
+    ]
 }
 
 /// The loops of this executable that sum up products.

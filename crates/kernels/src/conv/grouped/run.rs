@@ -1,5 +1,6 @@
 //! Running a convolution in groups: parts, sets, rows, tiles of pixels.
 
+use std::hint::black_box;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::super::epilogue::Outlet;
@@ -12,6 +13,9 @@ use crate::{Activation, LANES, Memory, Team};
 /// Pixels of the largest tile, and of the largest wherever they lie.
 const MOST: usize = 12;
 const MOST_ANYWHERE: usize = 6;
+
+/// Pixels of the tile that the compiler does worst by, of the largest; half as many wherever they lie.
+const REMAINDER: usize = 10;
 
 /// Floats of the sums of a tile.
 const SUMS: usize = MOST * PAIR;
@@ -255,10 +259,12 @@ impl Tile<'_> {
         unsafe {
             let mut sums = [s.load_pair(self.bias); P];
             let mut w = self.weights;
+            // Unrolled, four channels of these tiles load each other's weights early until the sums no longer fit.
+            let channels = if N == 4 && P == REMAINDER * S::PIXELS / MOST { black_box(PAIR / N) } else { PAIR / N };
             for row in 0..grouped.shape.window.kernel[0] {
                 for pair in 0..grouped.pairs_of_a_set() {
                     let from = pair * grouped.strip.plane_len + row * grouped.strip.columns * PAIR;
-                    for channel in 0..PAIR / N {
+                    for channel in 0..channels {
                         s.prefetch(w.wrapping_add(self.ahead));
                         Self::taps::<S, N, P>(s, source, from + channel * N, w, &mut sums);
                         w = w.wrapping_add(COLUMNS * PAIR);
