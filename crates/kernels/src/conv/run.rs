@@ -1,9 +1,12 @@
 //! Running a convolution: parts, panels, runs of pixels, chains of k-blocks, tiles.
 
+use std::ops::Range;
+
+use super::bands::Ground;
 use super::epilogue::TOTALS;
+use super::strip::Strip;
 use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
-use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
@@ -19,8 +22,26 @@ impl Conv {
         let shared = memory.share();
         team.run(images * self.parts.len(), &|part, worker| {
             let (image, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
-            self.isa.run(PartOf { conv: self, part, weights, shared, image, worker });
+            let ground = Ground::of(shared, image, worker);
+            self.isa.run(PartOf { conv: self, part, weights, ground });
         });
+    }
+
+    /// Computes some rows of one image, of a convolution that has one grid and no groups. Whoever calls it has checked the memory
+    /// behind the ground, and that nobody else touches these rows of the target.
+    pub(super) fn run_rows(&self, weights: &ConvWeights, rows: Range<usize>, ground: Ground) {
+        let like = &self.parts[0];
+        let band = like.rows.len();
+        for first in rows.clone().step_by(band) {
+            let rows = first..(first + band).min(rows.end);
+            let strip = |of: Strip| Strip {
+                plane_len: of.plane_len,
+                ..Strip::of(&self.grids[0], rows.clone(), like.sources.len())
+            };
+            let (panels, sources) = (0..self.panels.len(), like.sources.clone());
+            let part = Part { grid: 0, strip: like.strip.map(strip), rows: rows.clone(), panels, sources };
+            self.isa.run(PartOf { conv: self, part: &part, weights, ground });
+        }
     }
 
     /// Floats of scratch each thread needs: the totals of a run of pixels, then a strip.
@@ -35,9 +56,7 @@ struct PartOf<'a> {
     conv: &'a Conv,
     part: &'a Part,
     weights: &'a ConvWeights,
-    shared: Shared,
-    image: usize,
-    worker: usize,
+    ground: Ground,
 }
 
 impl Body for PartOf<'_> {
@@ -46,21 +65,35 @@ impl Body for PartOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (conv, part) = (self.conv, self.part);
-        let (image, totals) = (self.shared.image(self.image), self.shared.scratch(self.worker));
+        let Ground { image, scratch: totals, .. } = self.ground;
         let grid = &conv.grids[part.grid];
         let source = match &part.strip {
             Some(strip) => {
                 let scratch = totals.wrapping_add(TOTALS);
                 // SAFETY: the source lies inside the image's share and the strip fits the scratch, which is the worker's.
-                unsafe { conv.fill(s, part, strip, &self.weights.prologue, image, scratch) };
+                unsafe { conv.fill(s, part, strip, &self.weights.prologue, self.ground, scratch) };
                 scratch.cast_const()
             }
             None => image.wrapping_add(part.rows.start * grid.source_step[0] * conv.source.width() * LANES),
         };
         let target = part.rows.start * grid.step[0] * conv.target.width() * LANES;
+        let base = if conv.in_band.target { self.ground.band } else { image };
+        let taps = grid.taps.len();
+        let in_band = conv.in_band.source.start * taps..conv.in_band.source.end * taps;
+        let shifted = (!in_band.is_empty() && part.strip.is_none()).then(|| (in_band, self.ground.to_band()));
         let pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
         for panel in &conv.panels[part.panels.clone()] {
-            let run = Run { conv, panel, grid: part.grid, weights: self.weights, source, image, target, totals };
+            let run = Run {
+                conv,
+                panel,
+                grid: part.grid,
+                weights: self.weights,
+                source,
+                shifted: shifted.clone(),
+                base,
+                target,
+                totals,
+            };
             for pixels in pixels.chunks(RUN) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
@@ -83,7 +116,10 @@ struct Run<'a> {
     grid: usize,
     weights: &'a ConvWeights,
     source: *const f32,
-    image: *mut f32,
+    /// The k-blocks that lie in a band, and how much further than their offsets say.
+    shifted: Option<(Range<usize>, isize)>,
+    /// What the target's blocks count from, and those of its residuals.
+    base: *mut f32,
     /// The target float, in a block, that pixels count from.
     target: usize,
     totals: *mut f32,
@@ -104,9 +140,17 @@ impl Run<'_> {
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
         let tiling = Tiling::of::<S, V>(pixels.len());
+        let mut moved = [0; CHAIN];
         for first in (0..offsets.len().max(1)).step_by(CHAIN) {
+            let mut offsets = &offsets[first..(first + CHAIN).min(offsets.len())];
+            if let Some((in_band, shift)) = &self.shifted {
+                for (k, (to, &from)) in moved.iter_mut().zip(offsets).enumerate() {
+                    *to = from + if in_band.contains(&(first + k)) { *shift } else { 0 };
+                }
+                offsets = &moved[..offsets.len()];
+            }
             let chain = Chain {
-                offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
+                offsets,
                 weights: packed.wrapping_add(first * step),
                 step,
                 bias: (first == 0).then_some(bias),
@@ -127,7 +171,7 @@ impl Run<'_> {
         }
         for v in 0..V {
             let (block, totals) = (self.panel.blocks.start + v, self.totals.wrapping_add(v * LANES));
-            let finish = conv.finish(block, self.target, self.image, pixels, (totals, V * LANES));
+            let finish = conv.finish(block, self.target, self.base, pixels, (totals, V * LANES));
             // SAFETY: the function's own promise.
             unsafe { finish.store(s, conv.fusion.activation) };
         }
