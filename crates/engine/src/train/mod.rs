@@ -235,12 +235,12 @@ impl Program {
             backward,
             views: layout.views.clone(),
             roots: layout.roots.len(),
-            arena: Arena::new(Vec::new(), &[], &[]),
+            arena: Arena::new(Vec::new(), &[], &[], &[]),
         };
         let mut roots = Root::all(&layout, shapes);
         roots.extend(roots.clone());
         let kept: Vec<RootId> = layout.views[logits].iter().map(|p| p.root).collect();
-        program.arena = Arena::new(roots, &program.touched(), &kept);
+        program.arena = Arena::new(roots, &program.touched(), &kept, &[]);
         program
     }
 
