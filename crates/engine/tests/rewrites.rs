@@ -155,7 +155,7 @@ const FIRES: [(&str, usize, &[(Rewrite, usize)]); 10] = [
     ("csppeleenet", SIDE, &[(Stack, 22)]),
     // 33 activations, and a sum with its activation in each of 16 units; the stem takes in import and pooling.
     ("resnet50", SIDE, &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65), (Stem, 2)]),
-    // What is between is larger than a cache: the stem's 32 channels, and 64 between two 1x1 convolutions.
+    // What is between is larger than a cache: the stem's channels, and those between two 1x1 convolutions.
     ("cspdarknet53", 256, &[(Bands, 2)]),
     ("darknet53", 256, &[(Bands, 1)]),
 ];

@@ -12,8 +12,11 @@ use crate::lower::{Step, Task};
 use crate::rewrites::numbers;
 use crate::translate::conv_shape;
 
-/// Numbers of a value that are worth it: 4 MB, twice what a core has of second-level cache. Half as many gained nothing.
-pub(super) const LARGE: usize = 1 << 20;
+/// Numbers of a value that are worth it: 1 MB, for a second-level cache holds more than what is between. Half of that gained nothing.
+pub(super) const LARGE: usize = 1 << 18;
+
+/// Multiply-adds of both convolutions for each number between them, beyond which writing and reading that number does not show.
+const FEW: usize = 200;
 
 /// The values of at least so many numbers that are handed on in bands, each with its root. The step that gives such a value is put
 /// right before the one that reads it. Values in `kept` are to be seen and so stored.
@@ -25,7 +28,7 @@ pub(super) fn join(
     steps: &mut [Step],
     large: usize,
 ) -> BTreeMap<ValueId, RootId> {
-    let joining = Joining { graph, kept, layout, steps };
+    let joining = Joining { graph, shapes, kept, layout, steps };
     let mut joined: BTreeMap<ValueId, (RootId, ValueId)> = BTreeMap::new();
     for first in joining.steps.iter().filter(|s| numbers(shapes[s.output()]) >= large) {
         let Some((root, second)) = joining.reader(first) else { continue };
@@ -43,6 +46,7 @@ pub(super) fn join(
 
 struct Joining<'a> {
     graph: &'a Graph,
+    shapes: &'a [Shape],
     kept: &'a BTreeSet<ValueId>,
     layout: &'a Layout,
     steps: &'a [Step],
@@ -68,22 +72,32 @@ impl Joining<'_> {
         (alone && !seen && convolved && !added).then_some((root, second))
     }
 
-    /// Whether two convolutions gain by it: a stem in front of any, and 1x1 in front of 1x1.
+    /// Whether two convolutions are of the kinds that there are bands for, a stem or a 1x1 convolution in front of any, and it pays.
     fn fit(&self, first: &Step, second: &Step) -> bool {
-        match (&first.task, &second.task) {
-            (Task::Stem { pool: None, .. }, Task::Conv { node, .. }) => self.is_plain(*node),
-            (Task::Conv { node, residual: None, .. }, Task::Conv { node: behind, .. }) => {
-                self.is_pointwise(*node) && self.is_pointwise(*behind)
-            }
-            _ => false,
-        }
+        let (Task::Conv { node: behind, .. }, value) = (&second.task, first.output()) else { return false };
+        let node = match first.task {
+            Task::Stem { node, pool: None, .. } => node,
+            Task::Conv { node, residual: None, .. } if self.is_plain(node) && self.taps(node) == 1 => node,
+            _ => return false,
+        };
+        let between = numbers(self.shapes[value]);
+        // What the first reads lives as long as what the second gives, so it must not be larger than what need not be stored.
+        let read: usize = first.inputs.iter().map(|&v| numbers(self.shapes[v])).sum();
+        self.is_plain(*behind) && read <= between && self.macs(node) + self.macs(*behind) <= FEW * between
     }
 
+    /// Whether a node is a convolution without groups.
     fn is_plain(&self, node: ValueId) -> bool {
         matches!(self.graph.node(node).op, Op::Conv { groups: 1, .. })
     }
 
-    fn is_pointwise(&self, node: ValueId) -> bool {
-        self.is_plain(node) && conv_shape(&self.graph.node(node).op).window.kernel == [1, 1]
+    /// Taps of a convolution's window.
+    fn taps(&self, node: ValueId) -> usize {
+        conv_shape(&self.graph.node(node).op).window.kernel.iter().product()
+    }
+
+    /// Multiply-adds of a convolution without groups.
+    fn macs(&self, node: ValueId) -> usize {
+        self.taps(node) * self.shapes[self.graph.node(node).inputs[0]][0] * numbers(self.shapes[node])
     }
 }

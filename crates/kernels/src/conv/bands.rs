@@ -10,13 +10,16 @@
 use std::ops::Range;
 
 use super::winograd::odd_lines;
-use super::{Conv, ConvWeights, Pictures, Residual, Stem, StemWeights, Winograd, WinogradWeights};
+use super::{Conv, ConvWeights, PARTS, Pictures, Residual, Stem, StemWeights, Winograd, WinogradWeights};
 use crate::memory::Shared;
 use crate::{Block, LANES, Memory, Planes, Team};
 
 /// Floats of the rows in between that are best kept at a time: measured, from half of this to twice as much makes no difference
 /// of a per cent.
 const BAND: usize = 64 * 1024;
+
+/// Bands that an image is cut into at least, where their overlap allows: threads share them.
+const BANDS: usize = 2 * PARTS;
 
 /// Of the rows in between, at most one in so many is computed twice, though a band be larger for it.
 const OVERLAP: usize = 16;
@@ -220,7 +223,7 @@ impl Second {
         let (unit, step, height) = (self.unit(), self.step(), self.target().height());
         let row = (blocks * self.source().width() * LANES).max(1);
         let overlap = (self.reaches(0..unit).len() as isize - (unit * step) as isize).max(0) as usize;
-        let fitting = (BAND / row).saturating_sub(overlap) / step;
+        let fitting = ((BAND / row).saturating_sub(overlap) / step).min(height / BANDS);
         let least = (OVERLAP * overlap).div_ceil(step);
         (fitting / unit * unit).max(least.next_multiple_of(unit)).clamp(unit, height.next_multiple_of(unit))
     }
