@@ -15,8 +15,9 @@ use crate::translate::conv_shape;
 /// Numbers of a value that are worth it: 1 MB, for a second-level cache holds more than what is between. Half of that gained nothing.
 pub(super) const LARGE: usize = 1 << 18;
 
-/// Multiply-adds of both convolutions for each number between them, beyond which writing and reading that number does not show.
-const FEW: usize = 200;
+/// Multiply-adds for each number between two convolutions, beyond which writing and reading it does not show. Those of the first
+/// count twice: they hide what is written, and some are done again for the next band.
+const FEW: usize = 256;
 
 /// The values of at least so many numbers that are handed on in bands, each with its root. The step that gives such a value is put
 /// right before the one that reads it. Values in `kept` are to be seen and so stored.
@@ -83,7 +84,7 @@ impl Joining<'_> {
         let between = numbers(self.shapes[value]);
         // What the first reads lives as long as what the second gives, so it must not be larger than what need not be stored.
         let read: usize = first.inputs.iter().map(|&v| numbers(self.shapes[v])).sum();
-        self.is_plain(*behind) && read <= between && self.macs(node) + self.macs(*behind) <= FEW * between
+        self.is_plain(*behind) && read <= between && 2 * self.macs(node) + self.macs(*behind) <= FEW * between
     }
 
     /// Whether a node is a convolution without groups.
