@@ -143,8 +143,11 @@ fn thresholds_hold_where_scales_vanish_or_are_negative() {
     }
 }
 
-/// Networks at sizes with the rewrites that they are a reason for, and how often each fires.
-const FIRES: [(&str, usize, &[(Rewrite, usize)]); 10] = [
+/// A network at a size, and rewrites with how often they fire.
+type Fires = (&'static str, usize, &'static [(Rewrite, usize)]);
+
+/// Networks with the rewrites that they are a reason for.
+const FIRES: [Fires; 10] = [
     // 67 activations and 23 residuals.
     ("cspdarknet53", SIDE, &[(FoldNorm, 67), (Epilogue, 90), (ConcatView, 5), (SplitView, 10), (Stem, 1)]),
     ("densenet121", SIDE, &[(FoldNorm, 59), (PoolFirst, 3), (Threshold, 58), (PooledNorm, 4), (ConcatView, 58)]),
