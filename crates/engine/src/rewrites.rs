@@ -1,7 +1,7 @@
 //! The rewrites that a plan may apply: their names, the set that is wanted, and what each has saved.
 //!
 //! Those of the graph are functions of [`cspnet_graph::rewrite`]; the others decide which steps there are and where values lie
-//! ([`crate::lower`], `plan::stem`, [`crate::layout`]). Not here: how they are done.
+//! ([`crate::lower`], `plan::stem`, `plan::bands`, [`crate::layout`]). Not here: how they are done.
 
 use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{
@@ -43,6 +43,8 @@ pub enum Rewrite {
     /// R16: the first convolution reads the picture itself, has the normalisation of pixels in its weights, and takes in a maximum
     /// pooling behind it.
     Stem,
+    /// R10 and R11: two convolutions run band by band where what is between them is larger than a core's cache.
+    Bands,
 }
 
 /// A rewrite of a graph; values in the list stay as they are.
@@ -50,7 +52,7 @@ type Function = for<'a> fn(&Graph, &LazyWeights<'a>, &[ValueId]) -> Rewritten<'a
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::FoldNorm,
         Self::MergePair,
         Self::MergeChain,
@@ -64,6 +66,7 @@ impl Rewrite {
         Self::Stem,
         Self::ConcatView,
         Self::SplitView,
+        Self::Bands,
     ];
 
     /// The word by which users switch it off.
@@ -82,6 +85,7 @@ impl Rewrite {
             Self::Stack => "stack",
             Self::PooledNorm => "pooled-norm",
             Self::Stem => "stem",
+            Self::Bands => "bands",
         }
     }
 
@@ -101,12 +105,16 @@ impl Rewrite {
             Self::Stack => "1x1 convolutions of the same value become one",
             Self::PooledNorm => "normalisations and activations are computed inside the averages behind them",
             Self::Stem => "the first convolution reads the picture itself and pools what it computes",
+            Self::Bands => "what one convolution hands on to another stays in the cache, a band of rows at a time",
         }
     }
 
     /// Whether results keep all their bits: the same numbers are computed in the same order, only elsewhere.
     pub fn keeps_bits(self) -> bool {
-        matches!(self, Self::Epilogue | Self::Prologue | Self::PooledNorm | Self::ConcatView | Self::SplitView)
+        matches!(
+            self,
+            Self::Epilogue | Self::Prologue | Self::PooledNorm | Self::ConcatView | Self::SplitView | Self::Bands
+        )
     }
 
     /// The rewrite as a function of the graph, if it is one.

@@ -28,12 +28,13 @@ pub(crate) struct Place {
 impl Demand {
     /// Floats from one plane to the next: whole cache lines, and an odd number of them, since planes a power of two apart
     /// would compete for the same few sets of the cache.
-    fn plane_stride(&self) -> usize {
+    pub fn plane_stride(&self) -> usize {
         let lines = (self.height * self.width * LANES).div_ceil(LINE);
         (lines | 1) * LINE
     }
 
-    fn len(&self) -> usize {
+    /// Floats of all planes.
+    pub fn len(&self) -> usize {
         self.blocks * self.plane_stride()
     }
 }

@@ -34,11 +34,14 @@ pub(crate) struct Arena {
     places: Vec<Place>,
     /// Floats of one image's share.
     pub image_len: usize,
+    /// The same if all roots were stored.
+    pub whole_len: usize,
 }
 
 impl Arena {
-    /// Places `roots`, given for every step the roots it touches, and the roots that must outlive all steps.
-    pub(crate) fn new(roots: Vec<Root>, touched: &[Vec<RootId>], kept: &[RootId]) -> Self {
+    /// Places `roots`, given for every step the roots it touches, the roots that must outlive all steps, and those that are never
+    /// stored: these lie behind the image's share, where nothing is.
+    pub(crate) fn new(roots: Vec<Root>, touched: &[Vec<RootId>], kept: &[RootId], unstored: &[RootId]) -> Self {
         let demand = |(id, root): (RootId, &Root)| {
             let mut at = (0..touched.len()).filter(|&s| touched[s].contains(&id));
             let first = at.next().unwrap_or(0);
@@ -46,8 +49,17 @@ impl Arena {
             Demand { blocks: root.blocks.len(), height: root.height, width: root.width, first, last }
         };
         let demands: Vec<Demand> = roots.iter().enumerate().map(demand).collect();
-        let (places, image_len) = assign(&demands);
-        Self { roots, places, image_len }
+        let is_stored = |id: &RootId| !unstored.contains(id);
+        let stored: Vec<RootId> = (0..roots.len()).filter(is_stored).collect();
+        let (of_stored, image_len) = assign(&stored.iter().map(|&id| demands[id]).collect::<Vec<_>>());
+        let mut places = vec![Place::default(); roots.len()];
+        stored.into_iter().zip(of_stored).for_each(|(id, place)| places[id] = place);
+        let mut whole_len = image_len;
+        for &id in unstored {
+            places[id] = Place { offset: whole_len, plane_stride: demands[id].plane_stride() };
+            whole_len += demands[id].len();
+        }
+        Self { roots, places, image_len, whole_len }
     }
 
     /// The planes of a view.

@@ -1,8 +1,8 @@
 //! Rewrites: both sides compute the same, each fires on the networks it is for, and each can be switched off.
 
 use cspnet_engine::Rewrite::{
-    ConcatView, Epilogue, FoldNorm, MaxFirst, MergeChain, MergePair, PoolFirst, PooledNorm, Prologue, SplitView, Stack,
-    Stem, Threshold,
+    Bands, ConcatView, Epilogue, FoldNorm, MaxFirst, MergeChain, MergePair, PoolFirst, PooledNorm, Prologue, SplitView,
+    Stack, Stem, Threshold,
 };
 use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Plan, PlanOptions, Rewrite, Rewrites, Saving};
@@ -86,14 +86,14 @@ fn the_ways_of_peleenet_s_layers_are_stacked() {
     assert_eq!(saved("cspdarknet53:classes=10", &[], stack_pointwise, 1e-12), (0.0, 0));
 }
 
-fn plan(network: &str, options: &PlanOptions) -> Plan {
+fn plan(network: &str, side: usize, options: &PlanOptions) -> Plan {
     let graph = cspnet_zoo::build(network).unwrap();
-    Plan::new(&graph, &Weights::reference(&graph), [3, SIDE, SIDE], options).unwrap()
+    Plan::new(&graph, &Weights::reference(&graph), [3, side, side], options).unwrap()
 }
 
 fn answer(plan: &Plan) -> Vec<f32> {
     let mut workspace = plan.workspace(1, 2);
-    plan.run(&mut workspace, Input::Real(&reference_input(3 * SIDE * SIDE))).unwrap();
+    plan.run(&mut workspace, Input::Real(&reference_input(plan.picture().iter().product()))).unwrap();
     plan.output(&workspace, 0)
 }
 
@@ -143,31 +143,37 @@ fn thresholds_hold_where_scales_vanish_or_are_negative() {
     }
 }
 
-/// Networks with the rewrites that they are a reason for, and how often each fires.
-const FIRES: [(&str, &[(Rewrite, usize)]); 8] = [
+/// A network at a size, and rewrites with how often they fire.
+type Fires = (&'static str, usize, &'static [(Rewrite, usize)]);
+
+/// Networks with the rewrites that they are a reason for.
+const FIRES: [Fires; 10] = [
     // 67 activations and 23 residuals.
-    ("cspdarknet53", &[(FoldNorm, 67), (Epilogue, 90), (ConcatView, 5), (SplitView, 10), (Stem, 1)]),
-    ("densenet121", &[(FoldNorm, 59), (PoolFirst, 3), (Threshold, 58), (PooledNorm, 4), (ConcatView, 58)]),
-    ("densenet_basic", &[(Prologue, 36), (PoolFirst, 2)]),
-    ("cspresnext50", &[(MergePair, 4), (MergeChain, 1)]),
-    ("cspresnet50", &[(MergePair, 4), (MergeChain, 4)]),
-    ("peleenet", &[(Stack, 21)]),
-    ("csppeleenet", &[(Stack, 22)]),
+    ("cspdarknet53", SIDE, &[(FoldNorm, 67), (Epilogue, 90), (ConcatView, 5), (SplitView, 10), (Stem, 1)]),
+    ("densenet121", SIDE, &[(FoldNorm, 59), (PoolFirst, 3), (Threshold, 58), (PooledNorm, 4), (ConcatView, 58)]),
+    ("densenet_basic", SIDE, &[(Prologue, 36), (PoolFirst, 2)]),
+    ("cspresnext50", SIDE, &[(MergePair, 4), (MergeChain, 1)]),
+    ("cspresnet50", SIDE, &[(MergePair, 4), (MergeChain, 4)]),
+    ("peleenet", SIDE, &[(Stack, 21)]),
+    ("csppeleenet", SIDE, &[(Stack, 22)]),
     // 33 activations, and a sum with its activation in each of 16 units; the stem takes in import and pooling.
-    ("resnet50", &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65), (Stem, 2)]),
+    ("resnet50", SIDE, &[(FoldNorm, 53), (MaxFirst, 1), (Epilogue, 65), (Stem, 2)]),
+    // What is between is larger than a cache: the stem's channels, and those between two 1x1 convolutions.
+    ("cspdarknet53", 256, &[(Bands, 2)]),
+    ("darknet53", 256, &[(Bands, 1)]),
 ];
 
 #[test]
 fn every_rewrite_fires_somewhere_saves_something_and_can_be_switched_off() {
-    for (network, rewrites) in FIRES {
-        let with = plan(network, &PlanOptions::default());
+    for (network, side, rewrites) in FIRES {
+        let with = plan(network, side, &PlanOptions::default());
         let of_all = answer(&with);
         for &(rewrite, times) in rewrites {
             let saving = saving(&with, rewrite).unwrap_or_else(|| panic!("{rewrite} on {network}"));
             assert_eq!(saving.times, times, "{rewrite} on {network}");
             assert!(saving.macs + saving.bytes > 0, "{rewrite} on {network}");
             let options = PlanOptions { rewrites: Rewrites::all().without(rewrite), ..PlanOptions::default() };
-            let without = plan(network, &options);
+            let without = plan(network, side, &options);
             assert_eq!(self::saving(&without, rewrite), None, "{network}");
             let off = distance(&of_all, &answer(&without));
             // All but the bits of sums, or not even those.
@@ -175,7 +181,7 @@ fn every_rewrite_fires_somewhere_saves_something_and_can_be_switched_off() {
             assert!(off <= allowed, "{rewrite} on {network}: {off:.1e}");
         }
     }
-    let fires = |r: &Rewrite| FIRES.iter().any(|(_, rewrites)| rewrites.iter().any(|(of, _)| of == r));
+    let fires = |r: &Rewrite| FIRES.iter().any(|(.., rewrites)| rewrites.iter().any(|(of, _)| of == r));
     assert!(Rewrite::ALL.iter().all(fires));
 }
 
@@ -203,7 +209,7 @@ fn every_network_answers_as_its_strict_plan() {
 #[test]
 fn a_strict_plan_copies_what_it_joins_and_computes_every_node_by_itself() {
     let network = "cspdarknet53";
-    let (strict, fast) = (plan(network, &PlanOptions::strict()), plan(network, &PlanOptions::default()));
+    let (strict, fast) = (plan(network, SIDE, &PlanOptions::strict()), plan(network, SIDE, &PlanOptions::default()));
     assert!(strict.report().steps.iter().all(|s| s.nodes.len() == 1));
     let views: u64 = [Rewrite::ConcatView, Rewrite::SplitView].iter().map(|&r| saving(&fast, r).unwrap().bytes).sum();
     // A copy reads as many bytes as it writes; those it writes are reported.

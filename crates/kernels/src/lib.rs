@@ -43,8 +43,8 @@ mod window;
 
 pub use activation::Activation;
 pub use conv::{
-    Conv, ConvGrad, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue, Residual,
-    Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
+    Bands, Conv, ConvGrad, ConvShape, ConvWeights, First, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue,
+    Residual, Second, Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
 };
 pub use dropout::{DropRule, DropUnit, Dropout};
 pub use loss::SoftmaxCrossEntropy;

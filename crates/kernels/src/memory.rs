@@ -129,13 +129,15 @@ impl std::fmt::Debug for AlignedBuf {
 
 /// The activations of a batch, image after image, and scratch space for each thread of a team.
 ///
-/// Every image has the same share of the arena, so one list of offsets ([`crate::Planes`]) serves for all of them.
+/// Every image has the same share of the arena, so one list of offsets ([`crate::Planes`]) serves for all of them. Arena and
+/// scratch are one buffer, so that an offset may lead from one to the other.
 #[derive(Debug)]
 pub struct Memory {
-    arena: AlignedBuf,
+    floats: AlignedBuf,
     image_len: usize,
     images: usize,
-    scratch: AlignedBuf,
+    /// Where the arena ends and the scratch begins.
+    arena_len: usize,
     scratch_len: usize,
 }
 
@@ -149,11 +151,12 @@ impl Memory {
         let line = ALIGNMENT / size_of::<f32>();
         let area = |count: usize, len: usize| {
             let len = len.checked_next_multiple_of(line)?;
-            Some((AlignedBuf::zeroed(count.checked_mul(len)?), len))
+            Some((count.checked_mul(len)?, len))
         };
-        let (arena, image_len) = area(images, image_len).expect("an arena beyond the address space");
+        let (arena_len, image_len) = area(images, image_len).expect("an arena beyond the address space");
         let (scratch, scratch_len) = area(threads, scratch_len).expect("scratch beyond the address space");
-        Self { arena, image_len, images, scratch, scratch_len }
+        let len = arena_len.checked_add(scratch).expect("scratch beyond the address space");
+        Self { floats: AlignedBuf::zeroed(len), image_len, images, arena_len, scratch_len }
     }
 
     /// Makes the batch smaller, or as large again as it was made for.
@@ -162,7 +165,7 @@ impl Memory {
     /// If there is no room for so many images.
     pub fn set_images(&mut self, images: usize) {
         let floats = images.checked_mul(self.image_len);
-        assert!(floats.is_some_and(|n| n <= self.arena.len()), "no room for {images} images");
+        assert!(floats.is_some_and(|n| n <= self.arena_len), "no room for {images} images");
         self.images = images;
     }
 
@@ -183,17 +186,17 @@ impl Memory {
 
     /// How many threads have scratch.
     pub fn threads(&self) -> usize {
-        self.scratch.len().checked_div(self.scratch_len).unwrap_or(usize::MAX)
+        (self.floats.len() - self.arena_len).checked_div(self.scratch_len).unwrap_or(usize::MAX)
     }
 
     /// One image's share of the arena.
     pub fn image(&self, n: usize) -> &[f32] {
-        &self.arena[n * self.image_len..][..self.image_len]
+        &self.floats[..self.arena_len][n * self.image_len..][..self.image_len]
     }
 
     /// One image's share of the arena, to write.
     pub fn image_mut(&mut self, n: usize) -> &mut [f32] {
-        &mut self.arena[n * self.image_len..][..self.image_len]
+        &mut self.floats[..self.arena_len][n * self.image_len..][..self.image_len]
     }
 
     /// What a kernel that needs scratch demands before its team shares the memory.
@@ -208,12 +211,9 @@ impl Memory {
 
     /// Pointers for a kernel's threads; see [`Shared`].
     pub(crate) fn share(&mut self) -> Shared {
-        Shared {
-            arena: self.arena.as_mut_ptr(),
-            image_len: self.image_len,
-            scratch: self.scratch.as_mut_ptr(),
-            scratch_len: self.scratch_len,
-        }
+        let arena = self.floats.as_mut_ptr();
+        let scratch = arena.wrapping_add(self.arena_len);
+        Shared { arena, image_len: self.image_len, scratch, scratch_len: self.scratch_len }
     }
 }
 
@@ -221,7 +221,7 @@ impl Memory {
 ///
 /// Nothing here checks bounds or aliasing. A kernel that uses it has checked, before it starts its parts, that every
 /// [`crate::Planes`] ends within `image_len`, that the team has no more threads than there are scratch areas, and that
-/// its parts write disjoint floats which no other part reads.
+/// its parts write disjoint floats which no other part reads. All pointers are into one buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {
     arena: *mut f32,

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use cspnet_graph::rewrite::threshold;
 use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
-    self as kernels, Activation, Affine, AffinePool, Combine, Conv, ConvWeights, Fusion, Grouped, GroupedWeights, Isa,
-    Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Stem, StemWeights, Team, Transfer, Winograd,
-    WinogradWeights,
+    self as kernels, Activation, Affine, AffinePool, Bands, Combine, Conv, ConvWeights, First, Fusion, Grouped,
+    GroupedWeights, Isa, Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Second, Stem, StemWeights, Team,
+    Transfer, Winograd, WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
@@ -31,6 +31,7 @@ pub(super) enum Kernel {
     Pool(Pool),
     AffinePool(AffinePool, Channels),
     Copy(Vec<Transfer>),
+    Bands(Bands),
 }
 
 /// A scale and a shift for every channel.
@@ -250,6 +251,21 @@ fn in_pieces<T>(tensor: &LazyTensor<'_>, pack: impl FnOnce(Numbers<'_>) -> T) ->
 }
 
 impl Kernel {
+    /// This one and the one that reads what it gives, band by band.
+    pub(super) fn in_bands_with(self, second: Self) -> Self {
+        let first = match self {
+            Self::Stem(stem, weights) => First::Stem(Box::new(stem), weights),
+            Self::Conv(conv, weights) => First::Conv(conv, weights),
+            other => unreachable!("`bands::join` chose {}", other.name()),
+        };
+        let second = match second {
+            Self::Conv(conv, weights) => Second::Conv(conv, weights),
+            Self::Winograd(winograd, weights) => Second::Winograd(winograd, weights),
+            other => unreachable!("`bands::join` chose {}", other.name()),
+        };
+        Self::Bands(Bands::new(first, second))
+    }
+
     pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
         match self {
             Self::Import(import) => import.run(input, memory),
@@ -263,6 +279,7 @@ impl Kernel {
             Self::Pool(pool) => pool.run(memory, team),
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
+            Self::Bands(bands) => bands.run(pictures(input), memory, team),
         }
     }
 
@@ -271,6 +288,7 @@ impl Kernel {
         match self {
             Self::Import(import) => import.normalises(),
             Self::Stem(_, weights) => weights.normalises(),
+            Self::Bands(bands) => bands.normalises(),
             _ => false,
         }
     }
@@ -290,6 +308,8 @@ impl Kernel {
             Self::Pool(_) => "pool".into(),
             Self::AffinePool(..) => "scale, shift and pool".into(),
             Self::Copy(_) => "copy".into(),
+            Self::Bands(bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
+            Self::Bands(bands) => bands.name(),
         }
     }
 
@@ -299,6 +319,7 @@ impl Kernel {
             Self::Conv(conv, _) => conv.scratch_len(),
             Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
+            Self::Bands(bands) => bands.scratch_len(),
             _ => 0,
         }
     }
@@ -309,6 +330,7 @@ impl Kernel {
             Self::Conv(_, weights) => weights.bytes(),
             Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
+            Self::Bands(bands) => bands.weight_bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
         }

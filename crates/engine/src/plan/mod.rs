@@ -4,6 +4,7 @@
 //! one arena and packs the weights. Running it allocates nothing; each caller brings a [`Workspace`]. Not
 //! here: training ([`crate::train`]), file formats, pixels of photos.
 
+mod bands;
 mod choices;
 mod kernel;
 mod stem;
@@ -138,7 +139,7 @@ impl Plan {
             Some(known) => tune::choose(known, &layers, &build, &program, &mut team)?,
             None => layers.iter().flatten().map(|l| (l.name.clone(), l.by_model)).collect(),
         };
-        let kernels = program.kernels(&build, &layers, &choices, &mut team)?;
+        let kernels = program.joined(program.kernels(&build, &layers, &choices, &mut team)?);
         savings.extend(program.savings(&build));
         let report = program.report(&build, &kernels, &savings);
         Ok(Self {
@@ -256,6 +257,8 @@ struct Program {
     steps: Vec<Step>,
     /// Concatenations and slices that are copied.
     copied: Vec<ValueId>,
+    /// Values that are handed on in bands, by the step in front of the one that reads them.
+    in_bands: BTreeSet<ValueId>,
     views: Vec<View>,
     arena: Arena,
 }
@@ -274,24 +277,48 @@ impl Program {
         let layout = Layout::of(&definitions, &channels, &(0..channels.len()).filter(is_stored).collect());
         steps.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));
         steps.sort_by_key(Step::output);
-        let arena = Self::place(&layout, shapes, &steps, kept);
-        Ok(Self { steps, copied: layout.copied, views: layout.views, arena })
+        let large = if rewrites.has(Rewrite::Bands) { bands::LARGE } else { usize::MAX };
+        let in_bands = bands::join(graph, shapes, kept, &layout, &mut steps, large);
+        let mut program = Self {
+            steps,
+            copied: layout.copied.clone(),
+            in_bands: in_bands.keys().copied().collect(),
+            views: layout.views.clone(),
+            arena: Arena::new(Vec::new(), &[], &[], &[]),
+        };
+        let (touched, kept) = (program.touched(), kept.iter().flat_map(|&v| program.roots(v)).collect::<Vec<_>>());
+        let unstored: Vec<RootId> = in_bands.into_values().collect();
+        program.arena = Arena::new(Root::all(&layout, shapes), &touched, &kept, &unstored);
+        Ok(program)
     }
 
-    /// Puts every root where it does not disturb the others, from the step that writes it to the last that reads it.
-    fn place(layout: &Layout, shapes: &[Shape], steps: &[Step], kept: &BTreeSet<ValueId>) -> Arena {
-        let roots_of = |v: &ValueId| layout.views[*v].iter().map(|p| p.root);
-        let touched = |s: &Step| s.inputs.iter().chain([&s.output()]).flat_map(roots_of).collect();
-        let touched: Vec<Vec<RootId>> = steps.iter().map(touched).collect();
-        let kept: Vec<RootId> = kept.iter().flat_map(roots_of).collect();
-        Arena::new(Root::all(layout, shapes), &touched, &kept)
+    fn roots(&self, value: ValueId) -> impl Iterator<Item = RootId> {
+        self.views[value].iter().map(|p| p.root)
+    }
+
+    /// For each kernel's steps the roots that they touch.
+    fn touched(&self) -> Vec<Vec<RootId>> {
+        let of_step = |s: &Step| s.inputs.iter().chain([&s.output()]).flat_map(|&v| self.roots(v)).collect::<Vec<_>>();
+        self.together().map(|steps| steps.iter().flat_map(of_step).collect()).collect()
+    }
+
+    /// The steps of each kernel: one, or two that run band by band.
+    fn together(&self) -> impl Iterator<Item = &[Step]> {
+        self.steps.chunk_by(|step, _| self.in_bands.contains(&step.output()))
+    }
+
+    /// The kernels that run, given those of all steps.
+    fn joined(&self, kernels: Vec<Kernel>) -> Vec<Kernel> {
+        let mut kernels = kernels.into_iter();
+        let mut next = || kernels.next().expect("a kernel for every step");
+        self.together().map(|steps| if steps.len() == 2 { next().in_bands_with(next()) } else { next() }).collect()
     }
 
     fn planes(&self, value: ValueId) -> Planes {
         self.arena.planes(&self.views[value])
     }
 
-    /// The kernels of all steps; a layer that has no choice is computed directly.
+    /// The kernels of all steps, each by itself; a layer that has no choice is computed directly.
     fn kernels(
         &self,
         build: &Build<'_, '_>,
@@ -322,18 +349,19 @@ impl Program {
         });
         let thresholds = self.steps.iter().filter(|s| build.is_threshold(&s.task));
         let thresholds = thresholds.map(|s| Saving::unscaled(Rewrite::Threshold, numbers(build.shapes[s.inputs[0]])));
-        fused.chain(views).chain(hidden).chain(thresholds).collect()
+        let in_bands = self.in_bands.iter().map(|&v| unstored(Rewrite::Bands, v));
+        fused.chain(views).chain(hidden).chain(thresholds).chain(in_bands).collect()
     }
 
     fn report(&self, build: &Build<'_, '_>, kernels: &[Kernel], savings: &[Saving]) -> Report {
-        let step = |(step, kernel): (&Step, &Kernel)| StepReport {
+        let step = |(steps, kernel): (&[Step], &Kernel)| StepReport {
             pass: Pass::Forward,
-            nodes: step.nodes.iter().map(|&n| build.graph.node(n).path.clone()).collect(),
+            nodes: steps.iter().flat_map(|s| &s.nodes).map(|&n| build.graph.node(n).path.clone()).collect(),
             kernel: kernel.name(),
-            shape: build.shapes[step.output()],
+            shape: build.shapes[steps[steps.len() - 1].output()],
         };
         Report {
-            steps: self.steps.iter().zip(kernels).map(step).collect(),
+            steps: self.together().zip(kernels).map(step).collect(),
             rewrites: Saving::summed(savings),
             weight_bytes: kernels.iter().map(Kernel::weight_bytes).sum(),
             activation_bytes: self.arena.image_len * size_of::<f32>(),

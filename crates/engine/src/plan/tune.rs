@@ -64,7 +64,7 @@ fn measure<'a>(
     program: &Program,
 ) -> BTreeMap<&'a str, f64> {
     let scratch = kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0);
-    let (mut memory, mut alone) = (Memory::new(1, program.arena.image_len, 1, scratch), Team::new(1));
+    let (mut memory, mut alone) = (Memory::new(1, program.arena.whole_len, 1, scratch), Team::new(1));
     let numbers = init::reference_input(build.shapes[0].iter().product());
     let pixels: Vec<u8> = numbers.iter().map(|v| (127.5 * (v + 1.0)) as u8).collect();
     let input = if kernels[0].takes_pixels() { Input::Pixels(&pixels) } else { Input::Real(&numbers) };

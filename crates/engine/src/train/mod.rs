@@ -408,12 +408,12 @@ impl Program {
             backward,
             norms,
             layout,
-            arena: Arena::new(Vec::new(), &[], &[]),
+            arena: Arena::new(Vec::new(), &[], &[], &[]),
         };
         let mut roots = Root::all(&program.layout, shapes);
         roots.extend(roots.clone());
         let kept: Vec<RootId> = program.layout.views[logits].iter().map(|p| p.root).collect();
-        program.arena = Arena::new(roots, &program.touched(), &kept);
+        program.arena = Arena::new(roots, &program.touched(), &kept, &[]);
         program
     }
 

@@ -9,6 +9,7 @@
 //! The gradient of the weight is another computation ([`ConvGrad`]), and so is a convolution in fewer multiplications
 //! ([`Winograd`]).
 
+mod bands;
 mod epilogue;
 mod grad;
 mod grouped;
@@ -25,9 +26,11 @@ mod winograd;
 use std::ops::Range;
 
 use crate::{Activation, Isa, LANES, Planes, Window};
+use bands::InBand;
 use strip::Strip;
 use taps::Grid;
 
+pub use bands::{Bands, First, Second};
 pub use grad::ConvGrad;
 pub use grouped::{Grouped, GroupedWeights};
 pub use stem::{Pictures, Stem, StemWeights};
@@ -132,6 +135,7 @@ pub struct Conv {
     packed_len: usize,
     strip_len: usize,
     end: usize,
+    in_band: InBand,
 }
 
 /// Blocks of the next panel, where so many blocks are left: tiles are 1, 2 or 4 vectors wide.
@@ -226,6 +230,7 @@ impl Conv {
             strip_len: 0,
             end: source.end().max(target.end()),
             fusion,
+            in_band: InBand::default(),
         };
         conv.end = conv.end.max(conv.fusion.residual.check(target));
         conv.make_panels();
@@ -373,6 +378,20 @@ impl Conv {
         let inside = first[0] >= 0 && first[1] >= 0;
         let [h, w] = [self.source.height() as isize, self.source.width() as isize];
         self.fusion.prologue.is_none() && inside && last[0] < h && last[1] < w
+    }
+
+    /// Whether it is a forward one without groups, whose panels all see the whole source.
+    fn is_plain(&self) -> bool {
+        !self.transposed && !self.accumulate && self.group == [self.source.channels(), self.target.channels()]
+    }
+
+    /// Looks again where the source's blocks lie.
+    fn read_anew(&mut self) {
+        let part = &self.parts[0];
+        let (grid, first, strip) = (part.grid, part.sources.start, part.strip);
+        for panel in 0..self.panels.len() {
+            self.panels[panel].offsets = vec![self.offsets(grid, &self.panels[panel].sources, first, strip)];
+        }
     }
 
     /// What runs, for tables.

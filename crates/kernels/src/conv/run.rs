@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use super::bands::Ground;
 use super::epilogue::TOTALS;
+use super::strip::Strip;
 use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
-use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
@@ -23,8 +24,26 @@ impl Conv {
         team.run(groups * self.parts.len(), &|part, worker| {
             let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
             let images = group * all / groups..(group + 1) * all / groups;
-            self.isa.run(PartOf { conv: self, part, weights, shared, images, worker });
+            let ground = Ground::of(shared, images.start, worker);
+            self.isa.run(PartOf { conv: self, part, weights, ground, images: images.len(), image_len: shared.image_len() });
         });
+    }
+
+    /// Computes some rows of one image, of a convolution that has one grid and no groups. Whoever calls it has checked the memory
+    /// behind the ground, and that nobody else touches these rows of the target.
+    pub(super) fn run_rows(&self, weights: &ConvWeights, rows: Range<usize>, ground: Ground) {
+        let like = &self.parts[0];
+        let band = like.rows.len();
+        for first in rows.clone().step_by(band) {
+            let rows = first..(first + band).min(rows.end);
+            let strip = |of: Strip| Strip {
+                plane_len: of.plane_len,
+                ..Strip::of(&self.grids[0], rows.clone(), like.sources.len())
+            };
+            let (panels, sources) = (0..self.panels.len(), like.sources.clone());
+            let part = Part { grid: 0, strip: like.strip.map(strip), rows: rows.clone(), panels, sources };
+            self.isa.run(PartOf { conv: self, part: &part, weights, ground, images: 1, image_len: 0 });
+        }
     }
 
     /// Floats of scratch each thread needs: the totals of a run of pixels, then the strips of the images of a run.
@@ -39,9 +58,10 @@ struct PartOf<'a> {
     conv: &'a Conv,
     part: &'a Part,
     weights: &'a ConvWeights,
-    shared: Shared,
-    images: Range<usize>,
-    worker: usize,
+    /// Where the first of its images lies, how many there are, and the floats from one to the next.
+    ground: Ground,
+    images: usize,
+    image_len: usize,
 }
 
 impl Body for PartOf<'_> {
@@ -50,33 +70,48 @@ impl Body for PartOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (conv, part) = (self.conv, self.part);
-        let (image, totals) = (self.shared.image(self.images.start), self.shared.scratch(self.worker));
+        let Ground { image, scratch: totals, .. } = self.ground;
         let grid = &conv.grids[part.grid];
         let (source, image_len) = match &part.strip {
             Some(strip) => {
                 let strips = totals.wrapping_add(TOTALS);
-                for (i, image) in self.images.clone().enumerate() {
-                    let (image, scratch) = (self.shared.image(image), strips.wrapping_add(i * conv.strip_len));
+                for i in 0..self.images {
+                    let ground = self.ground.image_after(i * self.image_len);
+                    let scratch = strips.wrapping_add(i * conv.strip_len);
                     // SAFETY: the source lies inside the image's share and the strip fits the scratch, which is the worker's.
-                    unsafe { conv.fill(s, part, strip, &self.weights.prologue, image, scratch) };
+                    unsafe { conv.fill(s, part, strip, &self.weights.prologue, ground, scratch) };
                 }
                 (strips.cast_const(), conv.strip_len)
             }
             None => {
                 let first = part.rows.start * grid.source_step[0] * conv.source.width() * LANES;
-                (image.wrapping_add(first).cast_const(), self.shared.image_len())
+                (image.wrapping_add(first).cast_const(), self.image_len)
             }
         };
         let target = part.rows.start * grid.step[0] * conv.target.width() * LANES;
+        let base = if conv.in_band.target { self.ground.band } else { image };
+        let taps = grid.taps.len();
+        let in_band = conv.in_band.source.start * taps..conv.in_band.source.end * taps;
+        let shifted = (!in_band.is_empty() && part.strip.is_none()).then(|| (in_band, self.ground.to_band()));
         let joined;
         let mut pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
-        if self.images.len() > 1 {
-            joined = self.join(pixels, [image_len, self.shared.image_len()]);
-            pixels = &joined[..self.images.len() * pixels.len()];
+        if self.images > 1 {
+            joined = self.join(pixels, [image_len, self.image_len]);
+            pixels = &joined[..self.images * pixels.len()];
         }
         let runs = pixels.len().div_ceil(RUN);
         for panel in &conv.panels[part.panels.clone()] {
-            let run = Run { conv, panel, grid: part.grid, weights: self.weights, source, image, target, totals };
+            let run = Run {
+                conv,
+                panel,
+                grid: part.grid,
+                weights: self.weights,
+                source,
+                shifted: shifted.clone(),
+                base,
+                target,
+                totals,
+            };
             for pixels in pixels.chunks(pixels.len().div_ceil(runs)) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
@@ -97,7 +132,7 @@ impl PartOf<'_> {
     fn join(&self, pixels: &[Pixel], [from, to]: [usize; 2]) -> [Pixel; RUN] {
         let of_image = |i: usize| pixels.iter().map(move |p| Pixel { from: p.from + i * from, to: p.to + i * to });
         let mut joined = [Pixel::default(); RUN];
-        joined.iter_mut().zip((0..self.images.len()).flat_map(of_image)).for_each(|(place, pixel)| *place = pixel);
+        joined.iter_mut().zip((0..self.images).flat_map(of_image)).for_each(|(place, pixel)| *place = pixel);
         joined
     }
 }
@@ -109,7 +144,10 @@ struct Run<'a> {
     grid: usize,
     weights: &'a ConvWeights,
     source: *const f32,
-    image: *mut f32,
+    /// The k-blocks that lie in a band, and how much further than their offsets say.
+    shifted: Option<(Range<usize>, isize)>,
+    /// What the target's blocks count from, and those of its residuals.
+    base: *mut f32,
     /// The target float, in a block, that pixels count from.
     target: usize,
     totals: *mut f32,
@@ -129,12 +167,20 @@ impl Run<'_> {
         let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
-        let finish = conv.finish::<V>(self.panel, self.target, self.image);
+        let finish = conv.finish::<V>(self.panel, self.target, self.base);
         let tiling = Tiling::of::<S, V>(pixels.len());
         let chains = offsets.len().div_ceil(CHAIN).max(1);
+        let mut moved = [0; CHAIN];
         for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
+            let mut offsets = &offsets[first..(first + CHAIN).min(offsets.len())];
+            if let Some((in_band, shift)) = &self.shifted {
+                for (k, (to, &from)) in moved.iter_mut().zip(offsets).enumerate() {
+                    *to = from + if in_band.contains(&(first + k)) { *shift } else { 0 };
+                }
+                offsets = &moved[..offsets.len()];
+            }
             let chain = Chain {
-                offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
+                offsets,
                 weights: packed.wrapping_add(first * step),
                 step,
                 bias: (n == 0).then_some(bias),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::bands::Ground;
 use super::taps::Grid;
 use super::{Conv, Part, Prologue};
 use crate::activation::with_activation;
@@ -42,8 +43,8 @@ impl Conv {
     /// Fills a strip from one image.
     ///
     /// # Safety
-    /// `image` points at an image's share that holds the source, `scratch` at as many floats as the strip has, and
-    /// `prologue` has two vectors for every block of the source where there is a prologue.
+    /// The ground's image and band hold what the part sees of the source, `scratch` points at as many floats as the strip has,
+    /// and `prologue` has two vectors for every block of the source where there is a prologue.
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd>(
         &self,
@@ -51,14 +52,14 @@ impl Conv {
         part: &Part,
         strip: &Strip,
         prologue: &[f32],
-        image: *const f32,
+        ground: Ground,
         scratch: *mut f32,
     ) {
         let [h, w] = [self.source.height() as isize, self.source.width() as isize];
         let right = (w - strip.first[1]).clamp(0, strip.columns as isize) as usize;
         let left = ((-strip.first[1]).max(0) as usize).min(right);
         for (at, block) in part.sources.clone().enumerate() {
-            let plane = image.wrapping_add(self.source.blocks()[block].offset);
+            let plane = ground.source(&self.in_band, block).wrapping_add(self.source.blocks()[block].offset);
             let numbers = prologue.get(2 * block * LANES..2 * (block + 1) * LANES).unwrap_or_default();
             let bounded_above = numbers.iter().skip(LANES).any(|&high| high < f32::INFINITY);
             for row in 0..strip.rows {

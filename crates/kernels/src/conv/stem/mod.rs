@@ -12,6 +12,7 @@ mod strip;
 
 use std::ops::Range;
 
+use super::bands::InBand;
 use super::{ConvShape, PARTS};
 use crate::{Activation, AlignedBuf, Isa, LANES, Planes, Window};
 use strip::Strip;
@@ -37,7 +38,7 @@ pub enum Pictures<'a> {
 /// A convolution of pictures, into a value at a fixed place; see the module.
 #[derive(Debug)]
 pub struct Stem {
-    isa: Isa,
+    pub(super) isa: Isa,
     shape: ConvShape,
     /// Channels, rows, columns.
     picture: [usize; 3],
@@ -45,13 +46,14 @@ pub struct Stem {
     size: [usize; 2],
     activation: Activation,
     /// What takes the largest of the convolution's pixels.
-    pool: Option<Window>,
-    output: Planes,
+    pub(super) pool: Option<Window>,
+    pub(super) output: Planes,
     /// Rows of the output that are computed at a time.
     bands: Vec<Range<usize>>,
     /// Rows of the convolution whose rows of the picture lie in the strip together.
     chunk: usize,
     strip: Strip,
+    pub(super) in_band: InBand,
 }
 
 /// The weights of a [`Stem`], packed.
@@ -151,6 +153,7 @@ impl Stem {
             bands: (0..height).step_by(rows).map(|first| first..(first + rows).min(height)).collect(),
             chunk,
             strip: strip(chunk),
+            in_band: InBand::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use super::strip::Picture;
 use super::{PANEL, Pictures, Stem, StemWeights};
 use crate::activation::with_activation;
-use crate::memory::Shared;
+use crate::conv::bands::Ground;
 use crate::simd::{Body, Simd};
 use crate::{Activation, LANES, Memory, Team};
 
@@ -30,23 +30,42 @@ impl Stem {
     /// If there are not as many pictures as images or not of the kind that the weights are packed for, the weights are
     /// another convolution's, or the memory has no room for the output or no scratch for every thread.
     pub fn run(&self, weights: &StemWeights, pictures: Pictures<'_>, memory: &mut Memory, team: &mut Team) {
-        let (images, len) = (memory.images(), self.picture.iter().product::<usize>());
+        let images = memory.images();
+        self.check(weights, pictures, images);
+        memory.check(self.output.end(), self.scratch_len(), team);
+        let bands = self.bands.len();
+        let shared = memory.share();
+        team.run(images * bands, &|part, worker| {
+            let (image, band) = (part / bands, part % bands);
+            let ground = Ground::of(shared, image, worker);
+            self.run_rows(weights, (pictures, image), self.bands[band].clone(), ground);
+        });
+    }
+
+    /// Checks weights, and that there are as many pictures as images.
+    pub(in crate::conv) fn check(&self, weights: &StemWeights, pictures: Pictures<'_>, images: usize) {
+        let len = self.picture.iter().product::<usize>();
         let given = match pictures {
             Pictures::Numbers(numbers) => numbers.len(),
             Pictures::Bytes(bytes) => bytes.len(),
         };
         assert!(given == images * len, "{given} numbers for {images} pictures of {len}");
-        memory.check(self.output.end(), self.scratch_len(), team);
         let width = self.panels() * PANEL * LANES;
         let fit = [weights.packed.len(), weights.bias.len()] == [width * self.taps(), width];
         assert!(fit, "weights of another convolution");
-        let bands = self.bands.len();
-        let shared = memory.share();
-        team.run(images * bands, &|part, worker| {
-            let (image, band) = (part / bands, part % bands);
-            let picture = Picture::of(pictures, image, len, weights.mean.as_deref());
-            self.isa.run(Band { stem: self, weights, picture, shared, image, band: self.bands[band].clone(), worker });
-        });
+    }
+
+    /// Computes some rows of one image. Whoever calls it has checked pictures, weights and the memory behind the ground, and that
+    /// nobody else touches these rows.
+    pub(in crate::conv) fn run_rows(
+        &self,
+        weights: &StemWeights,
+        (pictures, image): (Pictures<'_>, usize),
+        band: Range<usize>,
+        ground: Ground,
+    ) {
+        let picture = Picture::of(pictures, image, self.picture.iter().product(), weights.mean.as_deref());
+        self.isa.run(Band { stem: self, weights, picture, band, ground });
     }
 
     /// Floats of scratch each thread needs: the sums of a tile, a strip, and what a pooling sees.
@@ -61,11 +80,9 @@ struct Band<'a> {
     stem: &'a Stem,
     weights: &'a StemWeights,
     picture: Picture<'a>,
-    shared: Shared,
-    image: usize,
     /// Rows of the output.
     band: Range<usize>,
-    worker: usize,
+    ground: Ground,
 }
 
 impl Body for Band<'_> {
@@ -74,7 +91,7 @@ impl Body for Band<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let stem = self.stem;
-        let sums = self.shared.scratch(self.worker);
+        let sums = self.ground.scratch;
         let strip = sums.wrapping_add(SUMS);
         let places = Places { sums, strip, ring: strip.wrapping_add(stem.strip.len()) };
         let all = stem.seen(self.band.clone());
@@ -100,7 +117,7 @@ impl Body for Band<'_> {
             }
             next = next.max(stem.seen(row..row + 1).end);
             // SAFETY: the rows of the convolution that this one sees are in the ring, and the row is this band's alone.
-            unsafe { stem.take_largest(s, row, places.ring, self.shared.image(self.image)) };
+            unsafe { stem.take_largest(s, row, places.ring, self.ground.image) };
         }
     }
 }
@@ -136,12 +153,12 @@ impl Band<'_> {
     #[inline(always)]
     unsafe fn row<S: Simd, const STEP: usize>(&self, s: S, row: usize, first: usize, places: Places) {
         let (stem, Places { sums, strip, ring }) = (self.stem, places);
-        let image = self.shared.image(self.image);
+        let base = if stem.in_band.target { self.ground.band } else { self.ground.image };
         let columns = stem.size[1];
         let source = strip.wrapping_add((row - first) * stem.shape.window.stride[0] * stem.strip.row_len);
         let to = |block: usize| match stem.pool {
             Some(_) => ring.wrapping_add(stem.in_ring(row, block)),
-            None => image.wrapping_add(stem.output.blocks()[block].offset + row * columns * LANES),
+            None => base.wrapping_add(stem.output.blocks()[block].offset + row * columns * LANES),
         };
         let (taps, width) = (stem.taps(), PANEL * LANES);
         // Registers of sixteen floats leave room for the sums of two pairs, which share what they read of a pixel.

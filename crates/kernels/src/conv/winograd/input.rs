@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::scheme::Scheme;
 use super::{TAPS, Winograd, odd_lines};
 use crate::LANES;
+use crate::conv::bands::Ground;
 use crate::simd::Simd;
 use crate::simd::lanes::{Lanes, One, Two};
 
@@ -90,14 +91,14 @@ impl Winograd {
 /// Transforms a run, the first of whose tiles is `points`' tile 0.
 ///
 /// # Safety
-/// `image` points at the image's share, which holds the source; `columns` at [`Winograd::columns_len`] floats and `points`
+/// The ground's image and band hold what the run sees of the source; `columns` points at [`Winograd::columns_len`] floats and `points`
 /// at all points of the run, both of which nobody else touches.
 #[inline(always)]
 pub(super) unsafe fn transform<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
     s: S,
     winograd: &Winograd,
     run: &Run,
-    image: *const f32,
+    ground: Ground,
     columns: *mut f32,
     points: Points,
 ) {
@@ -105,7 +106,7 @@ pub(super) unsafe fn transform<S: Simd, F: Scheme<M, N>, const M: usize, const N
     let Columns { all, inside, first } = winograd.columns_of(run);
     let (width, height) = (winograd.source.width(), winograd.source.height());
     for (k, block) in winograd.source.blocks().iter().enumerate() {
-        let plane = image.wrapping_add(block.offset + first * LANES);
+        let plane = ground.source(&winograd.in_band, k).wrapping_add(block.offset + first * LANES);
         let mut rows = [ZEROS.as_ptr(); N];
         for i in 0..N {
             let row = (run.place[0] * M * F::STRIDE + i).wrapping_sub(winograd.padding[0]);

@@ -25,6 +25,9 @@ mod tests;
 mod toom_cook;
 mod weights;
 
+use std::ops::Range;
+
+use super::bands::InBand;
 use super::{ConvShape, Fusion, Residual};
 use crate::memory::MOST_FLOATS;
 use crate::{Activation, Isa, LANES, Planes};
@@ -72,7 +75,7 @@ impl WinogradTile {
     }
 
     /// Inputs along an axis that so many neighbouring tiles see.
-    fn inputs(self, tiles: usize) -> usize {
+    pub(super) fn inputs(self, tiles: usize) -> usize {
         (tiles * self.outputs() - 1) * self.stride() + TAPS
     }
 
@@ -108,12 +111,12 @@ const GROUP: usize = 4;
 /// A convolution by Winograd's method between values at fixed places; see the module.
 #[derive(Debug)]
 pub struct Winograd {
-    isa: Isa,
-    tile: WinogradTile,
-    padding: [usize; 2],
-    source: Planes,
-    target: Planes,
-    fusion: Fusion,
+    pub(super) isa: Isa,
+    pub(super) tile: WinogradTile,
+    pub(super) padding: [usize; 2],
+    pub(super) source: Planes,
+    pub(super) target: Planes,
+    pub(super) fusion: Fusion,
     /// The weight's inputs are the target's channels.
     transposed: bool,
     /// Rows and columns of tiles of one image.
@@ -121,6 +124,7 @@ pub struct Winograd {
     /// From a tile's first float at a point to its k-blocks.
     offsets: Vec<isize>,
     end: usize,
+    pub(super) in_band: InBand,
 }
 
 impl Winograd {
@@ -192,12 +196,18 @@ impl Winograd {
             end: input.end().max(output.end()).max(fusion.residual.check(output)),
             fusion,
             transposed: false,
+            in_band: InBand::default(),
         }
     }
 
     /// Tiles of one image.
     fn tiles_of_an_image(&self) -> usize {
         self.tiles[0] * self.tiles[1]
+    }
+
+    /// The rows of tiles that some rows of the target lie in.
+    pub(super) fn rows_of_tiles(&self, rows: Range<usize>) -> Range<usize> {
+        rows.start / self.tile.outputs()..rows.end.div_ceil(self.tile.outputs())
     }
 
     /// What runs, for tables.
@@ -211,6 +221,6 @@ impl Winograd {
 
 /// So many floats rounded up to an odd number of cache lines, so that neighbours do not compete for the same sets of the
 /// cache.
-fn odd_lines(floats: usize) -> usize {
+pub(super) fn odd_lines(floats: usize) -> usize {
     (floats.div_ceil(2 * LANES) | 1) * 2 * LANES
 }

@@ -8,6 +8,7 @@ use super::output::{PairSums, finish};
 use super::product::{GroupOf, Sums, multiply};
 use super::scheme::with_scheme;
 use super::{CHAIN, GROUP, PAIR, Winograd, WinogradWeights, odd_lines};
+use crate::conv::bands::Ground;
 use crate::conv::{PART_WORK, PARTS};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -112,8 +113,33 @@ impl Winograd {
         team.run(blocks * shares, &|part, worker| {
             let tiles = bounds(part / shares, blocks, tiles);
             let groups = bounds(part % shares, shares, self.groups());
-            self.isa.run(PartOf { winograd: self, weights, shared, worker, tiles, groups });
+            self.isa.run(PartOf {
+                winograd: self,
+                weights,
+                shared,
+                ground: Ground::of(shared, 0, worker),
+                tiles,
+                groups,
+            });
         });
+    }
+
+    /// Computes the tiles of some rows of tiles of one image, which is the ground's. Whoever calls it has checked the memory behind
+    /// them, and that nobody else touches these rows of the target.
+    pub(in crate::conv) fn run_rows(
+        &self,
+        weights: &WinogradWeights,
+        (shared, image): (Shared, usize),
+        rows: Range<usize>,
+        ground: Ground,
+    ) {
+        let first = image * self.tiles_of_an_image() + rows.start * self.tiles[1];
+        let all = rows.len() * self.tiles[1];
+        let blocks = all.div_ceil(self.most_tiles());
+        for block in 0..blocks {
+            let tiles = first + block * all / blocks..first + (block + 1) * all / blocks;
+            self.isa.run(PartOf { winograd: self, weights, shared, ground, tiles, groups: 0..self.groups() });
+        }
     }
 }
 
@@ -123,7 +149,8 @@ struct PartOf<'a> {
     winograd: &'a Winograd,
     weights: &'a WinogradWeights,
     shared: Shared,
-    worker: usize,
+    /// Of any image.
+    ground: Ground,
     tiles: Range<usize>,
     groups: Range<usize>,
 }
@@ -134,14 +161,14 @@ impl Body for PartOf<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let winograd = self.winograd;
-        let columns = self.shared.scratch(self.worker);
+        let columns = self.ground.scratch;
         let (points, end) = winograd.points(self.tiles.len(), columns.wrapping_add(winograd.columns_len()));
         for run in winograd.runs(self.tiles.clone()) {
-            let image = self.shared.image(run.image).cast_const();
+            let ground = Ground { image: self.shared.image(run.image), ..self.ground };
             let start = points.start.wrapping_add((run.first - self.tiles.start) * points.tile_len);
             let to = Points { start, ..points };
-            // SAFETY: the image's share holds the source; the scratch, which is the worker's, columns, points and sums.
-            unsafe { with_scheme!(winograd.tile, transform::<S>(s, winograd, &run, image, columns, to)) }
+            // SAFETY: image and band hold the source; the scratch, which is the worker's, columns, points and sums.
+            unsafe { with_scheme!(winograd.tile, transform::<S>(s, winograd, &run, ground, columns, to)) }
         }
         for group in self.groups.clone() {
             let (filter, end) = winograd.filter(group, end);

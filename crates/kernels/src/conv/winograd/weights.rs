@@ -18,7 +18,7 @@ pub struct WinogradWeights {
 
 impl WinogradWeights {
     /// Whether they have the lengths that a convolution reads.
-    pub(super) fn fit(&self, winograd: &Winograd) -> bool {
+    pub(in crate::conv) fn fit(&self, winograd: &Winograd) -> bool {
         let blocks = winograd.target.blocks().len();
         [self.packed.len(), self.bias.len()] == [winograd.packed_len(), blocks * LANES]
     }
