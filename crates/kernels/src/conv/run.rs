@@ -154,6 +154,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The offsets of the k-blocks from `first` on, with those in the band moved. Apart from the loops, so that it leaves their
+    /// registers alone.
+    #[inline(never)]
+    fn shift(&self, first: usize, offsets: &[isize], moved: &mut [isize; CHAIN]) {
+        let Some((in_band, shift)) = &self.shifted else { return };
+        for (k, (to, &from)) in moved.iter_mut().zip(offsets).enumerate() {
+            *to = from + if in_band.contains(&(first + k)) { *shift } else { 0 };
+        }
+    }
+
     /// Computes up to [`RUN`] pixels. A chain goes over all of them before the next begins, so that its weights come from
     /// the first-level cache.
     ///
@@ -173,10 +183,8 @@ impl Run<'_> {
         let mut moved = [0; CHAIN];
         for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
             let mut offsets = &offsets[first..(first + CHAIN).min(offsets.len())];
-            if let Some((in_band, shift)) = &self.shifted {
-                for (k, (to, &from)) in moved.iter_mut().zip(offsets).enumerate() {
-                    *to = from + if in_band.contains(&(first + k)) { *shift } else { 0 };
-                }
+            if self.shifted.is_some() {
+                self.shift(first, offsets, &mut moved);
                 offsets = &moved[..offsets.len()];
             }
             let chain = Chain {
