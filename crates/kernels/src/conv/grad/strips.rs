@@ -4,11 +4,18 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::cells::Sizes;
+use super::pack::step_of;
 use super::walk::{Geometry, cut};
+use crate::{Block, LANES};
 
 /// Output pixels of a strip, at most: few enough for what a tile reads of it to stay in the first-level cache, and for their
 /// sum to be exact enough.
 const STRIP: usize = 128;
+
+/// Floats of a packed strip, of either operand, that a cell may ask for: what does not fit into the second-level cache beside the
+/// other is read from farther away.
+const PACKED: usize = 160 * 1024;
 
 /// What a tap multiplies: a place of the output's gradient in a packed strip, and a place of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +116,6 @@ impl Strips {
         pairs
     }
 
-    /// How many strips so many images have.
-    pub fn count(&self, images: usize) -> usize {
-        images.div_ceil(self.images) * self.of_an_image.len()
-    }
-
     /// A strip of so many images, and which of these it holds.
     pub fn at(&self, strip: usize, images: usize) -> (&Strip, Range<usize>) {
         let (group, strip) = (strip / self.of_an_image.len(), strip % self.of_an_image.len());
@@ -133,6 +135,21 @@ impl Strips {
     }
 }
 
+impl Sizes for Strips {
+    fn units(&self, images: usize) -> usize {
+        images.div_ceil(self.images) * self.of_an_image.len()
+    }
+
+    fn fits(&self, outputs: usize, inputs: &[Block]) -> bool {
+        let [places, pixels] = self.most_places();
+        places * step_of(inputs) <= PACKED && pixels * outputs * LANES <= PACKED
+    }
+
+    fn cuts_taps(&self) -> bool {
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +166,7 @@ mod tests {
         for [height, width] in [[1, 1], [3, 5], [11, 13], [2, 64], [2, 65], [3, 150]] {
             let strips = Strips::new(&geometry(1, 1, [height, width]));
             let mut seen = Vec::new();
-            for (s, images) in (0..strips.count(3)).map(|i| strips.at(i, 3)) {
+            for (s, images) in (0..strips.units(3)).map(|i| strips.at(i, 3)) {
                 assert!(images.len() * s.pixels() <= STRIP);
                 let pixel = |i, y, x| (i * height + y) * width + x;
                 let pairs = images.flat_map(|i| s.rows.clone().map(move |y| (i, y)));

@@ -17,7 +17,7 @@ mod output;
 mod polyphase;
 mod product;
 mod run;
-mod scheme;
+pub(super) mod scheme;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -92,7 +92,7 @@ impl WinogradTile {
 }
 
 /// Taps along each side of the kernel.
-const TAPS: usize = 3;
+pub(super) const TAPS: usize = 3;
 
 /// Source blocks summed in one go, half of a direct convolution's: the points of their weights stay in the second-level cache.
 const CHAIN: usize = 8;
@@ -172,6 +172,6 @@ impl Winograd {
 
 /// So many floats rounded up to an odd number of cache lines, so that neighbours do not compete for the same sets of the
 /// cache.
-fn odd_lines(floats: usize) -> usize {
+pub(super) fn odd_lines(floats: usize) -> usize {
     (floats.div_ceil(2 * LANES) | 1) * 2 * LANES
 }
