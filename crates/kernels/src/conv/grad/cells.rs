@@ -62,16 +62,14 @@ pub(super) struct Slab {
     pub channels: Range<usize>,
     /// The first of those, counted from the cell's first.
     pub first: usize,
-    /// Floats from one place to the next.
-    pub step: usize,
-    /// The steps of the slabs before it.
-    pub before: usize,
 }
 
 /// All cells.
 #[derive(Debug)]
 pub(super) struct Cells {
     pub cells: Vec<Cell>,
+    /// Floats from one place of a packed slab to the next.
+    pub step: usize,
     /// Groups of pixels whose sums are computed apart, at most; each then has totals of its own.
     pub groups: usize,
 }
@@ -119,7 +117,9 @@ impl Cells {
                 }
             }
         }
-        Self { cells, groups: pieces.groups }
+        let slabs = cells.iter().flat_map(|c| &c.slabs);
+        let step = slabs.map(|s| step_of(&geometry.input.blocks()[s.blocks.clone()])).max().unwrap_or(0);
+        Self { cells, step, groups: pieces.groups }
     }
 
     /// Floats of the totals of all cells.
@@ -147,8 +147,6 @@ fn slabs(all: &[Block], blocks: &Range<usize>, channels: &Range<usize>) -> Vec<S
             blocks: start..end,
             channels: own.start - first..own.end - first,
             first: own.start - channels.start,
-            step: step_of(&all[start..end]),
-            before: slabs.last().map_or(0, |s| s.before + s.step),
         });
         start = end;
     }

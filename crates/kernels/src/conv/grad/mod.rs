@@ -64,7 +64,7 @@ impl ConvGrad {
             (Way::Depthwise, depthwise::totals_len(&geometry))
         } else {
             let tiles = Tiles::new(isa, &shape, &geometry, prologue);
-            let scratch_len = tiles.scratch_len(&geometry);
+            let scratch_len = tiles.scratch_len();
             (Way::Tiles(tiles), scratch_len)
         };
         Self { isa, geometry, prologue, way, weights, scratch_len, end: input.end().max(d_output.end()) }
