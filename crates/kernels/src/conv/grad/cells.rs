@@ -28,6 +28,8 @@ pub(super) trait Sizes {
     fn fits(&self, outputs: usize, inputs: &[Block]) -> bool;
     /// Whether cells may have some of the taps only.
     fn cuts_taps(&self) -> bool;
+    /// How often floats of totals are written and read where each group of pixels has its own.
+    fn sums(&self) -> usize;
 }
 
 /// Neighbouring output blocks whose channels have the same partners, as panels: of as many blocks as a tile has vectors, the
@@ -199,7 +201,7 @@ impl Pieces {
         let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, sizes);
         let rank = |p: &&Self| {
             let parts = p.parts(sections).min(ENOUGH_PARTS);
-            (usize::from(p.is_small(geometry, sections, sizes)), parts, std::cmp::Reverse(p.cost(geometry, sections)))
+            (usize::from(p.is_small(geometry, sections, sizes)), parts, std::cmp::Reverse(p.cost(geometry, sections, sizes)))
         };
         *all.iter().filter(possible).max_by_key(rank).expect("one piece is possible")
     }
@@ -224,11 +226,11 @@ impl Pieces {
     }
 
     /// Floats that are packed, and those of sums that are written and read again.
-    fn cost(&self, geometry: &Geometry, sections: &[Section]) -> usize {
+    fn cost(&self, geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> usize {
         let inputs = geometry.input.pixels() * sections.iter().map(|s| s.blocks.len()).sum::<usize>() * LANES;
         let outputs = geometry.d_output.plane_len() * geometry.d_output.blocks().len();
         let packed = IMAGES * self.taps * (self.panels * inputs + self.blocks * outputs);
-        packed + if self.groups > 1 { 3 * self.groups * weights(geometry, sections) } else { 0 }
+        packed + if self.groups > 1 { sizes.sums() * self.groups * weights(geometry, sections) } else { 0 }
     }
 }
 

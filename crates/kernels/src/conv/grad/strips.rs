@@ -157,6 +157,10 @@ impl Sizes for Strips {
     fn cuts_taps(&self) -> bool {
         true
     }
+
+    fn sums(&self) -> usize {
+        3
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::strips::Pair;
 use super::tile::Tile;
 use super::walk::{Geometry, cut};
 use crate::conv::tile::Tiling;
-use crate::conv::winograd::odd_lines;
+use crate::conv::winograd::{TAPS, odd_lines};
 use crate::conv::winograd::scheme::F2;
 use crate::conv::{ConvShape, Prologue, WinogradTile};
 use crate::simd::{Body, Simd};
@@ -97,9 +97,8 @@ impl Winograd {
         let inputs = columns + 2 * rows;
         let point_len = odd_lines(BLOCK * step);
         let gradients = inputs + points * point_len;
-        let sums = gradients + points * BLOCK * cell.outputs().len() * LANES;
-        let chunk = CHUNK * LANES;
-        let end = sums + points * chunk * cell.outputs().len() * LANES;
+        let sums = gradients + points * cell.outputs().len() * slot(BLOCK);
+        let end = sums + points * cell.outputs().len() * slot(CHUNK * LANES);
         Room { columns, rows: columns + rows, row_len, inputs, point_len, gradients, sums, end }
     }
 
@@ -126,6 +125,16 @@ impl Sizes for Winograd {
     fn cuts_taps(&self) -> bool {
         false
     }
+
+    fn sums(&self) -> usize {
+        3 + 2 * TILE.points() / (TAPS * TAPS)
+    }
+}
+
+/// Floats that a block of the output has at a point for so many vectors: a panel's points are an odd number of cache lines apart,
+/// so that they do not compete for the same sets of the cache.
+fn slot(vectors: usize) -> usize {
+    (vectors + 2 * 2) * LANES
 }
 
 /// Where a cell's numbers begin, in floats, behind those of the prologue.
@@ -195,6 +204,16 @@ impl Sums<'_> {
         panel.start - self.part.cell.outputs().start
     }
 
+    /// Where a panel of the output's gradient lies at all points.
+    fn points(&self, panel: &Range<usize>) -> *mut f32 {
+        self.place(self.room.gradients + TILE.points() * self.before(panel) * slot(BLOCK))
+    }
+
+    /// Where the sums of a panel and so many channels lie at all points.
+    fn sums(&self, panel: &Range<usize>, channels: usize) -> *mut f32 {
+        self.place(self.room.sums + TILE.points() * self.before(panel) * slot(channels))
+    }
+
     /// The totals of some blocks of the input, counted within the cell.
     ///
     /// # Safety
@@ -219,7 +238,7 @@ impl Sums<'_> {
             }
         }
         for panel in &cell.panels {
-            let sums = self.place(self.room.sums + N * N * self.before(panel) * LANES * channels.len());
+            let sums = self.sums(panel, channels.len());
             let first = (channels.start - cell.channels.start) * panel.len();
             let before = self.before(panel) * cell.channels.len();
             let totals = totals.wrapping_add((before + first) * cell.taps.len() * LANES);
@@ -318,12 +337,12 @@ impl Sums<'_> {
         for of in transform::runs(winograd.tiles, tiles.clone()) {
             let window = windows.of::<M, M>(&of);
             for panel in &cell.panels {
-                let start = self.room.gradients + N * N * BLOCK * self.before(panel) * LANES;
                 let tile_len = panel.len() * LANES;
+                let point_len = odd_lines(BLOCK * tile_len);
                 for (v, block) in panel.clone().enumerate() {
                     let plane = run.images.image(of.image).wrapping_add(d_output.blocks()[block].offset);
                     let at = (of.first - tiles.start) * tile_len + v * LANES;
-                    let points = Points { start: self.place(start + at), tile_len, point_len: BLOCK * tile_len };
+                    let points = Points { start: self.points(panel).wrapping_add(at), tile_len, point_len };
                     // SAFETY: the function's own promise.
                     unsafe {
                         windows.transform::<S, Gradients<F>, M, N>(s, &window, &window.rows(plane), M, points);
@@ -367,11 +386,9 @@ impl Sums<'_> {
         tiles: usize,
         begins: bool,
     ) {
-        let points = TILE.points();
-        let before = points * self.before(panel) * LANES;
-        let dy = self.place(self.room.gradients + before * BLOCK + point * BLOCK * V * LANES);
+        let dy = self.points(panel).wrapping_add(point * odd_lines(BLOCK * V * LANES));
         let x = self.place(self.room.inputs + point * self.room.point_len);
-        let sums = self.place(self.room.sums + before * channels + point * channels * V * LANES);
+        let sums = self.sums(panel, channels).wrapping_add(point * odd_lines(channels * V * LANES));
         for of in Tiling::of::<S, V>(channels).tiles() {
             let tile = Tile {
                 pairs: &self.part.winograd.pairs[..tiles],
