@@ -269,7 +269,7 @@ fn every_prologue_is_applied() {
 #[test]
 fn every_cut_is_right() {
     for (images, [inputs, outputs], kernel, size) in
-        [(2, [80, 72], 1, 4), (9, [20, 24], 1, 16), (5, [3, 32], 3, 20), (3, [72, 80], 3, 4), (8, [3, 8], 7, 9)]
+        [(2, [80, 72], 1, 4), (9, [40, 36], 3, 21), (4, [72, 136], 3, 8), (9, [20, 24], 1, 16), (5, [3, 32], 3, 20), (3, [72, 80], 3, 4), (8, [3, 8], 7, 9)]
     {
         each_isa(size as u64, &Case::new(same(kernel), 1, images, [inputs, size, size], outputs).unwrap());
     }

@@ -4,10 +4,9 @@
 use std::ops::Range;
 
 use super::pack::step_of;
-use super::strips::Strips;
 use super::walk::{Geometry, cut};
 use crate::conv::width_of;
-use crate::{Isa, LANES};
+use crate::{Block, Isa, LANES};
 
 /// Parts that keep a team busy, also towards the end of a run.
 const ENOUGH_PARTS: usize = 8;
@@ -15,12 +14,23 @@ const ENOUGH_PARTS: usize = 8;
 /// Images of a batch for which work is cut well.
 const IMAGES: usize = 8;
 
-/// Floats of a packed strip, of either operand, that a cell may ask for: several times what fits into the second-level cache
-/// beside another is read from farther away.
-const PACKED: usize = 160 * 1024;
+/// Channels of a slab, at most: two or four full tiles.
+const SLAB: usize = 24;
 
 /// Floats that all groups of pixels may take for their sums together.
 const SUMS: usize = 512 * 1024;
+
+/// What a way of computing asks of a cell.
+pub(super) trait Sizes {
+    /// Into how many units that are summed in one go the pixels of so many images are cut.
+    fn units(&self, images: usize) -> usize;
+    /// Whether a cell of so many output blocks and these input blocks keeps to the caches.
+    fn fits(&self, outputs: usize, inputs: &[Block]) -> bool;
+    /// Whether cells may have some of the taps only.
+    fn cuts_taps(&self) -> bool;
+    /// How often floats of totals are written and read where each group of pixels has its own.
+    fn sums(&self) -> usize;
+}
 
 /// Neighbouring output blocks whose channels have the same partners, as panels: of as many blocks as a tile has vectors, the
 /// last of fewer.
@@ -39,15 +49,29 @@ pub(super) struct Cell {
     pub panels: Vec<Range<usize>>,
     pub channels: Range<usize>,
     pub blocks: Range<usize>,
+    /// Its input blocks, a few at a time.
+    pub slabs: Vec<Slab>,
     pub taps: Range<usize>,
     /// Where its totals begin if those of all cells follow each other.
     pub start: usize,
+}
+
+/// Neighbouring input blocks that are packed together: tiles read nothing else of a strip, and it is small.
+#[derive(Clone, Debug)]
+pub(super) struct Slab {
+    pub blocks: Range<usize>,
+    /// Those of their channels that are the cell's, counted from the first block's first.
+    pub channels: Range<usize>,
+    /// The first of those, counted from the cell's first.
+    pub first: usize,
 }
 
 /// All cells.
 #[derive(Debug)]
 pub(super) struct Cells {
     pub cells: Vec<Cell>,
+    /// Floats from one place of a packed slab to the next.
+    pub step: usize,
     /// Groups of pixels whose sums are computed apart, at most; each then has totals of its own.
     pub groups: usize,
 }
@@ -74,10 +98,10 @@ struct Pieces {
 }
 
 impl Cells {
-    pub fn new(isa: Isa, geometry: &Geometry, group: [usize; 2], strips: &Strips) -> Self {
+    pub fn new(isa: Isa, geometry: &Geometry, group: [usize; 2], sizes: &dyn Sizes) -> Self {
         let sections = sections(isa, geometry, group);
         let [kh, kw] = geometry.window.kernel;
-        let pieces = Pieces::best(geometry, &sections, strips);
+        let pieces = Pieces::best(geometry, &sections, sizes);
         let mut cells: Vec<Cell> = Vec::new();
         for section in &sections {
             for panels in even(section.panels.len(), pieces.panels) {
@@ -87,13 +111,17 @@ impl Cells {
                         let (first, last) = (&geometry.input.blocks()[blocks.start], &geometry.input.blocks()[blocks.end - 1]);
                         let channels =
                             first.first.max(section.channels.start)..(last.first + last.count).min(section.channels.end);
+                        let slabs = slabs(geometry.input.blocks(), &blocks, &channels);
                         let start = cells.last().map_or(0, |c| c.start + c.totals_len());
-                        cells.push(Cell { panels: section.panels[panels.clone()].to_vec(), channels, blocks, taps, start });
+                        let panels = section.panels[panels.clone()].to_vec();
+                        cells.push(Cell { panels, channels, blocks, slabs, taps, start });
                     }
                 }
             }
         }
-        Self { cells, groups: pieces.groups }
+        let slabs = cells.iter().flat_map(|c| &c.slabs);
+        let step = slabs.map(|s| step_of(&geometry.input.blocks()[s.blocks.clone()])).max().unwrap_or(0);
+        Self { cells, step, groups: pieces.groups }
     }
 
     /// Floats of the totals of all cells.
@@ -106,6 +134,25 @@ impl Cells {
 pub(super) fn even(size: usize, pieces: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let pieces = pieces.min(size);
     (0..pieces).map(move |i| i * size / pieces..(i + 1) * size / pieces)
+}
+
+/// A cell's input blocks in slabs of as many channels as go into one.
+fn slabs(all: &[Block], blocks: &Range<usize>, channels: &Range<usize>) -> Vec<Slab> {
+    let mut slabs: Vec<Slab> = Vec::new();
+    let mut start = blocks.start;
+    while start < blocks.end {
+        let first = all[start].first;
+        let fits = |&b: &usize| all[b].first + all[b].count <= first + SLAB;
+        let end = (start + 1..blocks.end).take_while(fits).last().map_or(start, |b| b) + 1;
+        let own = channels.start.max(first)..channels.end.min(all[end - 1].first + all[end - 1].count);
+        slabs.push(Slab {
+            blocks: start..end,
+            channels: own.start - first..own.end - first,
+            first: own.start - channels.start,
+        });
+        start = end;
+    }
+    slabs
 }
 
 fn sections(isa: Isa, geometry: &Geometry, group: [usize; 2]) -> Vec<Section> {
@@ -140,20 +187,21 @@ fn sections(isa: Isa, geometry: &Geometry, group: [usize; 2]) -> Vec<Section> {
 
 impl Pieces {
     /// Those with which least is read and written, for a batch of an ordinary size, where they keep a team busy.
-    fn best(geometry: &Geometry, sections: &[Section], strips: &Strips) -> Self {
+    fn best(geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> Self {
         let [kh, kw] = geometry.window.kernel;
         let most = |of: fn(&Section) -> usize| sections.iter().map(of).max().unwrap_or(1).min(4 * ENOUGH_PARTS);
         let (panels, blocks) = (most(|s| s.panels.len()), most(|s| s.blocks.len()));
         let mut all = Vec::new();
         for (panels, blocks) in (1..=panels).flat_map(|p| (1..=blocks).map(move |b| (p, b))) {
-            for (taps, groups) in [1, kh, kh * kw].into_iter().flat_map(|t| [1, 2, 4, 8].map(|g| (t, g))) {
+            let taps = if sizes.cuts_taps() { vec![1, kh, kh * kw] } else { vec![1] };
+            for (taps, groups) in taps.into_iter().flat_map(|t| [1, 2, 4, 8].map(|g| (t, g))) {
                 all.push(Self { panels, blocks, taps, groups });
             }
         }
-        let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, strips);
+        let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, sizes);
         let rank = |p: &&Self| {
             let parts = p.parts(sections).min(ENOUGH_PARTS);
-            (usize::from(p.is_small(geometry, sections, strips)), parts, std::cmp::Reverse(p.cost(geometry, sections)))
+            (usize::from(p.is_small(geometry, sections, sizes)), parts, std::cmp::Reverse(p.cost(geometry, sections, sizes)))
         };
         *all.iter().filter(possible).max_by_key(rank).expect("one piece is possible")
     }
@@ -163,29 +211,26 @@ impl Pieces {
         sections.iter().map(of).sum::<usize>() * self.taps * self.groups
     }
 
-    /// Whether a batch has enough strips for the groups of pixels, and memory room for their sums.
-    fn fits(&self, geometry: &Geometry, sections: &[Section], strips: &Strips) -> bool {
-        strips.count(IMAGES) >= 2 * self.groups && self.groups * weights(geometry, sections) <= SUMS
+    /// Whether a batch has enough units for the groups of pixels, and memory room for their sums.
+    fn fits(&self, geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> bool {
+        sizes.units(IMAGES) >= self.groups && self.groups * weights(geometry, sections) <= SUMS
     }
 
-    /// Whether a packed strip is small enough.
-    fn is_small(&self, geometry: &Geometry, sections: &[Section], strips: &Strips) -> bool {
-        let [places, pixels] = strips.most_places();
+    /// Whether its cells keep to the caches.
+    fn is_small(&self, geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> bool {
         sections.iter().all(|s| {
-            let outputs = s.panels.iter().map(|p| p.len()).sum::<usize>().div_ceil(self.panels) * LANES;
+            let outputs = s.panels.iter().map(|p| p.len()).sum::<usize>().div_ceil(self.panels);
             let blocks = s.blocks.len().div_ceil(self.blocks);
-            let step = step_of(&geometry.input.blocks()[s.blocks.start..s.blocks.start + blocks]);
-            let fit = |floats: usize, piece: usize| floats <= PACKED || piece == 1;
-            fit(places * step, blocks) && fit(pixels * outputs, outputs / LANES)
+            sizes.fits(outputs, &geometry.input.blocks()[s.blocks.start..s.blocks.start + blocks])
         })
     }
 
     /// Floats that are packed, and those of sums that are written and read again.
-    fn cost(&self, geometry: &Geometry, sections: &[Section]) -> usize {
+    fn cost(&self, geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> usize {
         let inputs = geometry.input.pixels() * sections.iter().map(|s| s.blocks.len()).sum::<usize>() * LANES;
         let outputs = geometry.d_output.plane_len() * geometry.d_output.blocks().len();
         let packed = IMAGES * self.taps * (self.panels * inputs + self.blocks * outputs);
-        packed + if self.groups > 1 { 3 * self.groups * weights(geometry, sections) } else { 0 }
+        packed + if self.groups > 1 { sizes.sums() * self.groups * weights(geometry, sections) } else { 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 //! images and pixels of the output's gradient times the input pixel it came from.
 //!
 //! Where channels have many partners, strips of pixels are packed ([`pack`]) and summed up in tiles of output times input
-//! channels ([`tiles`]); where each channel has only itself for a partner, lane by lane in place ([`depthwise`]). Both sum a
+//! channels ([`tiles`]), or windows are taken to points first ([`winograd`]); where each channel has only itself for a partner, lane by lane in place ([`depthwise`]). Both sum a
 //! strip in registers and then add it to a total: two levels, so that long sums stay exact enough. Strips follow in order, and
 //! a weight belongs to one part. Not here: the gradient of the input ([`super::Conv::backward_data`]).
 
@@ -15,6 +15,7 @@ mod tile;
 mod tiles;
 mod totals;
 mod walk;
+mod winograd;
 
 use super::{ConvShape, Prologue};
 use crate::{Isa, Memory, Planes, Team};
@@ -62,8 +63,8 @@ impl ConvGrad {
         let (way, scratch_len) = if group == [1, 1] && depthwise::lanes_meet(&geometry) {
             (Way::Depthwise, depthwise::totals_len(&geometry))
         } else {
-            let tiles = Tiles::new(isa, &geometry, group, prologue);
-            let scratch_len = tiles.scratch_len(&geometry);
+            let tiles = Tiles::new(isa, &shape, &geometry, prologue);
+            let scratch_len = tiles.scratch_len();
             (Way::Tiles(tiles), scratch_len)
         };
         Self { isa, geometry, prologue, way, weights, scratch_len, end: input.end().max(d_output.end()) }

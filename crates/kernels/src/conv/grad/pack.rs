@@ -22,11 +22,10 @@ pub(super) struct Inputs<'a> {
     pub step: usize,
 }
 
-/// Floats from one place to the next that packing some blocks asks for: an odd number of cache lines, so that places do not
-/// compete for the same sets of the cache, with room for the last block's pad lanes.
+/// Floats from one place to the next that packing some blocks asks for: those of their channels, and of the last one's pad lanes.
 pub(super) fn step_of(blocks: &[Block]) -> usize {
     let (first, last) = (&blocks[0], &blocks[blocks.len() - 1]);
-    ((last.first - first.first + LANES).div_ceil(2 * LANES) | 1) * 2 * LANES
+    last.first - first.first + LANES
 }
 
 impl Inputs<'_> {
@@ -61,7 +60,10 @@ impl Inputs<'_> {
     /// `from` points at a row of the input that has these columns, `to` at as many places.
     #[inline(always)]
     unsafe fn row<S: Simd>(&self, s: S, r: impl Read<S>, columns: &[usize], from: *const f32, to: *mut f32) {
+        let next = from.wrapping_add(self.geometry.input.width() * LANES);
         for (i, &column) in columns.iter().enumerate() {
+            // The same block's next row, when many other blocks have been read.
+            s.prefetch(next.wrapping_add(column * LANES));
             // SAFETY: the function's own promise.
             unsafe { s.store(r.read(s, s.load(from.add(column * LANES))), to.add(i * self.step)) };
         }
@@ -86,11 +88,14 @@ pub(super) unsafe fn pack_gradient<S: Simd, const V: usize>(
     let offsets: [usize; V] = std::array::from_fn(|v| blocks[v].offset);
     let width = geometry.d_output.width();
     let mut to = to;
+    let pixels = strip.pixels();
     for (image, row) in images.flat_map(|i| strip.rows.clone().map(move |row| (i, row))) {
         let row = from.image(image).wrapping_add((row * width + strip.columns.start) * LANES);
         for column in 0..strip.columns.len() {
             for v in 0..V {
                 let from = row.wrapping_add(offsets[v] + column * LANES);
+                // The next strip's.
+                s.prefetch(from.wrapping_add(pixels * LANES));
                 // SAFETY: the function's own promise.
                 unsafe { s.store(s.load(from), to.wrapping_add(v * LANES)) };
             }

@@ -4,13 +4,21 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::cells::Sizes;
+use super::pack::step_of;
 use super::walk::{Geometry, cut};
+use crate::{Block, LANES};
 
 /// Output pixels of a strip, at most: few enough for what a tile reads of it to stay in the first-level cache, and for their
 /// sum to be exact enough.
 const STRIP: usize = 128;
 
-/// What a tap multiplies: a place of the output's gradient in a packed strip, and a place of the input.
+/// Floats of a packed strip, of either operand, that a cell may ask for: what does not fit into the second-level cache beside the
+/// other is read from farther away.
+const PACKED: usize = 160 * 1024;
+
+/// What a tap multiplies in packed strips, in floats from their start: a place of the output's gradient, if it has one block, and
+/// a place of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
     pub dy: u32,
@@ -86,7 +94,12 @@ impl Strips {
         self.of_an_image.push(strip);
     }
 
-    /// What a tap brings together in as many images as a strip has.
+    /// Counts places of the input in floats, so many a place.
+    pub fn set_step(&mut self, step: usize) {
+        self.tables.iter_mut().flatten().flatten().for_each(|pair| pair.x *= step as u32);
+    }
+
+    /// What a tap brings together in as many images as a strip has, in places of the input.
     fn pairs(&self, geometry: &Geometry, strip: &Strip, tap: [usize; 2]) -> Vec<Pair> {
         let [rows, columns] = [&strip.rows, &strip.columns];
         // Output and input place along an axis, counted within the strip.
@@ -103,15 +116,13 @@ impl Strips {
                     (image * rows.len() + row) * columns.len(),
                     (image * strip.seen[0].len() + x_row) * strip.seen[1].len(),
                 ];
-                pairs.extend(across.iter().map(|&[o, i]| Pair { dy: (dy + o) as u32, x: (x + i) as u32 }));
+                pairs.extend(across.iter().map(|&[o, i]| Pair {
+                    dy: ((dy + o) * LANES) as u32,
+                    x: (x + i) as u32,
+                }));
             }
         }
         pairs
-    }
-
-    /// How many strips so many images have.
-    pub fn count(&self, images: usize) -> usize {
-        images.div_ceil(self.images) * self.of_an_image.len()
     }
 
     /// A strip of so many images, and which of these it holds.
@@ -133,6 +144,25 @@ impl Strips {
     }
 }
 
+impl Sizes for Strips {
+    fn units(&self, images: usize) -> usize {
+        images.div_ceil(self.images) * self.of_an_image.len()
+    }
+
+    fn fits(&self, outputs: usize, inputs: &[Block]) -> bool {
+        let [places, pixels] = self.most_places();
+        places * step_of(inputs) <= PACKED && pixels * outputs * LANES <= PACKED
+    }
+
+    fn cuts_taps(&self) -> bool {
+        true
+    }
+
+    fn sums(&self) -> usize {
+        3
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +179,7 @@ mod tests {
         for [height, width] in [[1, 1], [3, 5], [11, 13], [2, 64], [2, 65], [3, 150]] {
             let strips = Strips::new(&geometry(1, 1, [height, width]));
             let mut seen = Vec::new();
-            for (s, images) in (0..strips.count(3)).map(|i| strips.at(i, 3)) {
+            for (s, images) in (0..strips.units(3)).map(|i| strips.at(i, 3)) {
                 assert!(images.len() * s.pixels() <= STRIP);
                 let pixel = |i, y, x| (i * height + y) * width + x;
                 let pairs = images.flat_map(|i| s.rows.clone().map(move |y| (i, y)));
@@ -171,7 +201,7 @@ mod tests {
     fn pairs_are_an_output_and_the_input_it_sees() {
         let strips = Strips::new(&geometry(3, 1, [2, 2]));
         let (strip, images) = strips.at(0, 2);
-        let pair = |dy, x| Pair { dy, x };
+        let pair = |dy, x| Pair { dy: dy * LANES as u32, x };
         assert_eq!(strips.pairs_of(strip, 0, images.len()), [pair(3, 0), pair(7, 4)]);
         assert_eq!(strips.pairs_of(strip, 5, 1), [pair(0, 1), pair(2, 3)]);
         assert_eq!(strips.pairs_of(strip, 4, 1).len(), 4);

@@ -18,7 +18,7 @@ mod output;
 mod polyphase;
 mod product;
 mod run;
-mod scheme;
+pub(super) mod scheme;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -96,7 +96,7 @@ impl WinogradTile {
 }
 
 /// Taps along each side of the kernel.
-const TAPS: usize = 3;
+pub(super) const TAPS: usize = 3;
 
 /// Source blocks summed in one go, half of a direct convolution's: the points of their weights stay in the second-level cache.
 const CHAIN: usize = 8;

@@ -9,7 +9,7 @@ use super::toom_cook::taps_to_points;
 use crate::simd::lanes::Lanes;
 
 /// `M` outputs along an axis from a window of `N` inputs.
-pub(super) trait Scheme<const M: usize, const N: usize> {
+pub(in crate::conv) trait Scheme<const M: usize, const N: usize> {
     /// Inputs from one output to the next.
     const STRIDE: usize;
     /// Points whose weights differ; those of the points behind are the last one's.
@@ -28,7 +28,7 @@ pub(super) trait Scheme<const M: usize, const N: usize> {
 
 /// F(2, 3) at the points 0, 1, -1 and infinity: no factors, so nothing is rounded but sums, and it is about as exact as a
 /// direct convolution.
-pub(super) struct F2;
+pub(in crate::conv) struct F2;
 
 impl F2 {
     #[cfg(test)]
@@ -63,7 +63,7 @@ impl Scheme<2, 4> for F2 {
 
 /// F(4, 3) at the points 0, ±sqrt(1/2), ±sqrt(2) and infinity: those of ncnn. Its error is half of that at Lavin's points
 /// 0, ±1, ±2.
-pub(super) struct F4;
+pub(in crate::conv) struct F4;
 
 impl F4 {
     #[cfg(test)]
