@@ -49,6 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         seed: config.recipe.seed,
         threads,
         decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+        ..DataOptions::default()
     };
     let data = read_photos(|looked_at| DataSet::open(&config.data, &options, looked_at))?;
     if data.fingerprint != config.fingerprint {

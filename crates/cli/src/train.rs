@@ -22,12 +22,13 @@ use crate::running;
 /// Train a network on photos in class folders.
 ///
 /// DATA holds a folder for every class, named like the class; or train/ and validation/ (or val/), and perhaps test/, with
-/// class folders in each. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
+/// class folders in each; or it is a Parquet file of photos, or a folder of them whose names begin with their split's, as on
+/// Hugging Face. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
 /// last.safetensors, measurements, events, and checkpoints: `cspnet resume RUN` continues a run that was stopped, and ends with
 /// the same bits as one that never was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of photos
+    /// Folder of photos or of Parquet files, or one such file
     data: PathBuf,
 
     /// The network, with its knobs (see `cspnet models`); the number of classes is the photos'
@@ -356,6 +357,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         seed: recipe.seed,
         threads,
         decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
+        ..DataOptions::default()
     };
     let data = read_photos(|looked_at| DataSet::open(&data_folder, &options, looked_at))?;
     running::describe_data(&data);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped};
-use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
+use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 
 use crate::recipe::Recipe;
 
@@ -72,12 +72,13 @@ impl Source {
 
     /// What an epoch sees of a photo.
     fn view(&self, epoch: u32, index: usize) -> Result<(Photo, usize), Skipped> {
-        let Sample { path, class } = &self.samples[index];
+        let sample = &self.samples[index];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
-        decode_file(path, &self.decode)
+        sample
+            .decode(&self.decode)
             .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, index as u64))
-            .map(|view| (view, *class))
-            .map_err(|e| Skipped { path: path.clone(), why: e.to_string(), unreadable: true })
+            .map(|view| (view, sample.class))
+            .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     fn source(samples: usize, batch_size: usize) -> Source {
-        let sample = |i| Sample { path: format!("missing-{i}.jpg").into(), class: i % 2 };
+        let sample = |i| Sample::file(format!("missing-{i}.jpg"), i % 2);
         Source {
             samples: (0..samples).map(sample).collect(),
             classes: 2,
