@@ -20,6 +20,7 @@ use cspnet_data::{DataOptions, DataSet, Outline, Skipped, Split};
 use crate::failure::{Failure, SOME_FAILED};
 use crate::planning::Planning;
 use crate::progress::read_photos;
+use crate::tta::TestTime;
 use crate::{source, table};
 use judge::Verdict;
 
@@ -55,6 +56,9 @@ pub struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    test_time: TestTime,
 
     #[command(flatten)]
     planning: Planning,
@@ -144,7 +148,8 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
     }
     data.test.iter_mut().for_each(|sample| sample.class = folders[sample.class]);
 
-    let mut verdict = judge::judge(&model, data.test, args.batch as usize, threads)?;
+    let mut verdict =
+        judge::judge(args.test_time.session(model.session(args.batch as usize, threads)), &model, data.test, threads)?;
     let mut skipped = data.skipped;
     skipped.append(&mut verdict.skipped);
     skipped.sort_by(|a, b| a.path.cmp(&b.path));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cspnet::{Model, Photo};
+use cspnet::{Model, Photo, Session};
 use cspnet_data::{Ordered, Sample, Skipped};
 use cspnet_metrics::{Confusion, Share, likeliest, rank};
 
@@ -23,9 +23,15 @@ pub struct Verdict {
     pub seconds: f64,
 }
 
-/// Judges photos whose class is a place among the model's classes.
-pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) -> Result<Verdict, Failure> {
+/// Judges photos whose class is a place among the model's classes, by a session of that model.
+pub fn judge(
+    mut session: Session<'_>,
+    model: &Model,
+    samples: Vec<Sample>,
+    threads: usize,
+) -> Result<Verdict, Failure> {
     let begin = Instant::now();
+    let batch = session.batch();
     let classes = model.labels().len();
     let mut verdict = Verdict {
         confusion: Confusion::new(classes),
@@ -36,7 +42,6 @@ pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) 
     let samples = Arc::new(samples);
     // While one batch is computed, the next is read.
     let mut read = read(Prepare::of(model), Arc::clone(&samples), 2 * batch, threads);
-    let mut session = model.session(batch, threads);
     let bar = progress::photos("judging photos");
     bar.set_length(samples.len() as u64);
     for batch_of in samples.chunks(batch) {
