@@ -103,7 +103,8 @@ impl Shard {
         })
     }
 
-    /// Reads all rows; `room` is how many bytes of photos there may be, and becomes less by those that are read.
+    /// Reads all rows; `room` is how many bytes of photos, and of what is kept of each, there may be, and becomes less by those that
+    /// are read.
     ///
     /// # Errors
     /// If the file is damaged, or the photos are too many.
@@ -149,26 +150,26 @@ impl Shard {
             if images.is_empty() {
                 return Ok(());
             }
+            if (rows.len() + images.len()) as i64 > self.reader.metadata().file_metadata().num_rows() {
+                return Err("it has more rows than it claims".into());
+            }
             for (image, label) in images.into_iter().zip(labels) {
                 let path = self.path.join(rows.len().to_string());
-                rows.push(Row { path, photo: self.photo(image, label, room)? });
+                let photo = self.photo(image, label);
+                // A row without a photo takes memory as well.
+                let bytes = photo.as_ref().map_or(0, |(image, _)| image.len());
+                let taken = bytes + size_of::<Row>() + path.as_os_str().len();
+                *room = room.checked_sub(taken as u64).ok_or_else(too_large)?;
+                let photo = photo.map(|(image, class)| (Arc::from(image.data()), class)).map_err(str::to_owned);
+                rows.push(Row { path, photo });
             }
         }
     }
 
-    /// What a row says; the outer error is about the whole file.
-    fn photo(
-        &self,
-        image: Option<ByteArray>,
-        label: Option<i64>,
-        room: &mut u64,
-    ) -> Result<Result<(Arc<[u8]>, usize), String>, String> {
+    /// The photo and the class of a row, if it has both.
+    fn photo(&self, image: Option<ByteArray>, label: Option<i64>) -> Result<(ByteArray, usize), &'static str> {
         let class = label.and_then(|label| usize::try_from(label).ok()).filter(|&class| class < self.classes.len());
-        let (Some(image), Some(class)) = (image, class) else {
-            return Ok(Err(if class.is_none() { "the row has no class" } else { "the row has no photo" }.into()));
-        };
-        *room = room.checked_sub(image.len() as u64).ok_or_else(too_large)?;
-        Ok(Ok((Arc::from(image.data()), class)))
+        Ok((image.ok_or("the row has no photo")?, class.ok_or("the row has no class")?))
     }
 }
 

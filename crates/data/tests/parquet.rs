@@ -185,7 +185,7 @@ fn files_that_cannot_be_a_data_set_say_why() {
     Made { names: Some(&["ant", "zebra"]), ..Made::of(6..9) }.write(&folder.path("train-2.parquet"));
     assert!(why().contains("other classes"), "{}", why());
     fs::remove_file(folder.path("train-2.parquet")).unwrap();
-    let options = DataOptions { max_packed: 5 * bmp(0).len() as u64, ..DataOptions::default() };
+    let options = DataOptions { max_packed: 500 + 5 * bmp(0).len() as u64, ..DataOptions::default() };
     let refused = DataSet::open(folder.0.path(), &options, &mut |_, _| {});
     assert!(matches!(refused, Err(DataError::Parquet { why, .. }) if why.contains("memory")));
     fs::write(&file, b"<html></html>").unwrap();

@@ -12,7 +12,8 @@ pub fn balanced_weights(samples: &[Sample], classes: usize) -> Vec<f64> {
 }
 
 /// An epoch's order of as many photos as there are, in which all classes come equally often: each photo of a small class several
-/// times, and of a large class some.
+/// times, and of a large class some. The photo `i` of `n` is called `i` where it comes first, `i + n` where it comes again, and so
+/// on, so that each time another view of it can be drawn.
 pub(crate) fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoch: u32) -> Vec<usize> {
     let mut of_class = vec![Vec::new(); classes];
     samples.iter().enumerate().for_each(|(i, s)| of_class[s.class].push(i));
@@ -23,7 +24,8 @@ pub(crate) fn balanced_order(samples: &[Sample], classes: usize, seed: u64, epoc
         // What does not divide evenly goes to other classes in every epoch.
         let place = (class + epoch as usize) % classes;
         let wanted = samples.len() / classes + usize::from(place < samples.len() % classes);
-        order.extend(photos.iter().cycle().take(wanted));
+        let rounds = (0..).flat_map(|round| photos.iter().map(move |photo| photo + round * samples.len()));
+        order.extend(rounds.take(wanted));
     }
     Draw::new(seed, epoch.into(), 0, Purpose::Order).shuffle(&mut order);
     order
@@ -53,12 +55,12 @@ mod tests {
         let mut seen = [0; 12];
         for epoch in 0..60 {
             let order = balanced_order(&samples, 3, 7, epoch);
-            let of_class = |class| order.iter().filter(|&&i| samples[i].class == class).count();
+            let of_class = |class| order.iter().filter(|&&i| samples[i % 12].class == class).count();
             assert_eq!([of_class(0), of_class(1), of_class(2)], [4, 4, 4]);
-            for photo in [4, 9] {
-                assert_eq!(order.iter().filter(|&&i| i == photo).count(), 2);
+            for again in [4, 4 + 12, 9, 9 + 12, 7, 7 + 12, 7 + 24, 7 + 36] {
+                assert_eq!(order.iter().filter(|&&i| i == again).count(), 1, "{again}");
             }
-            order.iter().for_each(|&i| seen[i] += 1);
+            order.iter().for_each(|&i| seen[i % 12] += 1);
             assert_ne!(order, balanced_order(&samples, 3, 7, epoch + 1));
             assert_eq!(order, balanced_order(&samples, 3, 7, epoch));
         }

@@ -79,7 +79,7 @@ impl Source {
         most.min(self.batches() - step * most)
     }
 
-    /// The order of an epoch's photos.
+    /// The order of an epoch's photos; one that comes again has the number of photos added each time.
     fn order(&self, epoch: u32) -> Vec<usize> {
         if self.recipe.balanced_sampling {
             return balanced_order(&self.samples, self.classes, self.recipe.seed, epoch);
@@ -89,13 +89,13 @@ impl Source {
         order
     }
 
-    /// What an epoch sees of a photo.
-    fn view(&self, epoch: u32, index: usize) -> Result<(Photo, usize), Skipped> {
-        let sample = &self.samples[index];
+    /// What an epoch sees of a photo, as it is called in the epoch's order.
+    fn view(&self, epoch: u32, number: usize) -> Result<(Photo, usize), Skipped> {
+        let sample = &self.samples[number % self.samples.len()];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
         sample
             .decode(&self.decode)
-            .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, index as u64))
+            .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, number as u64))
             .map(|view| (view, sample.class))
             .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
     }
