@@ -208,7 +208,7 @@ struct RecipeArgs {
     #[arg(long, value_name = "PIXELS")]
     crop_padding: Option<u32>,
 
-    /// What is in that padding
+    /// What is in that padding (the mirror image is arXiv:2404.00498's choice, black the older one)
     #[arg(long, value_enum, default_value_t = Padding::Reflect)]
     crop_padding_mode: Padding,
 
