@@ -20,12 +20,14 @@ use cspnet_data::{DataOptions, DataSet, Outline, Skipped, Split};
 use crate::failure::{Failure, SOME_FAILED};
 use crate::planning::Planning;
 use crate::progress::read_photos;
+use crate::tta::TestTime;
 use crate::{source, table};
 use judge::Verdict;
 
 /// Say how often a model is right, on photos whose classes are known.
 ///
-/// DATA has a folder for every class, or `test`, `validation` (`val`, `valid`) and `train` with such folders in each. Folders
+/// DATA has a folder for every class, or `test`, `validation` (`val`, `valid`) and `train` with such folders in each; or it is a
+/// Parquet file, or a folder of such files whose names begin with their split's, as on Hugging Face. Folders
 /// are matched with the model's classes by name. Told are the shares of photos whose class is the likeliest (top-1) or among the
 /// five likeliest (top-5), each with the range that holds the true share in 95 of 100 such measurements; for each class, how
 /// many of its photos are recognised (recall), how much of what is taken for it is right (precision), and their harmonic mean
@@ -36,7 +38,7 @@ pub struct Args {
     /// Model file; without it the program's own model (ten kinds of clothing)
     model: Option<PathBuf>,
 
-    /// Folder of class folders, or of splits with class folders
+    /// Folder of class folders, of splits with class folders, or of Parquet files; or one such file
     data: PathBuf,
 
     /// The split to judge by; by default test, else validation
@@ -54,6 +56,9 @@ pub struct Args {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    test_time: TestTime,
 
     #[command(flatten)]
     planning: Planning,
@@ -143,7 +148,8 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
     }
     data.test.iter_mut().for_each(|sample| sample.class = folders[sample.class]);
 
-    let mut verdict = judge::judge(&model, data.test, args.batch as usize, threads)?;
+    let mut verdict =
+        judge::judge(args.test_time.session(model.session(args.batch as usize, threads)), &model, data.test, threads)?;
     let mut skipped = data.skipped;
     skipped.append(&mut verdict.skipped);
     skipped.sort_by(|a, b| a.path.cmp(&b.path));
@@ -168,10 +174,10 @@ fn check_order(model: Option<&Path>, data: &Path) -> Result<(), Failure> {
             "{folder} is a folder and no model file; the model comes first, then DATA"
         )));
     }
-    if data.is_file() {
+    if data.is_file() && data.extension().is_none_or(|e| e != "parquet") {
         let data = data.display();
         return Err(Failure::Message(format!(
-            "{data} is a file; DATA is a folder with a folder of photos for every class"
+            "{data} is a file; DATA is a folder with a folder of photos for every class, or Parquet files"
         )));
     }
     Ok(())

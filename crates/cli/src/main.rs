@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod class_weights;
 mod embedded;
 mod eval;
 mod export;
@@ -24,6 +25,7 @@ mod running;
 mod source;
 mod table;
 mod train;
+mod tta;
 
 use std::process::ExitCode;
 

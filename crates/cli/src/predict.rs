@@ -18,6 +18,7 @@ use crate::planning::Planning;
 use crate::prepare::Prepare;
 use crate::records::{Format, Record, Writer};
 use crate::source;
+use crate::tta::TestTime;
 
 /// Say what is on photos.
 ///
@@ -51,6 +52,9 @@ pub struct Args {
     format: Option<Format>,
 
     #[command(flatten)]
+    test_time: TestTime,
+
+    #[command(flatten)]
     planning: Planning,
 }
 
@@ -61,7 +65,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let mut predictor = Predictor {
         prepare: Prepare::of(&model),
-        session: model.session(args.batch as usize, threads),
+        session: args.test_time.session(model.session(args.batch as usize, threads)),
         threads,
         top: args.top as usize,
     };

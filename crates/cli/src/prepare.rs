@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cspnet::vision::{DecodeOptions, Preprocess, decode_file};
 use cspnet::{Model, Photo};
+use cspnet_data::Sample;
 
 use crate::failure::without_path;
 
@@ -18,6 +19,12 @@ impl Prepare {
     /// As `model` asks for.
     pub fn of(model: &Model) -> Self {
         Self { options: model.decode_options(), preprocess: model.preprocess().clone() }
+    }
+
+    /// A photo of a data set, or why there is none, as [`Prepare::photo`] does.
+    pub fn sample(&self, sample: &Sample) -> Result<Photo, String> {
+        let photo = sample.decode(&self.options).and_then(|photo| self.preprocess.apply(&photo));
+        photo.map_err(|e| without_path(&e.to_string(), &sample.path))
     }
 
     /// The photo at `path`, or why there is none, in words that do not name the path: who asks knows it.

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let graph = zoo::build(&config.network)?;
     config.check(&graph)?;
     let checkpoint = folder.latest(&graph, &mut Told::default())?;
-    if checkpoint.state().epoch >= config.recipe.epochs {
+    if checkpoint.state().is_over {
         return running::finished(folder.path(), checkpoint.state());
     }
     let options = DataOptions {
@@ -49,6 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         seed: config.recipe.seed,
         threads,
         decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+        ..DataOptions::default()
     };
     let data = read_photos(|looked_at| DataSet::open(&config.data, &options, looked_at))?;
     if data.fingerprint != config.fingerprint {

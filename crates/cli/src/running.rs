@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cspnet::formats::text::shown;
+use cspnet::graph::Graph;
 use cspnet_data::{DataSet, Skipped};
-use cspnet_train::{Epoch, Observer, Outcome, State, Step, Trainer};
+use cspnet_train::{Config, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -56,7 +57,8 @@ fn say(line: &str) {
 /// Runs until the end, or until a signal asks for it.
 pub fn train(mut trainer: Trainer) -> Result<ExitCode, Failure> {
     let signals = Signals::watch()?;
-    let mut told = Told::new(trainer.folder().path(), trainer.epochs());
+    let recipe = trainer.recipe();
+    let mut told = Told { epochs: recipe.epochs, budget: recipe.time_budget, ..Told::new(trainer.folder().path()) };
     let outcome = trainer.run(&mut told, &|| signals.any());
     told.bar.finish_and_clear();
     told.summarise();
@@ -76,6 +78,35 @@ pub fn train(mut trainer: Trainer) -> Result<ExitCode, Failure> {
 
 fn files_were(n: usize) -> String {
     if n == 1 { "1 file was".into() } else { format!("{n} files were") }
+}
+
+/// Tries learning rates and says which to take.
+pub fn find_lr(
+    config: &Config,
+    graph: &Graph,
+    data: &DataSet,
+    threads: usize,
+    picture: &Path,
+) -> Result<ExitCode, Failure> {
+    let signals = Signals::watch()?;
+    let mut tried = 0;
+    let probes = cspnet_train::find_lr(config, graph, data, threads, &mut |probe| {
+        if tried % 10 == 0 {
+            say(&format!("lr {:.2e}  loss {:.3}  smoothed {:.3}", probe.lr, probe.loss, probe.smoothed));
+        }
+        tried += 1;
+        !signals.any()
+    })?;
+    if signals.any() {
+        return Ok(ExitCode::from(signals.exit_code()));
+    }
+    std::fs::write(picture, plot(&probes))
+        .map_err(|e| Failure::Message(format!("{}: cannot be written: {e}", picture.display())))?;
+    match suggested_lr(&probes) {
+        Some(lr) => say(&format!("suggested: --lr {lr:.2e}; {} shows the losses", picture.display())),
+        None => say("no learning rate gave a finite loss"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says how a finished run came out.
@@ -120,6 +151,8 @@ pub struct Told {
     bar: ProgressBar,
     is_terminal: bool,
     epochs: u32,
+    /// Seconds that the run may take, if they are limited: then the epochs are not.
+    budget: Option<f64>,
     /// Steps taken by this process, and how long they took.
     steps: u64,
     begin: Instant,
@@ -128,9 +161,14 @@ pub struct Told {
 }
 
 impl Told {
-    fn new(run: &Path, epochs: u32) -> Self {
+    fn new(run: &Path) -> Self {
         say(&format!("run folder: {}", run.display()));
-        Self { epochs, ..Self::default() }
+        Self::default()
+    }
+
+    /// `epoch 3/100`, or `epoch 3` where nobody knows how many there will be.
+    fn epoch_of(&self, epoch: u32) -> String {
+        if self.budget.is_some() { format!("epoch {epoch}") } else { format!("epoch {epoch}/{}", self.epochs) }
     }
 
     fn line(&self, line: &str) {
@@ -146,6 +184,9 @@ impl Told {
 
     /// Seconds until the end, if the steps to come take as long as those before.
     fn left(&self, step: &Step<'_>) -> f64 {
+        if let Some(budget) = self.budget {
+            return (budget - step.state.spent).max(0.0);
+        }
         let done = u64::from(step.state.epoch) * step.steps as u64 + step.state.step as u64;
         let all = u64::from(self.epochs) * step.steps as u64;
         self.begin.elapsed().as_secs_f64() / self.steps.max(1) as f64 * all.saturating_sub(done) as f64
@@ -167,7 +208,7 @@ impl Default for Told {
         let bar = ProgressBar::no_length().with_style(style("{prefix} {bar:16} {percent:>3} %  {wide_msg}"));
         let now = Instant::now();
         let is_terminal = io::stderr().is_terminal();
-        Self { bar, is_terminal, epochs: 0, steps: 0, begin: now, last_line: now, skipped: Vec::new() }
+        Self { bar, is_terminal, epochs: 0, budget: None, steps: 0, begin: now, last_line: now, skipped: Vec::new() }
     }
 }
 
@@ -177,13 +218,13 @@ impl Observer for Told {
         let epoch = step.state.epoch + 1;
         if self.is_terminal {
             self.bar.set_length(step.steps as u64);
-            self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+            self.bar.set_prefix(self.epoch_of(epoch));
             self.bar.set_message(self.describe(step));
             self.bar.set_position(step.state.step as u64);
         } else if self.last_line.elapsed() > PLAIN_EVERY {
             self.last_line = Instant::now();
             let (at, steps) = (step.state.step, step.steps);
-            say(&format!("epoch {epoch}/{}  step {at}/{steps}  {}", self.epochs, self.describe(step)));
+            say(&format!("{}  step {at}/{steps}  {}", self.epoch_of(epoch), self.describe(step)));
         }
     }
 
@@ -192,10 +233,9 @@ impl Observer for Told {
         let Epoch { train_loss, val_loss, images_per_s, seconds, .. } = epoch;
         let [train, val, wait] = [epoch.train_top1, epoch.val_top1, epoch.decode_wait].map(|share| 100.0 * share);
         self.line(&format!(
-            "epoch {}/{}  train: loss {train_loss:.3}, top-1 {train:.1} %  validation: loss {val_loss:.3}, top-1 {val:.2} %{}  \
+            "{}  train: loss {train_loss:.3}, top-1 {train:.1} %  validation: loss {val_loss:.3}, top-1 {val:.2} %{}  \
              {seconds:.1} s, {images_per_s:.0} photos/s, {wait:.0} % waiting for photos",
-            epoch.epoch,
-            self.epochs,
+            self.epoch_of(epoch.epoch),
             if is_best { " (best)" } else { "" },
         ));
     }

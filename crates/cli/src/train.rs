@@ -13,6 +13,7 @@ use cspnet_data::{
 };
 use cspnet_train::{Checkpoint, Config, Optimizer, Recipe, RunFolder, Trainer};
 
+use crate::class_weights;
 use crate::failure::Failure;
 use crate::import::Precision;
 use crate::inspect::size;
@@ -22,12 +23,13 @@ use crate::running;
 /// Train a network on photos in class folders.
 ///
 /// DATA holds a folder for every class, named like the class; or train/ and validation/ (or val/), and perhaps test/, with
-/// class folders in each. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
+/// class folders in each; or it is a Parquet file of photos, or a folder of them whose names begin with their split's, as on
+/// Hugging Face. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
 /// last.safetensors, measurements, events, and checkpoints: `cspnet resume RUN` continues a run that was stopped, and ends with
 /// the same bits as one that never was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of photos
+    /// Folder of photos or of Parquet files, or one such file
     data: PathBuf,
 
     /// The network, with its knobs (see `cspnet models`); the number of classes is the photos'
@@ -59,6 +61,11 @@ pub struct Args {
     /// not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
+
+    /// Find a learning rate instead: it rises from 1e-6 to 10 in 120 steps until the loss runs away (arXiv:1506.01186); a tenth of
+    /// the best is suggested, and FILE, an SVG picture, shows the losses
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "lr.svg")]
+    find_lr: Option<PathBuf>,
 
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -129,6 +136,24 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().smoothing)]
     smoothing: f64,
 
+    /// Weights of the classes in the loss: `none`, `auto` (in inverse proportion to their photos, scikit-learn's `balanced`), numbers
+    /// with commas in the order of the classes, or a file with lines `CLASS,WEIGHT`
+    #[arg(long, value_name = "WEIGHTS", default_value = "none")]
+    class_weights: String,
+
+    /// Show all classes equally often, however many photos they have
+    #[arg(long)]
+    balanced_sampling: bool,
+
+    /// End after so many epochs without a better one; never by default
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
+
+    /// Train for so long instead of so many epochs, validation included, like 45m or 1h30m: the schedule follows the clock, so two
+    /// such runs differ
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    time_budget: Option<f64>,
+
     /// Parameter of mixup (arXiv:1710.09412); 0 for none
     #[arg(long, default_value_t = Recipe::default().mix.mixup, value_name = "ALPHA")]
     mixup: f64,
@@ -183,7 +208,7 @@ struct RecipeArgs {
     #[arg(long, value_name = "PIXELS")]
     crop_padding: Option<u32>,
 
-    /// What is in that padding
+    /// What is in that padding (the mirror image is arXiv:2404.00498's choice, black the older one)
     #[arg(long, value_enum, default_value_t = Padding::Reflect)]
     crop_padding_mode: Padding,
 
@@ -287,6 +312,11 @@ impl RecipeArgs {
             clip_grad: self.clip_grad,
             weight_decay: self.weight_decay.unwrap_or_else(|| Recipe::default_weight_decay(optimizer)),
             smoothing: self.smoothing,
+            // The classes are not known yet.
+            class_weights: None,
+            balanced_sampling: self.balanced_sampling,
+            patience: self.patience,
+            time_budget: self.time_budget,
             mix: Mix {
                 mixup: self.mixup,
                 cutmix: self.cutmix,
@@ -338,7 +368,7 @@ impl RecipeArgs {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let recipe = args.recipe.recipe();
+    let mut recipe = args.recipe.recipe();
     recipe.validate()?;
     args.check_channels()?;
     if !(0.0..1.0).contains(&args.input.validation_share) {
@@ -356,9 +386,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         seed: recipe.seed,
         threads,
         decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
+        ..DataOptions::default()
     };
     let data = read_photos(|looked_at| DataSet::open(&data_folder, &options, looked_at))?;
     running::describe_data(&data);
+    recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
     let network = args.network_for(data.classes.len())?;
     let graph = network.build()?;
     let config = Config {
@@ -374,6 +406,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         classes: data.classes.clone(),
         fingerprint: data.fingerprint.clone(),
     };
+    if let Some(picture) = &args.find_lr {
+        config.check(&graph)?;
+        return running::find_lr(&config, &graph, &data, threads, picture);
+    }
     let start = Checkpoint::start(&graph, config.recipe.seed);
     let folder = RunFolder::create(&out, &config, &graph, &start)?;
     running::train(Trainer::new(folder, config, graph, data, start, threads)?)
@@ -424,9 +460,41 @@ impl Args {
     }
 }
 
+/// Seconds of a time like `90s`, `45m`, `1h30m`.
+fn seconds(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no time; write it like 90s, 45m or 1h30m");
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+        let number: f64 = rest[..unit].parse().map_err(|_| wrong())?;
+        total += number
+            * match rest.as_bytes()[unit] {
+                b'h' => 3600.0,
+                b'm' => 60.0,
+                b's' => 1.0,
+                _ => return Err(wrong()),
+            };
+        rest = &rest[unit + 1..];
+    }
+    if total > 0.0 && f64::is_finite(total) { Ok(total) } else { Err(wrong()) }
+}
+
 /// `runs/NETWORK`, or the first of `runs/NETWORK-2`, `runs/NETWORK-3`, ... that is free.
 fn free_name(network: &str) -> PathBuf {
     let numbered = |n: usize| if n == 1 { network.to_owned() } else { format!("{network}-{n}") };
     let free = (1..).map(|n| Path::new("runs").join(numbered(n))).find(|p| p.symlink_metadata().is_err());
     free.expect("there are more numbers than folders")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(["90s", "45m", "1h30m", "1.5h"].map(seconds), [Ok(90.0), Ok(2700.0), Ok(5400.0), Ok(5400.0)]);
+        for wrong in ["", "45", "m", "0s", "1d", "-3m", "1h30"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 }

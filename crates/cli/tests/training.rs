@@ -187,10 +187,11 @@ fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_no
 }
 
 /// Flags that change what a step computes or remembers.
-const RECIPES: [&str; 3] = [
+const RECIPES: [&str; 4] = [
     "--optimizer adamw --clip-grad 1 --grad-accum-steps 2",
     "--crop-padding 2 --aa rand-m9-mstd0.5-inc1 --reprob 0.5 --cutmix 1 --mixup-off-epoch 3",
     "--drop 0.2 --proj-drop 0.1 --grad-accum-steps 2",
+    "--class-weights 1,3 --balanced-sampling --patience 3",
 ];
 
 #[test]
@@ -205,6 +206,53 @@ fn every_recipe_goes_on_as_if_it_had_not_been_killed() {
         assert!(expected.last != plain.last, "{flags} change nothing");
         assert!(workshop.interrupted(&killed, flags) == expected, "{flags} ended otherwise");
     }
+}
+
+/// The columns `epoch`, `lr` and `val_loss` of a run's measurements.
+fn measured(run: &Path) -> Vec<[f64; 3]> {
+    let text = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let number = |line: &str, column| line.split(',').nth(column).unwrap().parse().unwrap();
+    text.lines().skip(1).map(|line| [0, 1, 4].map(|column| number(line, column))).collect()
+}
+
+#[test]
+fn a_run_ends_when_nothing_gets_better_or_its_time_is_over() {
+    let workshop = Workshop::new();
+    let finished = |name: &str, flags: &str| {
+        let output = workshop.train_for(name, 100_000).args(flags.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let resumed = workshop.resume(name).output().unwrap();
+        assert!(text(&resumed.stdout).contains("finished"), "{}", text(&resumed.stdout));
+        measured(&workshop.path(name))
+    };
+    let epochs = finished("patient", "--patience 2");
+    let events = fs::read_to_string(workshop.path("patient/events.jsonl")).unwrap();
+    let end: serde_json::Value =
+        events.lines().rev().find(|l| l.contains("\"finished\"")).map(|l| serde_json::from_str(l).unwrap()).unwrap();
+    assert_eq!(end["best"]["epoch"].as_u64().unwrap() as usize + 2, epochs.len());
+    let epochs = finished("timed", "--time-budget 2s");
+    let mut child =
+        workshop.train_for("killed", 100_000).args(["--time-budget", "3s"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(told.any(|line| line.starts_with("epoch 2")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resumed = workshop.resume("killed").output().unwrap();
+    assert!(text(&resumed.stdout).contains("finished"), "{}", text(&resumed.stderr));
+    let largest = epochs.iter().map(|e| e[1]).fold(0.0, f64::max);
+    let last = epochs.last().unwrap();
+    assert!(epochs.len() > 2 && last[1] < 0.2 * largest, "the schedule follows the clock: {epochs:?}");
+}
+
+#[test]
+fn a_learning_rate_is_found_and_no_run_begun() {
+    let workshop = Workshop::new();
+    let picture = workshop.path("lr.svg");
+    let output = workshop.train("run").arg("--find-lr").arg(&picture).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("suggested: --lr "), "{}", text(&output.stdout));
+    assert!(fs::read_to_string(picture).unwrap().starts_with("<svg"));
+    assert!(!workshop.path("run").exists());
 }
 
 #[test]

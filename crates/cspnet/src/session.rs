@@ -34,6 +34,7 @@ pub struct Session<'a> {
     workspace: Workspace,
     pixels: Vec<u8>,
     batch: usize,
+    mirrors: bool,
 }
 
 impl<'a> Session<'a> {
@@ -45,7 +46,22 @@ impl<'a> Session<'a> {
         threads: usize,
     ) -> Self {
         let batch = batch.max(1);
-        Self { plan, preprocess, labels, workspace: plan.workspace(batch, threads), pixels: Vec::new(), batch }
+        Self {
+            plan,
+            preprocess,
+            labels,
+            workspace: plan.workspace(batch, threads),
+            pixels: Vec::new(),
+            batch,
+            mirrors: false,
+        }
+    }
+
+    /// The same session, but every answer is the mean of the raw answers for the photo and for its mirror image: a little more often
+    /// right, in twice the time.
+    #[must_use]
+    pub fn with_mirror_images(self) -> Self {
+        Self { mirrors: true, ..self }
     }
 
     /// Most photos that are computed at once; more are taken in turns.
@@ -107,13 +123,25 @@ impl<'a> Session<'a> {
         photos.iter().try_for_each(|p| self.check_size(p))?;
         let mut all = Vec::with_capacity(photos.len());
         for batch in photos.chunks(self.batch) {
-            self.pixels.clear();
-            batch.iter().for_each(|photo| self.pixels.extend_from_slice(photo.pixels()));
-            self.workspace.set_images(batch.len());
-            self.plan.run(&mut self.workspace, Input::Pixels(&self.pixels))?;
-            all.extend((0..batch.len()).map(|image| self.plan.output(&self.workspace, image)));
+            let mut answers = self.compute(batch)?;
+            if self.mirrors {
+                let mirrored: Vec<Photo> = batch.iter().map(|photo| photo.clone().mirrored()).collect();
+                for (answer, other) in answers.iter_mut().zip(self.compute(&mirrored)?) {
+                    answer.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
+                }
+            }
+            all.append(&mut answers);
         }
         Ok(all)
+    }
+
+    /// The raw answers for a batch.
+    fn compute(&mut self, batch: &[Photo]) -> Result<Vec<Vec<f32>>, Error> {
+        self.pixels.clear();
+        batch.iter().for_each(|photo| self.pixels.extend_from_slice(photo.pixels()));
+        self.workspace.set_images(batch.len());
+        self.plan.run(&mut self.workspace, Input::Pixels(&self.pixels))?;
+        Ok((0..batch.len()).map(|image| self.plan.output(&self.workspace, image)).collect())
     }
 
     /// The plan sees the number of pixels only.

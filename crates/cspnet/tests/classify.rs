@@ -31,6 +31,32 @@ fn a_prepared_photo_of_another_shape_is_refused_even_if_it_has_as_many_pixels() 
 }
 
 #[test]
+fn mirror_images_are_answered_for_as_well() {
+    let mut file = brightness(8, 8);
+    let mut b = cspnet::graph::Builder::new();
+    let x = b.input(3);
+    let x = b.conv("conv", x, cspnet::graph::Conv::new(8, 3));
+    let x = b.unary("act", x, cspnet::graph::Unary::Relu);
+    let x = b.global_avg_pool("pool", x);
+    let x = b.linear("classifier", x, 2);
+    file.manifest.graph = b.finish(x).unwrap();
+    file.weights = cspnet::graph::Weights::reference(&file.manifest.graph);
+    let model = Model::new(file).unwrap();
+    let photos: Vec<Photo> =
+        (0..5).map(|n| Photo::new(8, 8, (0..192).map(|i| (i * (i + n) % 251) as u8).collect()).unwrap()).collect();
+    let mirrored: Vec<Photo> = photos.iter().map(|p| p.clone().mirrored()).collect();
+    let plain = |photos: &[Photo]| model.session(2, 1).logits(photos).unwrap();
+    let mut both = model.session(2, 2).with_mirror_images();
+    let answers = both.logits(&photos).unwrap();
+    assert_ne!(plain(&photos), plain(&mirrored), "the network sees the difference");
+    for ((answer, one), other) in answers.iter().zip(plain(&photos)).zip(plain(&mirrored)) {
+        let mean: Vec<f32> = one.iter().zip(other).map(|(a, b)| (a + b) / 2.0).collect();
+        assert_eq!(*answer, mean);
+    }
+    assert_eq!(both.logits(&mirrored).unwrap(), answers);
+}
+
+#[test]
 fn a_network_of_other_channels_takes_no_photos() {
     let mut file = brightness(8, 8);
     let mut b = cspnet::graph::Builder::new();

@@ -1,6 +1,6 @@
 //! A data set: classes, and the usable photos of every split.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cspnet_vision::DecodeOptions;
@@ -10,17 +10,10 @@ use crate::check::{ContentHash, check};
 use crate::classes::{class_name, same_classes};
 use crate::duplicates::{Duplicate, across_splits};
 use crate::error::DataError;
-use crate::folders::{Split, one, splits, tree};
+use crate::folders::Split;
+use crate::places::{Place, one, splits};
+use crate::sample::Sample;
 use crate::split::set_aside;
-
-/// A photo and its class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Its file.
-    pub path: PathBuf,
-    /// Its class, a place in [`DataSet::classes`].
-    pub class: usize,
-}
 
 /// A file that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +36,16 @@ pub struct DataOptions {
     pub seed: u64,
     /// Threads that read files.
     pub threads: usize,
+    /// Bytes of encoded photos of Parquet files that may be held in memory.
+    pub max_packed: u64,
     /// Limits on photos, and the colour behind transparent ones.
     pub decode: DecodeOptions,
 }
 
 impl Default for DataOptions {
-    /// A fifth for validation, seed 0, one thread, the limits of `vision`.
+    /// A fifth for validation, seed 0, one thread, 4 GiB of packed photos, the limits of `vision`.
     fn default() -> Self {
-        Self { validation_share: 0.2, seed: 0, threads: 1, decode: DecodeOptions::default() }
+        Self { validation_share: 0.2, seed: 0, threads: 1, max_packed: 4 << 30, decode: DecodeOptions::default() }
     }
 }
 
@@ -73,19 +68,21 @@ pub struct DataSet {
     pub fingerprint: String,
 }
 
-/// A file that decodes.
+/// A photo that decodes.
 struct Usable {
     split: Split,
-    class: usize,
+    photo: Sample,
     /// Its name below the split's folder.
     name: PathBuf,
-    path: PathBuf,
     hash: ContentHash,
 }
 
 impl DataSet {
     /// Reads a folder of class folders, or of `train`, `validation` (`val`, `valid`) and perhaps `test` with class folders in
-    /// each, for training. Every file is read and decoded once; `looked_at` is told how many were and how many there are.
+    /// each, for training. Every photo is read and decoded once; `looked_at` is told how many were and how many there are.
+    ///
+    /// Or reads Parquet files, one or all of a folder, whose names begin with their split's (`train-00000-of-00002.parquet`); where
+    /// none is for validation, photos are set aside as from one tree.
     ///
     /// # Errors
     /// If there are no classes or only one, if two splits have not the same classes, or if a class has no readable photo in a
@@ -95,21 +92,13 @@ impl DataSet {
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let mut splits = splits(root)?;
-        let is_one_tree = splits.is_empty();
-        if is_one_tree {
-            splits.push((Split::Train, root.to_owned()));
-        }
-        for needed in [Split::Train, Split::Validation] {
-            if !is_one_tree && splits.iter().all(|(split, _)| *split != needed) {
-                return Err(DataError::NoSplit { path: root.into(), split: needed });
-            }
-        }
+        let splits = to_learn_from(root)?;
+        let is_undivided = splits.iter().all(|(split, _)| *split != Split::Validation);
         let mut read = Read::of(&splits, options, looked_at)?;
         if let [class] = &read.classes[..] {
             return Err(DataError::OneClass { class: class.clone() });
         }
-        if is_one_tree {
+        if is_undivided {
             read.set_aside(options)?;
         }
         Ok(read.finish())
@@ -126,8 +115,8 @@ impl DataSet {
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let (_, folder) = one(root, split)?;
-        Ok(Read::of(&[(Split::Test, folder)], options, looked_at)?.finish())
+        let (_, place) = one(root, split)?;
+        Ok(Read::of(&[(Split::Test, place)], options, looked_at)?.finish())
     }
 
     /// The photos of a split.
@@ -149,45 +138,49 @@ struct Read {
 
 impl Read {
     fn of(
-        splits: &[(Split, PathBuf)],
+        splits: &[(Split, Place)],
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let trees = splits.iter().map(|(_, folder)| tree(folder)).collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<BTreeSet<String>> = trees.iter().map(|t| t.classes.keys().cloned().collect()).collect();
+        let mut room = options.max_packed;
+        let trees = splits.iter().map(|(_, place)| place.tree(&mut room)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<BTreeSet<String>> = trees.iter().map(|t| t.classes.iter().cloned().collect()).collect();
         for (i, names_of_split) in names.iter().enumerate().skip(1) {
             same_classes((splits[0].0, &names[0]), (splits[i].0, names_of_split))?;
         }
-        let files: Vec<PathBuf> = trees.iter().flat_map(|t| t.classes.values().flatten().cloned()).collect();
-        let count = files.len();
-        let mut hashes = check(files, &options.decode, options.threads, &mut |done| looked_at(done, count)).into_iter();
+        let photos: Vec<Sample> = trees.iter().flat_map(|t| &t.photos).cloned().collect();
+        let count = photos.len();
+        let mut hashes =
+            check(photos, &options.decode, options.threads, &mut |done| looked_at(done, count)).into_iter();
 
-        let mut read = Self { classes: names[0].iter().cloned().collect(), usable: Vec::new(), skipped: Vec::new() };
-        for ((split, folder), tree) in splits.iter().zip(trees) {
+        let mut read = Self { classes: trees[0].classes.clone(), usable: Vec::new(), skipped: Vec::new() };
+        for ((split, place), tree) in splits.iter().zip(trees) {
             read.skipped.extend(tree.skipped);
-            for (class, files) in tree.classes.into_values().enumerate() {
-                for path in files {
-                    match hashes.next().expect("every file was looked at") {
-                        Ok(hash) => {
-                            let name = path.strip_prefix(folder).unwrap_or(&path).to_owned();
-                            read.usable.push(Usable { split: *split, class, name, path, hash });
-                        }
-                        Err(why) => read.skipped.push(Skipped { path, why, unreadable: true }),
+            // Classes are matched by name: another split may number them otherwise.
+            let numbers: BTreeMap<&String, usize> = read.classes.iter().zip(0..).collect();
+            let numbers: Vec<usize> = tree.classes.iter().map(|name| numbers[name]).collect();
+            for mut photo in tree.photos {
+                photo.class = numbers[photo.class];
+                match hashes.next().expect("every photo was looked at") {
+                    Ok(hash) => {
+                        let name = photo.path.strip_prefix(place.root()).unwrap_or(&photo.path).to_owned();
+                        read.usable.push(Usable { split: *split, photo, name, hash });
                     }
+                    Err(why) => read.skipped.push(Skipped { path: photo.path, why, unreadable: true }),
                 }
-                read.check_class(*split, class, folder)?;
             }
+            read.check_classes(*split, place.root())?;
         }
         read.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(read)
     }
 
-    /// Checks that a class has a photo in a split that has just been read.
-    fn check_class(&self, split: Split, class: usize, folder: &Path) -> Result<(), DataError> {
-        if self.usable.last().is_some_and(|u| u.split == split && u.class == class) {
-            return Ok(());
-        }
-        let class = &self.classes[class];
+    /// Checks that every class has a photo in a split that has just been read.
+    fn check_classes(&self, split: Split, folder: &Path) -> Result<(), DataError> {
+        let mut has_photo = vec![false; self.classes.len()];
+        self.usable.iter().filter(|u| u.split == split).for_each(|u| has_photo[u.photo.class] = true);
+        let Some(empty) = has_photo.iter().position(|has| !has) else { return Ok(()) };
+        let class = &self.classes[empty];
         let of_class = |s: &&Skipped| {
             let name = s.path.strip_prefix(folder).ok().and_then(|p| p.iter().next()?.to_str());
             name.is_some_and(|n| class_name(n) == *class)
@@ -199,7 +192,8 @@ impl Read {
     /// Moves a share of every class from train to validation.
     fn set_aside(&mut self, options: &DataOptions) -> Result<(), DataError> {
         for class in 0..self.classes.len() {
-            let mut of_class: Vec<&mut Usable> = self.usable.iter_mut().filter(|u| u.class == class).collect();
+            let is_meant = |u: &&mut Usable| u.split == Split::Train && u.photo.class == class;
+            let mut of_class: Vec<&mut Usable> = self.usable.iter_mut().filter(is_meant).collect();
             let hashes: Vec<ContentHash> = of_class.iter().map(|u| u.hash).collect();
             let aside = set_aside(&hashes, options.validation_share, options.seed)
                 .ok_or_else(|| DataError::TooFewToSplit { class: self.classes[class].clone() })?;
@@ -212,11 +206,8 @@ impl Read {
 
     fn finish(self) -> DataSet {
         let fingerprint = fingerprint(&self.classes, &self.usable);
-        let duplicates = across_splits(in_splits(&self.usable).map(|u| (u.split, &u.path, u.hash)));
-        let samples = |split| {
-            let of_split = self.usable.iter().filter(|u| u.split == split);
-            of_split.map(|u| Sample { path: u.path.clone(), class: u.class }).collect()
-        };
+        let duplicates = across_splits(in_splits(&self.usable).map(|u| (u.split, &u.photo.path, u.hash)));
+        let samples = |split| self.usable.iter().filter(|u| u.split == split).map(|u| u.photo.clone()).collect();
         DataSet {
             train: samples(Split::Train),
             validation: samples(Split::Validation),
@@ -229,7 +220,22 @@ impl Read {
     }
 }
 
-/// All usable files, split after split.
+/// Where to learn from: the splits that are there, or everything for training.
+fn to_learn_from(root: &Path) -> Result<Vec<(Split, Place)>, DataError> {
+    let splits = splits(root)?;
+    if splits.is_empty() {
+        return Ok(vec![(Split::Train, Place::whole(root)?)]);
+    }
+    // A data set in files need not be divided any further by whoever has it.
+    let all = [Split::Train, Split::Validation];
+    let needed = if splits.iter().any(|(_, place)| place.is_packed()) { &all[..1] } else { &all };
+    match needed.iter().find(|needed| splits.iter().all(|(split, _)| split != *needed)) {
+        Some(&split) => Err(DataError::NoSplit { path: root.into(), split }),
+        None => Ok(splits),
+    }
+}
+
+/// All usable photos, split after split.
 fn in_splits(usable: &[Usable]) -> impl Iterator<Item = &Usable> {
     Split::ALL.into_iter().flat_map(move |split| usable.iter().filter(move |u| u.split == split))
 }
@@ -242,7 +248,7 @@ fn fingerprint(classes: &[String], usable: &[Usable]) -> String {
     };
     for u in in_splits(usable) {
         field(u.split.to_string().as_bytes());
-        field(classes[u.class].as_bytes());
+        field(classes[u.photo.class].as_bytes());
         field(class_name(&u.name.to_string_lossy()).as_bytes());
         field(&u.hash);
     }

@@ -25,6 +25,8 @@ pub enum Purpose {
     Erase,
     /// What falls out of the network.
     Dropout,
+    /// Which photos of a class come in an epoch.
+    Balance,
 }
 
 /// A stream of random numbers.

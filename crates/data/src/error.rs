@@ -15,6 +15,14 @@ pub enum DataError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A Parquet file that is none of photos.
+    #[error("{}: cannot be read as a Parquet file of photos: {why}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Nothing that looks like classes.
     #[error(
         "{}: no class folders here; put each class's photos into a folder of the class's name, in DATA itself or in \

@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 use crate::classes::class_of;
 use crate::dataset::Skipped;
 use crate::error::DataError;
+use crate::sample::Sample;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,17 +45,19 @@ impl fmt::Display for Split {
     }
 }
 
-/// The class folders below one folder, and all files below each.
+/// The classes of one split, and their photos.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    /// Files of every class.
-    pub classes: BTreeMap<String, Vec<PathBuf>>,
+    /// Names of the classes, in their order.
+    pub classes: Vec<String>,
+    /// The photos, one class after the other where they are in folders.
+    pub photos: Vec<Sample>,
     /// What lies beside the class folders, or cannot be looked into.
     pub skipped: Vec<Skipped>,
 }
 
 /// The folder of every split that is there; none if the folder is one tree.
-pub(crate) fn splits(root: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
+pub(crate) fn split_folders(root: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
     // Whether the folder can be read at all.
     std::fs::read_dir(root).map_err(|source| DataError::Io { path: root.into(), source })?;
     let mut found = Vec::new();
@@ -87,7 +90,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// All that is in a folder, in the order of the names.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let refused = |source| DataError::Io { path: folder.into(), source };
     let entries = std::fs::read_dir(folder).map_err(refused)?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(refused)?;
@@ -95,23 +98,9 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-/// The folder to judge a model by: that of `split`, else of test, else of validation; the root if it is one
-/// tree.
-pub(crate) fn one(root: &Path, split: Option<Split>) -> Result<(Option<Split>, PathBuf), DataError> {
-    let splits = splits(root)?;
-    let of =
-        |wanted: Split| splits.iter().find(|(split, _)| *split == wanted).map(|(s, path)| (Some(*s), path.clone()));
-    let missing = |split| DataError::NoSplit { path: root.into(), split };
-    match split {
-        Some(split) => of(split).ok_or_else(|| missing(split)),
-        None if splits.is_empty() => Ok((None, root.to_owned())),
-        None => of(Split::Test).or_else(|| of(Split::Validation)).ok_or_else(|| missing(Split::Test)),
-    }
-}
-
-/// The class folders below `folder`.
+/// The class folders below `folder`, and all files below each.
 pub(crate) fn tree(folder: &Path) -> Result<Tree, DataError> {
-    let mut tree = Tree { classes: BTreeMap::new(), skipped: Vec::new() };
+    let mut tree = Tree { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new() };
     let mut folders: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in entries(folder)? {
         if is_hidden(&path) {
@@ -120,14 +109,20 @@ pub(crate) fn tree(folder: &Path) -> Result<Tree, DataError> {
             tree.skip(path, "not in a class folder", false);
         } else {
             let class = class_of(&path)?;
-            if let Some(first) = folders.insert(class.clone(), path.clone()) {
+            if let Some(first) = folders.insert(class, path.clone()) {
                 return Err(DataError::SameName { first, second: path });
             }
-            let files = tree.files(&path);
-            tree.classes.insert(class, files);
         }
     }
-    if tree.classes.is_empty() { Err(DataError::NoClasses { path: folder.into() }) } else { Ok(tree) }
+    if folders.is_empty() {
+        return Err(DataError::NoClasses { path: folder.into() });
+    }
+    for (class, (name, path)) in folders.into_iter().enumerate() {
+        let files = tree.files(&path);
+        tree.classes.push(name);
+        tree.photos.extend(files.into_iter().map(|file| Sample::file(file, class)));
+    }
+    Ok(tree)
 }
 
 impl Tree {
@@ -160,6 +155,6 @@ impl Tree {
     }
 }
 
-fn is_hidden(path: &Path) -> bool {
+pub(crate) fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }

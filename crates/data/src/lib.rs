@@ -1,4 +1,4 @@
-//! Photos in class folders: found, checked, split, varied, and loaded in order.
+//! Photos in class folders or Parquet files: found, checked, split, varied, and loaded in order.
 //!
 //! [`DataSet::open`] looks at every file once before anything else is done with it: it finds the classes and matches them
 //! between splits by name, reads and decodes each photo, names what cannot be used, and finds photos that are in two splits.
@@ -18,16 +18,20 @@ mod error;
 mod folders;
 mod ordered;
 mod outline;
+mod parquet;
+mod places;
+mod sample;
 mod split;
 
 pub use augment::{
     Augment, ColourJitter, CropPadding, EraseMode, Mix, PaddingMode, RandAugment, RandAugmentError, RandomErasing,
 };
 pub use classes::class_name;
-pub use dataset::{DataOptions, DataSet, Sample, Skipped};
+pub use dataset::{DataOptions, DataSet, Skipped};
 pub use draw::{Draw, Purpose};
 pub use duplicates::Duplicate;
 pub use error::DataError;
 pub use folders::Split;
 pub use ordered::Ordered;
 pub use outline::Outline;
+pub use sample::Sample;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::folders::{Split, one, tree};
+use crate::folders::Split;
+use crate::places::one;
 
 /// What [`DataSet::open_one`](crate::DataSet::open_one) would read: found in no time, so that a model which does not fit is told
 /// before all photos have been looked at.
@@ -11,7 +12,7 @@ use crate::folders::{Split, one, tree};
 pub struct Outline {
     /// The split; `None` where the folder is one tree of class folders.
     pub split: Option<Split>,
-    /// The folder of the class folders.
+    /// The folder of the class folders, or of Parquet files.
     pub folder: PathBuf,
     /// Names of the classes in their order.
     pub classes: Vec<String>,
@@ -23,8 +24,7 @@ impl Outline {
     /// # Errors
     /// If the folder has no such split, or no classes.
     pub fn of(root: &Path, split: Option<Split>) -> Result<Self, DataError> {
-        let (split, folder) = one(root, split)?;
-        let classes = tree(&folder)?.classes.into_keys().collect();
-        Ok(Self { split, folder, classes })
+        let (split, place) = one(root, split)?;
+        Ok(Self { split, folder: place.root().to_owned(), classes: place.classes()? })
     }
 }

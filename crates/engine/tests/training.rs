@@ -91,13 +91,15 @@ fn dropout_is_drawn_anew_for_every_draw_and_none_outside_training() {
     let weights = Weights::reference(&graph);
     let x = reference_input(2 * PICTURE.iter().product::<usize>());
     let plan = TrainPlan::new(&with_loss(&dropped).unwrap(), PICTURE, Isa::detect()).unwrap();
-    let mut workspace = plan.workspace(2, 2);
-    let mut loss = |draw| {
+    let step = |draw, threads| {
+        let mut workspace = plan.workspace(2, threads);
         workspace.set_draw(draw);
-        plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets(2)).unwrap()
+        let loss = plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets(2)).unwrap();
+        let gradients: Vec<Vec<f32>> = (0..graph.params().len()).map(|p| workspace.gradient(p).to_vec()).collect();
+        (loss, gradients)
     };
-    assert_eq!(loss(1), loss(1));
-    assert_ne!(loss(1), loss(2));
+    assert_eq!(step(1, 1), step(1, 3));
+    assert_ne!(step(1, 1).0, step(2, 1).0);
     let answers = |graph: &Graph| {
         let plan = Plan::new(graph, &weights, PICTURE, &PlanOptions::strict()).unwrap();
         let mut workspace = plan.workspace(2, 1);

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use cspnet_data::{Draw, Ordered, Purpose, Sample, Skipped};
-use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
+use cspnet_data::{DataSet, Draw, Ordered, Purpose, Sample, Skipped};
+use cspnet_metrics::likeliest;
+use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 
+use crate::balance::balanced_order;
+use crate::config::Config;
 use crate::recipe::Recipe;
 
 /// What the batches of all epochs are made from.
@@ -24,8 +27,10 @@ pub(crate) struct Batch {
     pub images: usize,
     /// RGB pixels `[n, h, w, 3]`.
     pub pixels: Vec<u8>,
-    /// Target distributions `[n, classes]`.
+    /// Target distributions `[n, classes]`, times the weights of the classes.
     pub targets: Vec<f32>,
+    /// Of every photo, the class that has most of it.
+    pub classes: Vec<Option<usize>>,
     /// What dropout draws by.
     pub draw: u64,
     /// Photos that could not be read.
@@ -42,6 +47,17 @@ pub(crate) struct Batches {
 }
 
 impl Source {
+    /// What a configuration says of them.
+    pub(crate) fn of(config: &Config, data: &DataSet) -> Self {
+        Self {
+            samples: data.train.clone(),
+            classes: data.classes.len(),
+            recipe: config.recipe.clone(),
+            preprocess: config.viewed(),
+            decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+        }
+    }
+
     /// Photos of a batch: fewer than the recipe's where there are not so many.
     pub(crate) fn batch_size(&self) -> usize {
         self.recipe.batch_size.min(self.samples.len())
@@ -63,21 +79,25 @@ impl Source {
         most.min(self.batches() - step * most)
     }
 
-    /// The order of an epoch's photos.
+    /// The order of an epoch's photos; one that comes again has the number of photos added each time.
     fn order(&self, epoch: u32) -> Vec<usize> {
+        if self.recipe.balanced_sampling {
+            return balanced_order(&self.samples, self.classes, self.recipe.seed, epoch);
+        }
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         Draw::new(self.recipe.seed, epoch.into(), 0, Purpose::Order).shuffle(&mut order);
         order
     }
 
-    /// What an epoch sees of a photo.
-    fn view(&self, epoch: u32, index: usize) -> Result<(Photo, usize), Skipped> {
-        let Sample { path, class } = &self.samples[index];
+    /// What an epoch sees of a photo, as it is called in the epoch's order.
+    fn view(&self, epoch: u32, number: usize) -> Result<(Photo, usize), Skipped> {
+        let sample = &self.samples[number % self.samples.len()];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
-        decode_file(path, &self.decode)
-            .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, index as u64))
-            .map(|view| (view, *class))
-            .map_err(|e| Skipped { path: path.clone(), why: e.to_string(), unreadable: true })
+        sample
+            .decode(&self.decode)
+            .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, number as u64))
+            .map(|view| (view, sample.class))
+            .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
     }
 }
 
@@ -120,6 +140,12 @@ impl Batches {
             epoch,
             number,
         );
+        batch.classes.clear();
+        batch.classes.extend(batch.targets.chunks(classes).map(likeliest));
+        if let Some(weights) = &recipe.class_weights {
+            let weighted = batch.targets.iter_mut().zip(weights.iter().cycle());
+            weighted.for_each(|(target, &weight)| *target *= weight as f32);
+        }
         self.batch += 1;
     }
 }
@@ -135,7 +161,7 @@ mod tests {
     use super::*;
 
     fn source(samples: usize, batch_size: usize) -> Source {
-        let sample = |i| Sample { path: format!("missing-{i}.jpg").into(), class: i % 2 };
+        let sample = |i| Sample::file(format!("missing-{i}.jpg"), i % 2);
         Source {
             samples: (0..samples).map(sample).collect(),
             classes: 2,

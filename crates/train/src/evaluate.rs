@@ -4,7 +4,7 @@ use cspnet_data::{Ordered, Sample, Skipped};
 use cspnet_engine::{Input, Plan, PlanOptions, Workspace};
 use cspnet_graph::{Graph, Weights};
 use cspnet_metrics::rank;
-use cspnet_vision::{DecodeOptions, Photo, Preprocess, decode_file};
+use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -95,9 +95,9 @@ impl Evaluator<'_> {
     fn photos(&self) -> Ordered<Result<Photo, Skipped>> {
         let (samples, preprocess, decode) = (self.samples.to_vec(), self.preprocess.clone(), self.decode.clone());
         Ordered::new(samples.len(), self.threads, 2 * self.batch, move |i| {
-            let path = &samples[i].path;
-            decode_file(path, &decode).and_then(|photo| preprocess.apply(&photo)).map_err(|e| Skipped {
-                path: path.clone(),
+            let sample = &samples[i];
+            sample.decode(&decode).and_then(|photo| preprocess.apply(&photo)).map_err(|e| Skipped {
+                path: sample.path.clone(),
                 why: e.to_string(),
                 unreadable: true,
             })

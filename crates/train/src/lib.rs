@@ -8,22 +8,27 @@
 //! Not here: kernels and the arithmetic of an update (`cspnet-engine`), decoding (`cspnet-vision`), terminals.
 #![forbid(unsafe_code)]
 
+mod balance;
 mod batches;
 mod checkpoint;
 mod config;
 mod drops;
 mod error;
 mod evaluate;
+mod find_lr;
+mod learner;
 mod observer;
 mod recipe;
 mod run_folder;
 mod state;
 mod trainer;
 
+pub use balance::balanced_weights;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use error::TrainError;
 pub use evaluate::Validation;
+pub use find_lr::{Probe, find_lr, plot, suggested_lr};
 pub use observer::{Observer, Step};
 pub use recipe::{Optimizer, Recipe};
 pub use run_folder::RunFolder;

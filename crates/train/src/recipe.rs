@@ -46,6 +46,14 @@ pub struct Recipe {
     pub clip_grad: Option<f64>,
     /// Weight decay of convolutions' and linear layers' weights; scales, shifts and biases have none.
     pub weight_decay: f64,
+    /// By what the loss of each class is multiplied, the classes in their order; nothing by default.
+    pub class_weights: Option<Vec<f64>>,
+    /// Whether all classes come equally often in an epoch, however many photos they have.
+    pub balanced_sampling: bool,
+    /// Epochs without a better one after which the run ends.
+    pub patience: Option<u32>,
+    /// Seconds that training may take, validation included; the schedule then follows the clock instead of the epochs.
+    pub time_budget: Option<f64>,
     /// Share of a target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
     pub smoothing: f64,
     /// How the photos of a batch are mixed.
@@ -139,7 +147,7 @@ impl Recipe {
         let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
         let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let rules: [(&'static str, bool, &'static str); 27] = [
+        let rules: [(&'static str, bool, &'static str); 30] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
@@ -159,6 +167,13 @@ impl Recipe {
             ("reprob", share(erase.probability), "in 0..=1"),
             ("recount", (1..=100).contains(&erase.count), "in 1..=100"),
             ("crop-padding", self.augment.crop_padding.is_none_or(|p| p.pixels <= 4096), "at most 4096"),
+            (
+                "class-weights",
+                self.class_weights.iter().flatten().all(|w| (0.0..=1e6).contains(w)),
+                "numbers in 0..=1000000",
+            ),
+            ("patience", self.patience != Some(0), "at least 1"),
+            ("time-budget", self.time_budget.is_none_or(|s| s > 0.0 && s.is_finite()), "above 0"),
             ("drop", below_one(&self.drop), "at least 0 and below 1"),
             ("drop-path", below_one(&self.drop_path), "at least 0 and below 1"),
             ("proj-drop", below_one(&self.proj_drop), "at least 0 and below 1"),
@@ -197,6 +212,10 @@ impl Default for Recipe {
             opt_betas: [0.9, 0.999],
             opt_eps: 1e-8,
             clip_grad: None,
+            class_weights: None,
+            balanced_sampling: false,
+            patience: None,
+            time_budget: None,
             weight_decay: Self::default_weight_decay(optimizer),
             smoothing: 0.1,
             mix: Mix { mixup: 0.2, cutmix: 0.0, probability: 1.0, switch_probability: 0.5 },

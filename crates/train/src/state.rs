@@ -20,6 +20,12 @@ pub struct State {
     pub history: Vec<Epoch>,
     /// The best of them.
     pub best: Option<Best>,
+    /// Seconds of all epochs, validation included.
+    pub spent: f64,
+    /// Seconds of the last validation.
+    pub judging: f64,
+    /// Whether the run has come to its end.
+    pub is_over: bool,
 }
 
 /// Sums over the steps of an epoch.
@@ -120,6 +126,11 @@ impl State {
             images_per_s: seen.photos as f64 / seen.seconds.max(1e-9),
             decode_wait: seen.waited / seen.seconds.max(1e-9),
         });
+    }
+
+    /// Epochs since the best.
+    pub(crate) fn epochs_without_better(&self) -> u32 {
+        self.best.map_or(0, |best| self.epoch - best.epoch)
     }
 
     /// Notes the validation of the epoch just closed; whether it is the best so far: more right, and of equals the smaller loss.

@@ -6,21 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cspnet_data::{DataSet, Skipped, Split};
-use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace};
 use cspnet_formats::ModelFile;
 use cspnet_graph::Graph;
-use cspnet_graph::rewrite::{with_loss, with_normalise};
-use cspnet_metrics::likeliest;
-use cspnet_vision::DecodeOptions;
+use cspnet_graph::rewrite::with_normalise;
 use serde_json::json;
 
 use crate::batches::{Batch, Batches, Source};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::drops::with_drops;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluator, Validation};
+use crate::learner::Learner;
 use crate::observer::{Observer, Step};
+use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::state::State;
 
@@ -46,11 +44,12 @@ pub struct Trainer {
     judged: Graph,
     data: DataSet,
     source: Arc<Source>,
-    plan: TrainPlan,
-    workspace: TrainWorkspace,
+    learner: Learner,
     threads: usize,
     now: Checkpoint,
     last_written: Instant,
+    /// When time was last counted.
+    clock: Instant,
 }
 
 impl Trainer {
@@ -66,18 +65,9 @@ impl Trainer {
         checkpoint: Checkpoint,
         threads: usize,
     ) -> Result<Self, TrainError> {
-        let (height, width) = config.train_size;
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
-        let learning = with_loss(&with_drops(&judged, &config.recipe)?)?;
-        let plan = TrainPlan::new(&learning, [3, height as usize, width as usize], Isa::detect())?;
-        let source = Arc::new(Source {
-            samples: data.train.clone(),
-            classes: data.classes.len(),
-            recipe: config.recipe.clone(),
-            preprocess: config.viewed(),
-            decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
-        });
-        let workspace = plan.workspace(source.batch_size(), threads);
+        let source = Arc::new(Source::of(&config, &data));
+        let learner = Learner::new(&config, &judged, source.batch_size(), threads)?;
         Ok(Self {
             folder,
             config,
@@ -85,11 +75,11 @@ impl Trainer {
             judged,
             data,
             source,
-            plan,
-            workspace,
+            learner,
             threads,
             now: checkpoint,
             last_written: Instant::now(),
+            clock: Instant::now(),
         })
     }
 
@@ -114,7 +104,8 @@ impl Trainer {
     /// If a step diverges, no photo can be read any more, or something cannot be written.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
         self.note_beginning()?;
-        while self.now.state.epoch < self.config.recipe.epochs {
+        self.clock = Instant::now();
+        while !self.now.state.is_over {
             if !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
                 self.write_checkpoint(observer)?;
                 self.folder.event("stopped", &self.place())?;
@@ -125,9 +116,24 @@ impl Trainer {
         Ok(Outcome::Finished)
     }
 
-    /// Epochs of the whole run.
-    pub fn epochs(&self) -> u32 {
-        self.config.recipe.epochs
+    /// How the network is trained.
+    pub fn recipe(&self) -> &Recipe {
+        &self.config.recipe
+    }
+
+    /// Counts the time since it was last counted.
+    fn tick(&mut self) -> f64 {
+        let passed = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.now.state.spent += passed;
+        passed
+    }
+
+    /// Share of the time for steps that has passed, if time is limited: a validation must have its time, too.
+    fn share_of_budget(&self) -> Option<f64> {
+        let State { spent, judging, .. } = self.now.state;
+        let for_steps = self.config.recipe.time_budget? - 1.1 * judging;
+        Some(if for_steps > 0.0 { (spent / for_steps).min(1.0) } else { 1.0 })
     }
 
     /// Notes in the events where the run begins or goes on, and what the photos are.
@@ -158,7 +164,7 @@ impl Trainer {
         let (steps, state) = (self.source.steps(), &self.now.state);
         let mut batches = Batches::new(&self.source, state.epoch, state.step, self.threads);
         let mut batch = Batch::default();
-        while self.now.state.step < steps {
+        while self.now.state.step < steps && self.share_of_budget().is_none_or(|share| share < 1.0) {
             if stop() {
                 return Ok(false);
             }
@@ -177,6 +183,7 @@ impl Trainer {
             }
             self.now.state.step += 1;
             self.now.state.seen.seconds += begin.elapsed().as_secs_f64();
+            self.tick();
             observer.step(&Step { state: &self.now.state, steps, lr });
             if self.now.state.step < steps && self.last_written.elapsed() > CHECKPOINT_AFTER {
                 self.write_checkpoint(observer)?;
@@ -191,48 +198,32 @@ impl Trainer {
     /// Learning rate of the next step.
     fn lr(&self) -> f64 {
         let State { epoch, step, .. } = self.now.state;
-        // The middle of the step, so that the first is not lost.
-        self.config.recipe.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64)
+        let recipe = &self.config.recipe;
+        match self.share_of_budget() {
+            Some(share) => recipe.lr_at(share * f64::from(recipe.epochs)),
+            // The middle of the step, so that the first is not lost.
+            None => recipe.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64),
+        }
     }
 
-    /// What a batch says about the parameters: their gradients, which are kept where a step has several batches. Whether there
-    /// was anything in it.
+    /// Learns from a batch; whether there was anything in it.
     fn learn(&mut self, batch: &Batch) -> Result<bool, TrainError> {
-        if batch.images == 0 {
-            return Ok(false);
-        }
         let Checkpoint { state, weights, .. } = &mut self.now;
-        self.workspace.set_images(batch.images);
-        self.workspace.set_draw(batch.draw);
-        let loss = self.plan.gradients(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?;
-        if !loss.is_finite() {
+        let Some(learnt) = self.learner.learn(weights, batch)? else { return Ok(false) };
+        if !learnt.loss.is_finite() {
             return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });
         }
-        self.plan.update_running(&self.workspace, weights);
-        if self.config.recipe.grad_accum_steps > 1 {
-            self.plan.accumulate(&mut self.workspace);
-        }
-        let classes = self.source.classes;
-        let is_right = |i: &usize| {
-            likeliest(&self.plan.logits(&self.workspace, *i)) == likeliest(&batch.targets[i * classes..][..classes])
-        };
-        state.seen.right += (0..batch.images).filter(is_right).count();
+        state.seen.right += learnt.right;
         state.seen.photos += batch.images;
-        state.seen.loss += loss * batch.images as f64;
+        state.seen.loss += learnt.loss * batch.images as f64;
         Ok(true)
     }
 
     /// Changes the parameters by what the batches of a step say, and moves their average.
     fn update(&mut self, lr: f64) -> Result<(), TrainError> {
         let Checkpoint { state, weights, momentum, average } = &mut self.now;
-        let recipe = &self.config.recipe;
-        self.plan.average_accumulated(&mut self.workspace);
-        if let Some(most) = recipe.clip_grad {
-            self.plan.clip(&mut self.workspace, most);
-        }
-        let rule = recipe.update_rule(lr, state.updates + 1);
-        self.plan.update(&mut self.workspace, weights, momentum, &rule);
-        self.plan.average(&mut self.workspace, average, weights, recipe.ema_decay_at(state.updates))?;
+        self.learner.update(weights, momentum, lr, state.updates);
+        self.learner.average(average, weights, state.updates)?;
         state.updates += 1;
         Ok(())
     }
@@ -263,9 +254,14 @@ impl Trainer {
 
     /// Writes what an epoch leaves. The checkpoint comes last: until it is there, the epoch is done again, and leaves the same.
     fn close_epoch(&mut self, validation: &Validation, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let lr = self.config.recipe.lr_at(f64::from(self.now.state.epoch + 1));
+        let lr = match self.config.recipe.time_budget {
+            Some(_) => self.lr(),
+            None => self.config.recipe.lr_at(f64::from(self.now.state.epoch + 1)),
+        };
+        self.now.state.judging = self.tick();
         self.now.state.close_epoch(lr, validation);
         let is_best = self.now.state.note_best(validation);
+        self.now.state.is_over = self.is_over();
         let model = self.model();
         if is_best {
             self.folder.write_model("best", &model)?;
@@ -276,6 +272,16 @@ impl Trainer {
         let epoch = self.now.state.history.last().expect("an epoch was closed");
         observer.epoch(epoch, is_best);
         self.folder.event("epoch", &serde_json::to_value(epoch).unwrap_or_default())
+    }
+
+    /// Whether the epoch just closed was the last.
+    fn is_over(&self) -> bool {
+        let (recipe, state) = (&self.config.recipe, &self.now.state);
+        let is_done = match self.share_of_budget() {
+            Some(share) => share >= 1.0,
+            None => state.epoch >= recipe.epochs,
+        };
+        is_done || recipe.patience.is_some_and(|most| state.epochs_without_better() >= most)
     }
 
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cspnet::{Model, Photo};
+use cspnet::{Model, Photo, Session};
 use cspnet_data::{Ordered, Sample, Skipped};
 use cspnet_metrics::{Confusion, Share, likeliest, rank};
 
@@ -23,9 +23,15 @@ pub struct Verdict {
     pub seconds: f64,
 }
 
-/// Judges photos whose class is a place among the model's classes.
-pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) -> Result<Verdict, Failure> {
+/// Judges photos whose class is a place among the model's classes, by a session of that model.
+pub fn judge(
+    mut session: Session<'_>,
+    model: &Model,
+    samples: Vec<Sample>,
+    threads: usize,
+) -> Result<Verdict, Failure> {
     let begin = Instant::now();
+    let batch = session.batch();
     let classes = model.labels().len();
     let mut verdict = Verdict {
         confusion: Confusion::new(classes),
@@ -36,7 +42,6 @@ pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) 
     let samples = Arc::new(samples);
     // While one batch is computed, the next is read.
     let mut read = read(Prepare::of(model), Arc::clone(&samples), 2 * batch, threads);
-    let mut session = model.session(batch, threads);
     let bar = progress::photos("judging photos");
     bar.set_length(samples.len() as u64);
     for batch_of in samples.chunks(batch) {
@@ -52,7 +57,7 @@ pub fn judge(model: &Model, samples: Vec<Sample>, batch: usize, threads: usize) 
 
 /// Photos in their order, read on threads of their own, at most `ahead` before they are taken.
 fn read(prepare: Prepare, samples: Arc<Vec<Sample>>, ahead: usize, threads: usize) -> Ordered<Result<Photo, String>> {
-    Ordered::new(samples.len(), threads, ahead, move |i| prepare.photo(&samples[i].path))
+    Ordered::new(samples.len(), threads, ahead, move |i| prepare.sample(&samples[i]))
 }
 
 /// The photos of a batch that can be used, with their samples; the others are put with what is skipped.
@@ -103,7 +108,7 @@ mod tests {
     fn the_likeliest_and_the_first_five_are_counted() {
         let (mut verdict, scores) = (verdict(7), [0.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
         for class in [1, 5, 6] {
-            verdict.count(&Sample { path: "x".into(), class }, &scores).unwrap();
+            verdict.count(&Sample::file("x", class), &scores).unwrap();
         }
         assert_eq!(verdict.confusion.accuracy(), Share::new(1, 3));
         assert_eq!(verdict.top5, Some(Share::new(2, 3)));
@@ -112,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_number_is_no_answer() {
-        let sample = Sample { path: "photo.jpg".into(), class: 0 };
+        let sample = Sample::file("photo.jpg", 0);
         for scores in [[f32::NAN, 0.0], [0.0, f32::INFINITY]] {
             let told = verdict(2).count(&sample, &scores);
             assert!(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cspnet_graph::rewrite::{with_loss, with_normalise};
+use cspnet_graph::rewrite::{with_dropout, with_loss, with_normalise};
 use cspnet_graph::{Builder, Conv, LazyWeights, PoolKind, Unary, Window};
 use cspnet_vision::Preprocess;
 use serde_json::json;
@@ -125,6 +125,16 @@ fn every_node_and_every_parameter_is_there_as_it_is() {
         let dims: Vec<usize> = tensor.dims.iter().map(|&d| d as usize).collect();
         assert_eq!((&dims, &numbers(&file, &param.name)), (&param.shape, expected));
     }
+}
+
+#[test]
+fn dropout_is_written_as_nothing() {
+    let (graph, times) = with_dropout(&everything(), 0.5).unwrap();
+    assert_eq!(times, 2);
+    let written = read_graph(&graph, &NODES);
+    let operators: Vec<&str> = written.node.iter().map(|n| n.op_type.as_str()).collect();
+    assert_eq!(operators.iter().filter(|o| **o == "Identity").count(), 2);
+    assert!(!operators.contains(&"Dropout"));
 }
 
 #[test]

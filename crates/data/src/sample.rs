@@ -1,0 +1,62 @@
+//! A photo of a data set: where it is, and how it is read.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cspnet_vision::{DecodeOptions, Photo, VisionError, decode, read_file};
+
+/// A photo and its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Its file; of a photo in a Parquet file, that file and the number of its row.
+    pub path: PathBuf,
+    /// Its class, a place in [`DataSet::classes`](crate::DataSet::classes).
+    pub class: usize,
+    /// The encoded photo, where it is no file of its own.
+    packed: Option<Packed>,
+}
+
+/// An encoded photo in memory.
+#[derive(Clone, PartialEq, Eq)]
+struct Packed(Arc<[u8]>);
+
+/// Names the size only: a failing assertion shall not print thousands of bytes.
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packed({} bytes)", self.0.len())
+    }
+}
+
+impl Sample {
+    /// A photo that is a file.
+    pub fn file(path: impl Into<PathBuf>, class: usize) -> Self {
+        Self { path: path.into(), class, packed: None }
+    }
+
+    /// A photo that is in memory.
+    pub(crate) fn packed(path: PathBuf, class: usize, bytes: Arc<[u8]>) -> Self {
+        Self { path, class, packed: Some(Packed(bytes)) }
+    }
+
+    /// The encoded photo.
+    ///
+    /// # Errors
+    /// Those of [`read_file`].
+    pub(crate) fn bytes(&self, options: &DecodeOptions) -> Result<Cow<'_, [u8]>, VisionError> {
+        match &self.packed {
+            Some(Packed(bytes)) => Ok(Cow::Borrowed(bytes)),
+            None => read_file(&self.path, options).map(Cow::Owned),
+        }
+    }
+
+    /// Reads and decodes the photo.
+    ///
+    /// # Errors
+    /// Those of [`decode_file`](cspnet_vision::decode_file), which name the path.
+    pub fn decode(&self, options: &DecodeOptions) -> Result<Photo, VisionError> {
+        let photo = self.bytes(options).and_then(|bytes| decode(&bytes, options));
+        photo.map_err(|source| VisionError::File { path: self.path.clone(), source: Box::new(source) })
+    }
+}

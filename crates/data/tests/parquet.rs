@@ -1,0 +1,226 @@
+//! Parquet files as `datasets` writes them, made here with the writer of the same crate, whole and damaged.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cspnet_data::{DataError, DataOptions, DataSet, Outline, Split};
+use cspnet_vision::DecodeOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use tempfile::TempDir;
+
+const SCHEMA: &str = "message schema {
+    optional group img { optional binary bytes; optional binary path (STRING); }
+    optional int64 label;
+}";
+
+/// A photo of one pixel, a different one for each number.
+fn bmp(number: usize) -> Vec<u8> {
+    let mut bytes = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    bytes.extend([0; 24]);
+    bytes.extend(&(number as u32).to_le_bytes()[..3]);
+    bytes.push(0);
+    bytes
+}
+
+/// What stands in a file.
+struct Made {
+    names: Option<&'static [&'static str]>,
+    rows: Vec<(Option<Vec<u8>>, Option<i64>)>,
+    compression: Compression,
+}
+
+const CLASSES: &[&str] = &["zebra", "ant"];
+
+impl Made {
+    /// Photos of these numbers, whose classes alternate.
+    fn of(numbers: std::ops::Range<usize>) -> Self {
+        let rows = numbers.map(|n| (Some(bmp(n)), Some(n as i64 % 2))).collect();
+        Self { names: Some(CLASSES), rows, compression: Compression::ZSTD(ZstdLevel::default()) }
+    }
+
+    fn write(&self, path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let about = self.names.map(|names| {
+            let features = serde_json::json!({
+                "img": { "_type": "Image" }, "label": { "names": names, "_type": "ClassLabel" }
+            });
+            let json = serde_json::json!({ "info": { "features": features } });
+            vec![KeyValue::new("huggingface".to_owned(), json.to_string())]
+        });
+        let properties = WriterProperties::builder().set_compression(self.compression).set_key_value_metadata(about);
+        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+        let file = fs::File::create(path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).unwrap();
+        // Three rows a group, so that there are several.
+        for rows in self.rows.chunks(3) {
+            let mut group = writer.next_row_group().unwrap();
+            let images: Vec<ByteArray> = rows.iter().filter_map(|(i, _)| Some(i.clone()?.into())).collect();
+            let labels: Vec<i64> = rows.iter().filter_map(|(_, l)| *l).collect();
+            let mut bytes = group.next_column().unwrap().unwrap();
+            let levels: Vec<i16> = rows.iter().map(|(i, _)| if i.is_some() { 2 } else { 0 }).collect();
+            bytes.typed::<ByteArrayType>().write_batch(&images, Some(&levels), None).unwrap();
+            bytes.close().unwrap();
+            let mut paths = group.next_column().unwrap().unwrap();
+            paths.typed::<ByteArrayType>().write_batch(&[], Some(&vec![0; rows.len()]), None).unwrap();
+            paths.close().unwrap();
+            let mut label = group.next_column().unwrap().unwrap();
+            let levels: Vec<i16> = rows.iter().map(|(_, l)| i16::from(l.is_some())).collect();
+            label.typed::<Int64Type>().write_batch(&labels, Some(&levels), None).unwrap();
+            label.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+    }
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn open(&self) -> Result<DataSet, DataError> {
+        open(self.0.path())
+    }
+}
+
+fn open(path: &Path) -> Result<DataSet, DataError> {
+    DataSet::open(path, &DataOptions::default(), &mut |_, _| {})
+}
+
+fn open_one(path: &Path, split: Option<Split>) -> Result<DataSet, DataError> {
+    DataSet::open_one(path, split, &DataOptions::default(), &mut |_, _| {})
+}
+
+/// The number of the photo that a sample shows.
+fn numbers(samples: &[cspnet_data::Sample]) -> Vec<usize> {
+    let options = DecodeOptions::default();
+    let blue = |s: &cspnet_data::Sample| usize::from(s.decode(&options).unwrap().pixels()[2]);
+    samples.iter().map(blue).collect()
+}
+
+#[test]
+fn files_of_splits_are_read_with_the_classes_in_their_own_order() {
+    let folder = Folder::new();
+    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+        Made { compression, ..Made::of(0..7) }.write(&folder.path("data/train-00000-of-00002.parquet"));
+        Made::of(7..10).write(&folder.path("data/train-00001-of-00002.parquet"));
+        Made::of(20..24).write(&folder.path("data/valid-00000-of-00001.parquet"));
+        Made::of(30..35).write(&folder.path("data/test-00000-of-00001.parquet"));
+        let data = folder.open().unwrap();
+        assert_eq!(data.classes, CLASSES);
+        assert_eq!(numbers(&data.train), (0..10).collect::<Vec<_>>());
+        assert_eq!(numbers(&data.validation), (20..24).collect::<Vec<_>>());
+        assert_eq!(numbers(&data.test), (30..35).collect::<Vec<_>>());
+        assert_eq!(data.train.iter().map(|s| s.class).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+        assert!(data.train[8].path.ends_with("train-00001-of-00002.parquet/1"), "{:?}", data.train[8]);
+        assert!(data.skipped.is_empty() && data.duplicates.is_empty());
+        let again = folder.open().unwrap();
+        assert_eq!((again.fingerprint.len(), again == data), (64, true));
+    }
+    let outline = Outline::of(folder.0.path(), None).unwrap();
+    assert_eq!((outline.split, &outline.classes[..]), (Some(Split::Test), &["zebra".to_owned(), "ant".to_owned()][..]));
+    assert_eq!(numbers(&open_one(folder.0.path(), Some(Split::Validation)).unwrap().test), [20, 21, 22, 23]);
+}
+
+#[test]
+fn validation_is_set_aside_from_train_where_there_is_none() {
+    let folder = Folder::new();
+    Made::of(0..20).write(&folder.path("train.parquet"));
+    Made::of(40..44).write(&folder.path("test.parquet"));
+    let data = folder.open().unwrap();
+    assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (16, 4, 4));
+    let mut all = numbers(&[data.train, data.validation].concat());
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+    // One file is a data set by itself, whatever it is called.
+    let one = open(&folder.path("train.parquet")).unwrap();
+    assert_eq!((one.train.len(), one.validation.len(), one.test.len()), (16, 4, 0));
+    assert_eq!(numbers(&open_one(&folder.path("test.parquet"), None).unwrap().test), [40, 41, 42, 43]);
+    fs::remove_file(folder.path("train.parquet")).unwrap();
+    assert!(matches!(folder.open(), Err(DataError::NoSplit { split: Split::Train, .. })));
+}
+
+#[test]
+fn rows_that_are_no_photos_are_named_and_the_rest_is_used() {
+    let folder = Folder::new();
+    let mut made = Made::of(0..10);
+    made.rows[2].0 = None;
+    made.rows[3].1 = None;
+    made.rows[4].1 = Some(-1);
+    made.rows[5].1 = Some(2);
+    made.rows[6].0 = Some(b"no photo".to_vec());
+    made.write(&folder.path("photos.parquet"));
+    let data = folder.open().unwrap();
+    assert_eq!(data.train.len() + data.validation.len(), 5);
+    let rows: Vec<_> = data.skipped.iter().map(|s| s.path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(rows, ["2", "3", "4", "5", "6"]);
+    assert!(data.skipped.iter().all(|s| s.unreadable));
+}
+
+#[test]
+fn files_that_cannot_be_a_data_set_say_why() {
+    let folder = Folder::new();
+    let file = folder.path("train.parquet");
+    let why = || match folder.open() {
+        Err(DataError::Parquet { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    Made { names: None, ..Made::of(0..4) }.write(&file);
+    assert!(why().contains("huggingface"), "{}", why());
+    Made { names: Some(&["a", "a"]), ..Made::of(0..4) }.write(&file);
+    assert!(why().contains("same name"), "{}", why());
+    Made::of(0..6).write(&file);
+    Made { names: Some(&["ant", "zebra"]), ..Made::of(6..9) }.write(&folder.path("train-2.parquet"));
+    assert!(why().contains("other classes"), "{}", why());
+    fs::remove_file(folder.path("train-2.parquet")).unwrap();
+    let options = DataOptions { max_packed: 500 + 5 * bmp(0).len() as u64, ..DataOptions::default() };
+    let refused = DataSet::open(folder.0.path(), &options, &mut |_, _| {});
+    assert!(matches!(refused, Err(DataError::Parquet { why, .. }) if why.contains("memory")));
+    fs::write(&file, b"<html></html>").unwrap();
+    assert!(!why().is_empty());
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_a_row_that_is_named() {
+    let folder = Folder::new();
+    let file = folder.path("train.parquet");
+    Made { compression: Compression::UNCOMPRESSED, ..Made::of(0..8) }.write(&file);
+    let whole = fs::read(&file).unwrap();
+    let expected = folder.open().unwrap();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut told = 0;
+    // Not every place, for it takes its time; a prime, so that no field is always spared.
+    for at in (0..whole.len()).step_by(5) {
+        for value in [0xff, whole[at] ^ 0x10] {
+            let mut damaged = whole.clone();
+            damaged[at] = value;
+            fs::write(&file, &damaged).unwrap();
+            match folder.open() {
+                Err(_) => told += 1,
+                // A bit of a photo, of an unused column or of a name was changed: nothing that can be known.
+                Ok(data) => {
+                    assert!(data.train.len() + data.validation.len() + data.skipped.len() <= 8 || data == expected)
+                }
+            }
+        }
+        if at % 35 == 0 {
+            fs::write(&file, &whole[..at]).unwrap();
+            assert!(folder.open().is_err());
+        }
+    }
+    std::panic::set_hook(hook);
+    assert!(told > whole.len() / 20, "{told} of {}", 2 * whole.len() / 5);
+}
