@@ -10,6 +10,9 @@ use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
+/// Floats that an offset takes.
+const OFFSET: usize = size_of::<isize>().div_ceil(size_of::<f32>());
+
 impl Conv {
     /// Computes all images of the memory.
     ///
@@ -46,9 +49,16 @@ impl Conv {
         }
     }
 
-    /// Floats of scratch each thread needs: the totals of a run of pixels, then the strips of the images of a run.
+    /// Floats of scratch each thread needs: the totals of a run of pixels, then the strips of the images of a run, or the offsets of
+    /// a panel whose k-blocks lie in a band.
     pub fn scratch_len(&self) -> usize {
-        TOTALS + self.together * self.strip_len
+        let offsets = if self.in_band.source.is_empty() { 0 } else { self.most_offsets() * OFFSET };
+        TOTALS + (self.together * self.strip_len).max(offsets)
+    }
+
+    /// K-blocks of a panel, at most.
+    fn most_offsets(&self) -> usize {
+        self.panels.iter().flat_map(|p| &p.offsets).map(Vec::len).max().unwrap_or(0)
     }
 }
 
@@ -92,7 +102,7 @@ impl Body for PartOf<'_> {
         let base = if conv.in_band.target { self.ground.band } else { image };
         let taps = grid.taps.len();
         let in_band = conv.in_band.source.start * taps..conv.in_band.source.end * taps;
-        let shifted = (!in_band.is_empty() && part.strip.is_none()).then(|| (in_band, self.ground.to_band()));
+        let is_moved = !in_band.is_empty() && part.strip.is_none();
         let joined;
         let mut pixels = &conv.pixels[part.grid][..part.rows.len() * grid.size[1]];
         if self.images > 1 {
@@ -101,17 +111,13 @@ impl Body for PartOf<'_> {
         }
         let runs = pixels.len().div_ceil(RUN);
         for panel in &conv.panels[part.panels.clone()] {
-            let run = Run {
-                conv,
-                panel,
-                grid: part.grid,
-                weights: self.weights,
-                source,
-                shifted: shifted.clone(),
-                base,
-                target,
-                totals,
-            };
+            let mut offsets = &panel.offsets[part.grid][..];
+            if is_moved {
+                // SAFETY: the scratch behind the totals holds a panel's offsets where there is no strip; it is the worker's.
+                offsets = unsafe { moved(offsets, &in_band, self.ground.to_band(), totals.wrapping_add(TOTALS)) };
+            }
+            let weights = self.weights;
+            let run = Run { conv, panel, grid: part.grid, weights, source, offsets, base, target, totals };
             for pixels in pixels.chunks(pixels.len().div_ceil(runs)) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
@@ -137,6 +143,25 @@ impl PartOf<'_> {
     }
 }
 
+/// The offsets of k-blocks, those in a band moved by so many floats. They are written down before the loops over pixels, which
+/// have no register left for telling blocks apart, and by a function of its own: the compiler would keep vectors for it through
+/// the tiles.
+///
+/// # Safety
+/// `room` has [`OFFSET`] floats for each of them, at an address where an offset may lie, and nobody else touches it as long as
+/// they are read.
+#[inline(never)]
+unsafe fn moved<'a>(offsets: &[isize], in_band: &Range<usize>, by: isize, room: *mut f32) -> &'a [isize] {
+    let to = room.cast::<isize>();
+    for (k, &offset) in offsets.iter().enumerate() {
+        let by = if in_band.contains(&k) { by } else { 0 };
+        // SAFETY: the function's own promise.
+        unsafe { to.add(k).write(offset + by) };
+    }
+    // SAFETY: as many have been written.
+    unsafe { std::slice::from_raw_parts(to, offsets.len()) }
+}
+
 /// A panel and the pixels of a part.
 struct Run<'a> {
     conv: &'a Conv,
@@ -144,8 +169,8 @@ struct Run<'a> {
     grid: usize,
     weights: &'a ConvWeights,
     source: *const f32,
-    /// The k-blocks that lie in a band, and how much further than their offsets say.
-    shifted: Option<(Range<usize>, isize)>,
+    /// From an output pixel's first source float to the panel's k-blocks.
+    offsets: &'a [isize],
     /// What the target's blocks count from, and those of its residuals.
     base: *mut f32,
     /// The target float, in a block, that pixels count from.
@@ -154,16 +179,6 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The offsets of the k-blocks from `first` on, with those in the band moved. Apart from the loops, so that it leaves their
-    /// registers alone.
-    #[inline(never)]
-    fn shift(&self, first: usize, offsets: &[isize], moved: &mut [isize; CHAIN]) {
-        let Some((in_band, shift)) = &self.shifted else { return };
-        for (k, (to, &from)) in moved.iter_mut().zip(offsets).enumerate() {
-            *to = from + if in_band.contains(&(first + k)) { *shift } else { 0 };
-        }
-    }
-
     /// Computes up to [`RUN`] pixels. A chain goes over all of them before the next begins, so that its weights come from
     /// the first-level cache.
     ///
@@ -173,22 +188,16 @@ impl Run<'_> {
     #[inline(always)]
     unsafe fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: &[Pixel]) {
         let conv = self.conv;
-        let offsets = &self.panel.offsets[self.grid];
+        let offsets = self.offsets;
         let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
         let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
         let step = conv.floats_of_a_k_block(V);
         let finish = conv.finish::<V>(self.panel, self.target, self.base);
         let tiling = Tiling::of::<S, V>(pixels.len());
         let chains = offsets.len().div_ceil(CHAIN).max(1);
-        let mut moved = [0; CHAIN];
         for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
-            let mut offsets = &offsets[first..(first + CHAIN).min(offsets.len())];
-            if self.shifted.is_some() {
-                self.shift(first, offsets, &mut moved);
-                offsets = &moved[..offsets.len()];
-            }
             let chain = Chain {
-                offsets,
+                offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
                 weights: packed.wrapping_add(first * step),
                 step,
                 bias: (n == 0).then_some(bias),
