@@ -28,6 +28,8 @@ pub(super) trait Sizes {
     fn fits(&self, outputs: usize, inputs: &[Block]) -> bool;
     /// Whether cells may have some of the taps only.
     fn cuts_taps(&self) -> bool;
+    /// How often floats of totals are written and read where each group of pixels has its own.
+    fn sums(&self) -> usize;
 }
 
 /// Neighbouring output blocks whose channels have the same partners, as panels: of as many blocks as a tile has vectors, the
@@ -62,16 +64,14 @@ pub(super) struct Slab {
     pub channels: Range<usize>,
     /// The first of those, counted from the cell's first.
     pub first: usize,
-    /// Floats from one place to the next.
-    pub step: usize,
-    /// The steps of the slabs before it.
-    pub before: usize,
 }
 
 /// All cells.
 #[derive(Debug)]
 pub(super) struct Cells {
     pub cells: Vec<Cell>,
+    /// Floats from one place of a packed slab to the next.
+    pub step: usize,
     /// Groups of pixels whose sums are computed apart, at most; each then has totals of its own.
     pub groups: usize,
 }
@@ -108,9 +108,10 @@ impl Cells {
                 for blocks in even(section.blocks.len(), pieces.blocks) {
                     for taps in cut(kh * kw, (kh * kw).div_ceil(pieces.taps)) {
                         let blocks = section.blocks.start + blocks.start..section.blocks.start + blocks.end;
-                        let (first, last) = (&geometry.input.blocks()[blocks.start], &geometry.input.blocks()[blocks.end - 1]);
-                        let channels =
-                            first.first.max(section.channels.start)..(last.first + last.count).min(section.channels.end);
+                        let (first, last) =
+                            (&geometry.input.blocks()[blocks.start], &geometry.input.blocks()[blocks.end - 1]);
+                        let channels = first.first.max(section.channels.start)
+                            ..(last.first + last.count).min(section.channels.end);
                         let slabs = slabs(geometry.input.blocks(), &blocks, &channels);
                         let start = cells.last().map_or(0, |c| c.start + c.totals_len());
                         let panels = section.panels[panels.clone()].to_vec();
@@ -119,7 +120,9 @@ impl Cells {
                 }
             }
         }
-        Self { cells, groups: pieces.groups }
+        let slabs = cells.iter().flat_map(|c| &c.slabs);
+        let step = slabs.map(|s| step_of(&geometry.input.blocks()[s.blocks.clone()])).max().unwrap_or(0);
+        Self { cells, step, groups: pieces.groups }
     }
 
     /// Floats of the totals of all cells.
@@ -147,8 +150,6 @@ fn slabs(all: &[Block], blocks: &Range<usize>, channels: &Range<usize>) -> Vec<S
             blocks: start..end,
             channels: own.start - first..own.end - first,
             first: own.start - channels.start,
-            step: step_of(&all[start..end]),
-            before: slabs.last().map_or(0, |s| s.before + s.step),
         });
         start = end;
     }
@@ -201,7 +202,11 @@ impl Pieces {
         let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, sizes);
         let rank = |p: &&Self| {
             let parts = p.parts(sections).min(ENOUGH_PARTS);
-            (usize::from(p.is_small(geometry, sections, sizes)), parts, std::cmp::Reverse(p.cost(geometry, sections)))
+            (
+                usize::from(p.is_small(geometry, sections, sizes)),
+                parts,
+                std::cmp::Reverse(p.cost(geometry, sections, sizes)),
+            )
         };
         *all.iter().filter(possible).max_by_key(rank).expect("one piece is possible")
     }
@@ -226,11 +231,11 @@ impl Pieces {
     }
 
     /// Floats that are packed, and those of sums that are written and read again.
-    fn cost(&self, geometry: &Geometry, sections: &[Section]) -> usize {
+    fn cost(&self, geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> usize {
         let inputs = geometry.input.pixels() * sections.iter().map(|s| s.blocks.len()).sum::<usize>() * LANES;
         let outputs = geometry.d_output.plane_len() * geometry.d_output.blocks().len();
         let packed = IMAGES * self.taps * (self.panels * inputs + self.blocks * outputs);
-        packed + if self.groups > 1 { 3 * self.groups * weights(geometry, sections) } else { 0 }
+        packed + if self.groups > 1 { sizes.sums() * self.groups * weights(geometry, sections) } else { 0 }
     }
 }
 

@@ -17,7 +17,8 @@ const STRIP: usize = 128;
 /// other is read from farther away.
 const PACKED: usize = 160 * 1024;
 
-/// What a tap multiplies: a place of the output's gradient in a packed strip, and a place of the input.
+/// What a tap multiplies in packed strips, in floats from their start: a place of the output's gradient, if it has one block, and
+/// a place of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
     pub dy: u32,
@@ -78,7 +79,8 @@ impl Strips {
         let ranges = [rows.clone(), columns.clone()];
         let seen = [0, 1].map(|axis| {
             let taps = 0..geometry.window.kernel[axis];
-            let outputs = |tap| geometry.outputs(axis, tap, &ranges[axis]).map(move |o| geometry.input_place(axis, tap, o));
+            let outputs =
+                |tap| geometry.outputs(axis, tap, &ranges[axis]).map(move |o| geometry.input_place(axis, tap, o));
             taps.flat_map(outputs).collect::<BTreeSet<usize>>().into_iter().collect::<Vec<_>>()
         });
         let mut strip = Strip { rows, columns, seen, table: 0 };
@@ -93,13 +95,19 @@ impl Strips {
         self.of_an_image.push(strip);
     }
 
-    /// What a tap brings together in as many images as a strip has.
+    /// Counts places of the input in floats, so many a place.
+    pub fn set_step(&mut self, step: usize) {
+        self.tables.iter_mut().flatten().flatten().for_each(|pair| pair.x *= step as u32);
+    }
+
+    /// What a tap brings together in as many images as a strip has, in places of the input.
     fn pairs(&self, geometry: &Geometry, strip: &Strip, tap: [usize; 2]) -> Vec<Pair> {
         let [rows, columns] = [&strip.rows, &strip.columns];
         // Output and input place along an axis, counted within the strip.
         let along = |axis: usize, range: &Range<usize>| -> Vec<[usize; 2]> {
             let seen = &strip.seen[axis];
-            let input = |o| seen.binary_search(&geometry.input_place(axis, tap[axis], o)).expect("a place that is seen");
+            let input =
+                |o| seen.binary_search(&geometry.input_place(axis, tap[axis], o)).expect("a place that is seen");
             geometry.outputs(axis, tap[axis], range).map(|o| [o - range.start, input(o)]).collect()
         };
         let [down, across] = [along(0, rows), along(1, columns)];
@@ -110,7 +118,7 @@ impl Strips {
                     (image * rows.len() + row) * columns.len(),
                     (image * strip.seen[0].len() + x_row) * strip.seen[1].len(),
                 ];
-                pairs.extend(across.iter().map(|&[o, i]| Pair { dy: (dy + o) as u32, x: (x + i) as u32 }));
+                pairs.extend(across.iter().map(|&[o, i]| Pair { dy: ((dy + o) * LANES) as u32, x: (x + i) as u32 }));
             }
         }
         pairs
@@ -147,6 +155,10 @@ impl Sizes for Strips {
 
     fn cuts_taps(&self) -> bool {
         true
+    }
+
+    fn sums(&self) -> usize {
+        3
     }
 }
 
@@ -188,7 +200,7 @@ mod tests {
     fn pairs_are_an_output_and_the_input_it_sees() {
         let strips = Strips::new(&geometry(3, 1, [2, 2]));
         let (strip, images) = strips.at(0, 2);
-        let pair = |dy, x| Pair { dy, x };
+        let pair = |dy, x| Pair { dy: dy * LANES as u32, x };
         assert_eq!(strips.pairs_of(strip, 0, images.len()), [pair(3, 0), pair(7, 4)]);
         assert_eq!(strips.pairs_of(strip, 5, 1), [pair(0, 1), pair(2, 3)]);
         assert_eq!(strips.pairs_of(strip, 4, 1).len(), 4);

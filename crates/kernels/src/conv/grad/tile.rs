@@ -19,8 +19,6 @@ pub(super) struct Tile<'a> {
     pub dy: *const f32,
     /// The first of its input channels at place 0; the others follow.
     pub x: *const f32,
-    /// Floats from one place of the input to the next.
-    pub step: usize,
     /// For every channel as many vectors as the tile has.
     pub totals: *mut f32,
     /// Floats from one channel's totals to the next.
@@ -75,10 +73,10 @@ impl Tile<'_> {
         let mut sums = [s.splat(0.0); L];
         for pairs in self.pairs.chunks(ROUND) {
             for pair in pairs {
-                let x = self.x.wrapping_add(pair.x as usize * self.step);
+                let x = self.x.wrapping_add(pair.x as usize);
                 // SAFETY: the promise of `sum`.
                 unsafe {
-                    let dy = s.load(self.dy.wrapping_add(pair.dy as usize * LANES));
+                    let dy = s.load(self.dy.wrapping_add(pair.dy as usize));
                     for l in 0..L {
                         sums[l] = s.fma(dy, s.broadcast(x.wrapping_add(l)), sums[l]);
                     }
@@ -100,8 +98,8 @@ impl Tile<'_> {
         let mut sums = [[s.splat_pair(0.0); R]; L];
         for pairs in self.pairs.chunks(ROUND) {
             for pair in pairs {
-                let from = self.dy.wrapping_add(pair.dy as usize * 2 * R * LANES);
-                let x = self.x.wrapping_add(pair.x as usize * self.step);
+                let from = self.dy.wrapping_add(pair.dy as usize * 2 * R);
+                let x = self.x.wrapping_add(pair.x as usize);
                 // SAFETY: the promise of `sum`.
                 unsafe {
                     let mut dy = [s.splat_pair(0.0); R];

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::Run;
 use super::cells::{Cell, Cells, Sizes, Slab};
 use super::pack::{Inputs, pack_gradient};
 use super::prologue::spread;
@@ -14,9 +15,8 @@ use super::tile::Tile;
 use super::totals::Totals;
 use super::walk::Geometry;
 use super::winograd::{self, Winograd};
-use super::Run;
-use crate::conv::{ConvShape, Prologue};
 use crate::conv::tile::Tiling;
+use crate::conv::{ConvShape, Prologue};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{Isa, LANES, Team};
@@ -69,8 +69,9 @@ impl Tiles {
                 (Way::Winograd(winograd), cells)
             }
             None => {
-                let strips = Strips::new(geometry);
+                let mut strips = Strips::new(geometry);
                 let cells = Cells::new(isa, geometry, group, &strips);
+                strips.set_step(cells.step);
                 (Way::Strips(strips), cells)
             }
         };
@@ -92,10 +93,10 @@ impl Tiles {
     }
 
     /// Floats of scratch each thread needs.
-    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
+    pub fn scratch_len(&self) -> usize {
         let of = |cell: &Cell| match &self.way {
-            Way::Strips(strips) => Room::of(strips, cell).len(),
-            Way::Winograd(winograd) => winograd.scratch_len(geometry, cell),
+            Way::Strips(strips) => self.room(strips, cell).len(),
+            Way::Winograd(winograd) => winograd.scratch_len(cell),
         };
         let cells = || self.cells.cells.iter();
         let totals = cells().map(totals_room).max().unwrap_or(0);
@@ -119,7 +120,8 @@ impl Tiles {
             Way::Winograd(winograd) => winograd.units(run.images.count),
         };
         let groups = self.cells.groups.min(units).max(1);
-        let sums = |group: usize, cell: &Cell| shared.scratch(0).wrapping_add(group * self.cells.totals_len() + cell.start);
+        let sums =
+            |group: usize, cell: &Cell| shared.scratch(0).wrapping_add(group * self.cells.totals_len() + cell.start);
         let join = |cell, totals, groups| run.isa.run(JoinOf { tiles: self, run, cell, totals, groups });
         team.run(groups * cells.len(), &|part, worker| {
             let (group, cell) = (part / cells.len(), &cells[part % cells.len()]);
@@ -129,7 +131,7 @@ impl Tiles {
             let scratch = own.wrapping_add(totals_room(cell));
             match &self.way {
                 Way::Strips(strips) => {
-                    let room = Room::of(strips, cell);
+                    let room = self.room(strips, cell);
                     run.isa.run(PartOf { tiles: self, strips, run, cell, units, room, scratch, totals });
                 }
                 Way::Winograd(winograd) => {
@@ -176,9 +178,9 @@ fn totals_room(cell: &Cell) -> usize {
 struct Room {
     /// The prologue's numbers.
     numbers: usize,
-    /// Places of a strip of the input, at most.
-    places: usize,
-    /// A strip of the input.
+    /// A strip of a slab of the input.
+    slab: usize,
+    /// A strip of all slabs.
     inputs: usize,
     /// A strip of the output's gradient.
     outputs: usize,
@@ -186,21 +188,23 @@ struct Room {
     strips: usize,
 }
 
-impl Room {
-    fn of(strips: &Strips, cell: &Cell) -> Self {
+impl Tiles {
+    fn room(&self, strips: &Strips, cell: &Cell) -> Room {
         let lines = |floats: usize| floats.next_multiple_of(2 * LANES);
         let [places, pixels] = strips.most_places();
-        let step = cell.slabs.last().map_or(0, |s| s.before + s.step);
-        let (inputs, outputs) = (lines(places * step), lines(pixels * cell.outputs().len() * LANES));
-        Self {
+        let slab = lines(places * self.cells.step);
+        let (inputs, outputs) = (cell.slabs.len() * slab, lines(pixels * cell.outputs().len() * LANES));
+        Room {
             numbers: 2 * cell.blocks.len() * LANES,
-            places,
+            slab,
             inputs,
             outputs,
             strips: (PACKED / (inputs + outputs).max(1)).clamp(1, MOST_STRIPS),
         }
     }
+}
 
+impl Room {
     fn len(&self) -> usize {
         self.numbers + self.strips * (self.inputs + self.outputs)
     }
@@ -268,15 +272,15 @@ impl PartOf<'_> {
         let run = self.run;
         for (i, strip) in strips.enumerate() {
             let (strip, images) = self.strips.at(strip, run.images.count);
-            for slab in &self.cell.slabs {
+            for (n, slab) in self.cell.slabs.iter().enumerate() {
                 let inputs = Inputs {
                     geometry: run.geometry,
                     blocks: slab.blocks.clone(),
                     prologue: self.tiles.prologue,
                     numbers: self.scratch.wrapping_add(2 * (slab.blocks.start - self.cell.blocks.start) * LANES),
-                    step: slab.step,
+                    step: self.tiles.cells.step,
                 };
-                let to = self.inputs(i).wrapping_add(slab.before * self.room.places);
+                let to = self.inputs(i).wrapping_add(n * self.room.slab);
                 // SAFETY: the function's own promise.
                 unsafe { inputs.pack(s, strip, images.clone(), &run.images, to) };
             }
@@ -295,22 +299,25 @@ impl PartOf<'_> {
         for (i, strip) in strips.clone().enumerate() {
             let (strip, images) = of(strip);
             // SAFETY: the function's own promise.
-            unsafe { pack_gradient::<S, V>(s, run.geometry, panel.clone(), strip, images, &run.images, self.outputs(i)) };
+            unsafe {
+                pack_gradient::<S, V>(s, run.geometry, panel.clone(), strip, images, &run.images, self.outputs(i))
+            };
         }
         let taps = cell.taps.len();
         let before = (panel.start - cell.outputs().start) * LANES * cell.channels.len() * taps;
-        for slabs in cell.slabs.chunks(SLABS_TOGETHER) {
+        for first_slab in (0..cell.slabs.len()).step_by(SLABS_TOGETHER) {
+            let slabs = first_slab..(first_slab + SLABS_TOGETHER).min(cell.slabs.len());
             for (i, number) in strips.clone().enumerate() {
                 let (strip, images) = of(number);
-                for (slab, channels) in slabs.iter().flat_map(tiles_of::<S, V>) {
-                    let x = self.inputs(i).wrapping_add(slab.before * self.room.places);
+                for (n, channels) in slabs.clone().flat_map(|n| cell.slabs[n].tiles::<S, V>().map(move |of| (n, of))) {
+                    let x = self.inputs(i).wrapping_add(n * self.room.slab);
+                    let slab = &cell.slabs[n];
                     let first = slab.first + channels.start;
                     for (t, tap) in cell.taps.clone().enumerate() {
                         let tile = Tile {
                             pairs: self.strips.pairs_of(strip, tap, images.len()),
                             dy: self.outputs(i),
                             x: x.wrapping_add(slab.channels.start + channels.start),
-                            step: slab.step,
                             totals: self.totals.wrapping_add(before + (first * taps + t) * V * LANES),
                             totals_step: taps * V * LANES,
                             begins: number == self.units.start,
@@ -324,10 +331,12 @@ impl PartOf<'_> {
     }
 }
 
-/// The tiles of a slab, whose channels are counted from its first.
-#[inline(always)]
-fn tiles_of<S: Simd, const V: usize>(slab: &Slab) -> impl Iterator<Item = (&Slab, Range<usize>)> {
-    Tiling::of::<S, V>(slab.channels.len()).tiles().map(move |channels| (slab, channels))
+impl Slab {
+    /// Some of its own channels each, counted from the first of those.
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize>(&self) -> impl Iterator<Item = Range<usize>> + use<S, V> {
+        Tiling::of::<S, V>(self.channels.len()).tiles()
+    }
 }
 
 /// The sums of several groups of pixels, added up in their order and written.

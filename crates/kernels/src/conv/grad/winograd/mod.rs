@@ -1,8 +1,8 @@
 //! The gradient of a 3x3 weight of stride 1 in fewer multiplications.
 //!
-//! Transposing Winograd's convolution gives `dW = G^T [(A dY A^T) * (B^T x B)] G` for a tile of `M x M` outputs and the window
-//! of `N x N` inputs that it sees (Lavin and Gray, arXiv:1509.09308, with [`crate::conv::Winograd`]'s points): `N * N` products
-//! for every pair of channels instead of nine an output. Their sums over tiles are what registers hold, so a block of tiles is
+//! Transposing Winograd's convolution gives `dW = G^T [(A dY A^T) * (B^T x B)] G` for a tile of 2x2 outputs and the window of
+//! 4x4 inputs that it sees (Lavin and Gray, arXiv:1509.09308, with [`crate::conv::Winograd`]'s points): 16 products for
+//! every pair of channels instead of 36. Their sums over tiles are what registers hold, so a block of tiles is
 //! taken to points ([`transform`]), multiplied point by point in the tiles of the direct way, and the sums over all blocks are
 //! taken to taps ([`taps`]). For which layers that is worth it, [`choice`] says.
 
@@ -17,37 +17,41 @@ use std::ops::Range;
 
 use super::Run;
 use super::cells::{Cell, Sizes, even};
-use super::pack::step_of;
 use super::prologue::{Read, spread, with_prologue};
 use super::strips::Pair;
 use super::tile::Tile;
 use super::walk::{Geometry, cut};
 use crate::conv::tile::Tiling;
-use crate::conv::winograd::odd_lines;
-use crate::conv::winograd::scheme::{F2, F4};
+use crate::conv::winograd::scheme::F2;
+use crate::conv::winograd::{TAPS, odd_lines};
 use crate::conv::{ConvShape, Prologue, WinogradTile};
 use crate::simd::{Body, Simd};
 use crate::{Block, LANES};
 use scheme::Transposed;
 use transform::{Gradients, Inputs, Points, Window, Windows};
 
+/// What is computed together. Larger tiles save more products, but their gradient's error is three to four times that of the direct
+/// sum, where this one's is near it.
+const TILE: WinogradTile = WinogradTile::F2;
+
 /// Tiles of a block: their sum begins anew with each block, as that of a strip of pixels.
 const BLOCK: usize = 64;
 
 /// Floats of the sums at all points that a cell may ask for.
-const SUMS: usize = 128 * 1024;
+const SUMS: usize = 160 * 1024;
 
 /// Blocks of the input that are taken to points at a time.
-const CHUNK: usize = 6;
+const CHUNK: usize = 8;
 
 /// The gradient by tiles; see the module.
 #[derive(Debug)]
 pub(super) struct Winograd {
-    tile: WinogradTile,
     padding: [usize; 2],
     prologue: Option<Prologue>,
     /// Rows and columns of tiles of one image.
     tiles: [usize; 2],
+    /// Floats from one tile of a chunk of the input to the next, at a point.
+    step: usize,
     /// Every tile of a block with itself.
     pairs: Vec<Pair>,
 }
@@ -55,24 +59,26 @@ pub(super) struct Winograd {
 impl Winograd {
     /// For a layer that is computed faster so.
     pub fn for_layer(shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Option<Self> {
-        let tile = choice::tile_for(shape, geometry)?;
-        Some(Self::new(tile, shape, geometry, prologue))
+        choice::is_worth_it(shape, geometry).then(|| Self::new(shape, geometry, prologue))
     }
 
-    /// With a tile.
-    fn new(tile: WinogradTile, shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Self {
+    /// For a layer of the form that the method is for.
+    fn new(shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Self {
+        let blocks = geometry.input.blocks();
+        // An odd number of cache lines, so that tiles do not compete for the same sets of the cache.
+        let step = odd_lines(CHUNK.min(blocks.len()) * LANES);
+        let pair = |tile: usize| Pair { dy: (tile * LANES) as u32, x: (tile * step) as u32 };
         Self {
-            tile,
             padding: shape.window.padding,
             prologue,
-            tiles: [geometry.d_output.height(), geometry.d_output.width()].map(|n| n.div_ceil(tile.outputs())),
-            pairs: (0..BLOCK as u32).map(|i| Pair { dy: i, x: i }).collect(),
+            tiles: [geometry.d_output.height(), geometry.d_output.width()].map(|n| n.div_ceil(TILE.outputs())),
+            step,
+            pairs: (0..BLOCK).map(pair).collect(),
         }
     }
 
     pub fn name(&self) -> String {
-        let m = self.tile.outputs();
-        format!("winograd {m}x{m}")
+        format!("winograd {0}x{0}", TILE.outputs())
     }
 
     /// Tiles of so many images.
@@ -81,27 +87,24 @@ impl Winograd {
     }
 
     /// Where a cell's numbers lie in a thread's scratch.
-    fn room(&self, geometry: &Geometry, cell: &Cell) -> Room {
-        let points = self.tile.points();
-        let most = cut(cell.blocks.len(), CHUNK).map(|chunk| step_of(self.chunk(geometry, cell, &chunk))).max();
-        // An odd number of cache lines, so that tiles do not compete for the same sets of the cache.
-        let step = odd_lines(most.unwrap_or(0));
-        let row_len = odd_lines(transform::most_columns(self.tile.outputs()) * LANES);
+    fn room(&self, cell: &Cell) -> Room {
+        let points = TILE.points();
+        let step = self.step;
+        let row_len = odd_lines(transform::most_columns(TILE.outputs()) * LANES);
         let rows = points.isqrt() * row_len;
         let numbers = 2 * cell.blocks.len() * LANES;
         let columns = numbers.next_multiple_of(2 * LANES);
         let inputs = columns + 2 * rows;
         let point_len = odd_lines(BLOCK * step);
         let gradients = inputs + points * point_len;
-        let sums = gradients + points * BLOCK * cell.outputs().len() * LANES;
-        let chunk = step.min(CHUNK * LANES);
-        let end = sums + points * chunk * cell.outputs().len() * LANES;
-        Room { columns, rows: columns + rows, row_len, inputs, step, point_len, gradients, sums, end }
+        let sums = gradients + points * cell.outputs().len() * slot(BLOCK);
+        let end = sums + points * cell.outputs().len() * slot(CHUNK * LANES);
+        Room { columns, rows: columns + rows, row_len, inputs, point_len, gradients, sums, end }
     }
 
     /// Floats of scratch that a cell asks for.
-    pub fn scratch_len(&self, geometry: &Geometry, cell: &Cell) -> usize {
-        self.room(geometry, cell).end
+    pub fn scratch_len(&self, cell: &Cell) -> usize {
+        self.room(cell).end
     }
 
     /// Blocks of the input.
@@ -116,12 +119,22 @@ impl Sizes for Winograd {
     }
 
     fn fits(&self, outputs: usize, inputs: &[Block]) -> bool {
-        self.tile.points() * inputs.len().min(CHUNK) * outputs * LANES * LANES <= SUMS
+        TILE.points() * inputs.len().min(CHUNK) * outputs * LANES * LANES <= SUMS
     }
 
     fn cuts_taps(&self) -> bool {
         false
     }
+
+    fn sums(&self) -> usize {
+        3 + 2 * TILE.points() / (TAPS * TAPS)
+    }
+}
+
+/// Floats that a block of the output has at a point for so many vectors: a panel's points are an odd number of cache lines apart,
+/// so that they do not compete for the same sets of the cache.
+fn slot(vectors: usize) -> usize {
+    (vectors + 2 * 2) * LANES
 }
 
 /// Where a cell's numbers begin, in floats, behind those of the prologue.
@@ -134,8 +147,7 @@ struct Room {
     row_len: usize,
     /// A chunk of the input at all points.
     inputs: usize,
-    /// Floats from one tile of it to the next, and from one point to the next.
-    step: usize,
+    /// Floats from one point of it to the next.
     point_len: usize,
     /// The output's gradient at all points.
     gradients: usize,
@@ -168,15 +180,10 @@ impl Body for PartOf<'_> {
                 self.totals.write_bytes(0, cell.totals_len());
             }
         }
-        let of = Sums { room: self.winograd.room(run.geometry, cell), part: &self };
+        let of = Sums { room: self.winograd.room(cell), part: &self };
         for chunk in cut(cell.blocks.len(), CHUNK).filter(|_| !self.units.is_empty()) {
             // SAFETY: the images hold the values, and the scratch has the room.
-            unsafe {
-                match self.winograd.tile {
-                    WinogradTile::F2 => of.chunk::<S, F2, 2, 4>(s, &chunk),
-                    _ => of.chunk::<S, F4, 4, 6>(s, &chunk),
-                }
-            }
+            unsafe { of.chunk::<S, F2, 2, 4>(s, &chunk) };
         }
     }
 }
@@ -195,6 +202,16 @@ impl Sums<'_> {
     /// Blocks of the output before a panel of the cell.
     fn before(&self, panel: &Range<usize>) -> usize {
         panel.start - self.part.cell.outputs().start
+    }
+
+    /// Where a panel of the output's gradient lies at all points.
+    fn points(&self, panel: &Range<usize>) -> *mut f32 {
+        self.place(self.room.gradients + TILE.points() * self.before(panel) * slot(BLOCK))
+    }
+
+    /// Where the sums of a panel and so many channels lie at all points.
+    fn sums(&self, panel: &Range<usize>, channels: usize) -> *mut f32 {
+        self.place(self.room.sums + TILE.points() * self.before(panel) * slot(channels))
     }
 
     /// The totals of some blocks of the input, counted within the cell.
@@ -221,7 +238,7 @@ impl Sums<'_> {
             }
         }
         for panel in &cell.panels {
-            let sums = self.place(self.room.sums + N * N * self.before(panel) * LANES * channels.len());
+            let sums = self.sums(panel, channels.len());
             let first = (channels.start - cell.channels.start) * panel.len();
             let before = self.before(panel) * cell.channels.len();
             let totals = totals.wrapping_add((before + first) * cell.taps.len() * LANES);
@@ -256,10 +273,10 @@ impl Sums<'_> {
             for (i, block) in blocks.iter().enumerate() {
                 let numbers = scratch.wrapping_add(2 * (chunk.start + i) * LANES);
                 let plane = run.images.image(of.image).wrapping_add(block.offset);
-                let at = (of.first - tiles.start) * self.room.step + block.first - blocks[0].first;
+                let at = (of.first - tiles.start) * winograd.step + block.first - blocks[0].first;
                 let points = Points {
                     start: self.place(self.room.inputs + at),
-                    tile_len: self.room.step,
+                    tile_len: winograd.step,
                     point_len: self.room.point_len,
                 };
                 let rows = window.rows(plane);
@@ -320,12 +337,12 @@ impl Sums<'_> {
         for of in transform::runs(winograd.tiles, tiles.clone()) {
             let window = windows.of::<M, M>(&of);
             for panel in &cell.panels {
-                let start = self.room.gradients + N * N * BLOCK * self.before(panel) * LANES;
                 let tile_len = panel.len() * LANES;
+                let point_len = odd_lines(BLOCK * tile_len);
                 for (v, block) in panel.clone().enumerate() {
                     let plane = run.images.image(of.image).wrapping_add(d_output.blocks()[block].offset);
                     let at = (of.first - tiles.start) * tile_len + v * LANES;
-                    let points = Points { start: self.place(start + at), tile_len, point_len: BLOCK * tile_len };
+                    let points = Points { start: self.points(panel).wrapping_add(at), tile_len, point_len };
                     // SAFETY: the function's own promise.
                     unsafe {
                         windows.transform::<S, Gradients<F>, M, N>(s, &window, &window.rows(plane), M, points);
@@ -341,7 +358,7 @@ impl Sums<'_> {
     /// Both operands are there, for so many channels of the chunk.
     #[inline(always)]
     unsafe fn multiply<S: Simd>(&self, s: S, channels: usize, tiles: usize, begins: bool) {
-        for point in 0..self.part.winograd.tile.points() {
+        for point in 0..TILE.points() {
             for panel in &self.part.cell.panels {
                 // SAFETY: the function's own promise; a panel has as many blocks as said.
                 unsafe {
@@ -369,17 +386,14 @@ impl Sums<'_> {
         tiles: usize,
         begins: bool,
     ) {
-        let points = self.part.winograd.tile.points();
-        let before = points * self.before(panel) * LANES;
-        let dy = self.place(self.room.gradients + before * BLOCK + point * BLOCK * V * LANES);
+        let dy = self.points(panel).wrapping_add(point * odd_lines(BLOCK * V * LANES));
         let x = self.place(self.room.inputs + point * self.room.point_len);
-        let sums = self.place(self.room.sums + before * channels + point * channels * V * LANES);
+        let sums = self.sums(panel, channels).wrapping_add(point * odd_lines(channels * V * LANES));
         for of in Tiling::of::<S, V>(channels).tiles() {
             let tile = Tile {
                 pairs: &self.part.winograd.pairs[..tiles],
                 dy,
                 x: x.wrapping_add(of.start),
-                step: self.room.step,
                 totals: sums.wrapping_add(of.start * V * LANES),
                 totals_step: V * LANES,
                 begins,

@@ -1,10 +1,8 @@
 //! The two transforms that only the gradient of the weight needs: outputs to points and points to taps, the transposes of those
-//! that a convolution needs from points to outputs and from taps to points. They are exact where those are, at the same points.
-
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+//! that a convolution needs from points to outputs and from taps to points.
 
 use crate::conv::winograd::TAPS;
-use crate::conv::winograd::scheme::{F2, F4, Scheme};
+use crate::conv::winograd::scheme::{F2, Scheme};
 use crate::simd::lanes::Lanes;
 
 /// A scheme of stride 1, for the gradient of the weight too.
@@ -26,37 +24,6 @@ impl Transposed<2, 4> for F2 {
         let half = l.splat(0.5);
         let [even, odd] = [l.mul(half, l.add(m[1], m[2])), l.mul(half, l.sub(m[1], m[2]))];
         [l.sub(even, m[0]), odd, l.add(even, m[3])]
-    }
-}
-
-impl Transposed<4, 6> for F4 {
-    #[inline(always)]
-    fn gradient<L: Lanes>(l: L, y: [L::T; 4]) -> [L::T; 6] {
-        // What a point and its negative share is computed once.
-        let [near, far] = [l.splat(FRAC_1_SQRT_2 as f32), l.splat(SQRT_2 as f32)];
-        let (half, two) = (l.splat(0.5), l.splat(2.0));
-        let [even_near, even_far] = [l.fma(half, y[2], y[0]), l.fma(two, y[2], y[0])];
-        let [odd_near, odd_far] = [l.mul(near, l.fma(half, y[3], y[1])), l.mul(far, l.fma(two, y[3], y[1]))];
-        [
-            y[0],
-            l.add(even_near, odd_near),
-            l.sub(even_near, odd_near),
-            l.add(even_far, odd_far),
-            l.sub(even_far, odd_far),
-            y[3],
-        ]
-    }
-
-    #[inline(always)]
-    fn weight<L: Lanes>(l: L, m: [L::T; 6]) -> [L::T; TAPS] {
-        let [near, near_odd] = [l.add(m[1], m[2]), l.sub(m[1], m[2])];
-        let [far, far_odd] = [l.add(m[3], m[4]), l.sub(m[3], m[4])];
-        let odd = l.mul(l.splat((FRAC_1_SQRT_2 / -1.5) as f32), near_odd);
-        [
-            l.fma(l.splat(-2.0 / 3.0), near, l.fma(l.splat(1.0 / 6.0), far, m[0])),
-            l.fma(l.splat((SQRT_2 / 6.0) as f32), far_odd, odd),
-            l.fma(l.splat(1.0 / 3.0), l.sub(far, near), m[5]),
-        ]
     }
 }
 
@@ -82,8 +49,6 @@ mod tests {
     fn they_are_the_transposes_of_what_a_convolution_does() {
         let l = One(Scalar);
         is_transpose(columns(|y| F2::gradient(l, y)), columns(|m| F2::output(l, m)));
-        is_transpose(columns(|y| F4::gradient(l, y)), columns(|m| F4::output(l, m)));
         is_transpose(columns(|m| F2::weight(l, m)), columns(|g| F2::taps(l, g)));
-        is_transpose(columns(|m| F4::weight(l, m)), columns(|g| F4::taps(l, g)));
     }
 }

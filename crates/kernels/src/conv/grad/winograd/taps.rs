@@ -2,14 +2,14 @@
 
 use super::scheme::Transposed;
 use crate::LANES;
-use crate::conv::winograd::TAPS;
+use crate::conv::winograd::{TAPS, odd_lines};
 use crate::simd::Simd;
 use crate::simd::lanes::{Lanes, One, Two};
 
 /// Writes the totals of a panel of so many blocks: for every channel and every tap a vector a block.
 ///
 /// # Safety
-/// `sums` has a vector a block for every point and every channel, and `totals` has room.
+/// `sums` has a vector a block for every channel, points an odd number of cache lines apart, and `totals` has room.
 #[inline(always)]
 pub(super) unsafe fn write<S: Simd, F: Transposed<M, N>, const M: usize, const N: usize>(
     s: S,
@@ -38,7 +38,7 @@ unsafe fn vectors<L: Lanes, F: Transposed<M, N>, const M: usize, const N: usize>
     blocks: usize,
     totals: *mut f32,
 ) {
-    let point_len = channels * blocks * LANES;
+    let point_len = odd_lines(channels * blocks * LANES);
     for channel in 0..channels {
         for block in (0..blocks).step_by(L::VECTORS) {
             let from = sums.wrapping_add((channel * blocks + block) * LANES);
