@@ -150,7 +150,8 @@ fn run(case: &Case, dice: &mut Dice, isa: Isa, fill: impl Fn(&mut Dice) -> f32) 
     let before = snapshot(&memory);
     let numbers = [-0.5, 0.5].map(|by| (0..case.input[0]).map(|_| dice.number() + by).collect::<Vec<f32>>());
     let prologue = case.prologue.map(|_| (&numbers[0][..], &numbers[1][..]));
-    let got = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, prologue, &mut memory, &mut Team::new(1)));
+    let got =
+        run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, prologue, &mut memory, &mut Team::new(1)));
     for threads in 2..=5 {
         let mut team = Team::new(threads);
         let again = run_in_the_middle(case.weights(), |d_weight| grad.run(d_weight, prologue, &mut memory, &mut team));
@@ -268,9 +269,15 @@ fn every_prologue_is_applied() {
 /// Layers whose work is cut in each of the ways there are: by channels, by taps, by pixels.
 #[test]
 fn every_cut_is_right() {
-    for (images, [inputs, outputs], kernel, size) in
-        [(2, [80, 72], 1, 4), (9, [40, 36], 3, 21), (4, [72, 136], 3, 8), (9, [20, 24], 1, 16), (5, [3, 32], 3, 20), (3, [72, 80], 3, 4), (8, [3, 8], 7, 9)]
-    {
+    for (images, [inputs, outputs], kernel, size) in [
+        (2, [80, 72], 1, 4),
+        (9, [40, 36], 3, 21),
+        (4, [72, 136], 3, 8),
+        (9, [20, 24], 1, 16),
+        (5, [3, 32], 3, 20),
+        (3, [72, 80], 3, 4),
+        (8, [3, 8], 7, 9),
+    ] {
         each_isa(size as u64, &Case::new(same(kernel), 1, images, [inputs, size, size], outputs).unwrap());
     }
 }

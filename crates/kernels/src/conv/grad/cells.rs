@@ -108,9 +108,10 @@ impl Cells {
                 for blocks in even(section.blocks.len(), pieces.blocks) {
                     for taps in cut(kh * kw, (kh * kw).div_ceil(pieces.taps)) {
                         let blocks = section.blocks.start + blocks.start..section.blocks.start + blocks.end;
-                        let (first, last) = (&geometry.input.blocks()[blocks.start], &geometry.input.blocks()[blocks.end - 1]);
-                        let channels =
-                            first.first.max(section.channels.start)..(last.first + last.count).min(section.channels.end);
+                        let (first, last) =
+                            (&geometry.input.blocks()[blocks.start], &geometry.input.blocks()[blocks.end - 1]);
+                        let channels = first.first.max(section.channels.start)
+                            ..(last.first + last.count).min(section.channels.end);
                         let slabs = slabs(geometry.input.blocks(), &blocks, &channels);
                         let start = cells.last().map_or(0, |c| c.start + c.totals_len());
                         let panels = section.panels[panels.clone()].to_vec();
@@ -201,7 +202,11 @@ impl Pieces {
         let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, sizes);
         let rank = |p: &&Self| {
             let parts = p.parts(sections).min(ENOUGH_PARTS);
-            (usize::from(p.is_small(geometry, sections, sizes)), parts, std::cmp::Reverse(p.cost(geometry, sections, sizes)))
+            (
+                usize::from(p.is_small(geometry, sections, sizes)),
+                parts,
+                std::cmp::Reverse(p.cost(geometry, sections, sizes)),
+            )
         };
         *all.iter().filter(possible).max_by_key(rank).expect("one piece is possible")
     }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::walk::{Axis, Geometry, Walk};
 use super::Run;
 use super::prologue::{Read, spread, with_prologue};
+use super::walk::{Axis, Geometry, Walk};
 use crate::LANES;
 use crate::conv::Prologue;
 use crate::simd::{Body, Simd};

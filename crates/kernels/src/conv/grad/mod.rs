@@ -91,13 +91,7 @@ impl ConvGrad {
     /// # Panics
     /// If the length of `d_weight` is not the weight's, or those of the prologue's numbers are not the input's, or the memory has
     /// no room for the values or no scratch for every thread.
-    pub fn run(
-        &self,
-        d_weight: &mut [f32],
-        prologue: Option<(&[f32], &[f32])>,
-        memory: &mut Memory,
-        team: &mut Team,
-    ) {
+    pub fn run(&self, d_weight: &mut [f32], prologue: Option<(&[f32], &[f32])>, memory: &mut Memory, team: &mut Team) {
         assert!(d_weight.len() == self.weights, "{} numbers for {} weights", d_weight.len(), self.weights);
         let lengths = prologue.map(|(a, b)| [a.len(), b.len()]);
         let expected = self.prologue.map(|_| [self.geometry.input.channels(); 2]);

@@ -79,7 +79,8 @@ impl Strips {
         let ranges = [rows.clone(), columns.clone()];
         let seen = [0, 1].map(|axis| {
             let taps = 0..geometry.window.kernel[axis];
-            let outputs = |tap| geometry.outputs(axis, tap, &ranges[axis]).map(move |o| geometry.input_place(axis, tap, o));
+            let outputs =
+                |tap| geometry.outputs(axis, tap, &ranges[axis]).map(move |o| geometry.input_place(axis, tap, o));
             taps.flat_map(outputs).collect::<BTreeSet<usize>>().into_iter().collect::<Vec<_>>()
         });
         let mut strip = Strip { rows, columns, seen, table: 0 };
@@ -105,7 +106,8 @@ impl Strips {
         // Output and input place along an axis, counted within the strip.
         let along = |axis: usize, range: &Range<usize>| -> Vec<[usize; 2]> {
             let seen = &strip.seen[axis];
-            let input = |o| seen.binary_search(&geometry.input_place(axis, tap[axis], o)).expect("a place that is seen");
+            let input =
+                |o| seen.binary_search(&geometry.input_place(axis, tap[axis], o)).expect("a place that is seen");
             geometry.outputs(axis, tap[axis], range).map(|o| [o - range.start, input(o)]).collect()
         };
         let [down, across] = [along(0, rows), along(1, columns)];
@@ -116,10 +118,7 @@ impl Strips {
                     (image * rows.len() + row) * columns.len(),
                     (image * strip.seen[0].len() + x_row) * strip.seen[1].len(),
                 ];
-                pairs.extend(across.iter().map(|&[o, i]| Pair {
-                    dy: ((dy + o) * LANES) as u32,
-                    x: (x + i) as u32,
-                }));
+                pairs.extend(across.iter().map(|&[o, i]| Pair { dy: ((dy + o) * LANES) as u32, x: (x + i) as u32 }));
             }
         }
         pairs

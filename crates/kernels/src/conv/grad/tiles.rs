@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::Run;
 use super::cells::{Cell, Cells, Sizes, Slab};
 use super::pack::{Inputs, pack_gradient};
 use super::prologue::spread;
@@ -14,9 +15,8 @@ use super::tile::Tile;
 use super::totals::Totals;
 use super::walk::Geometry;
 use super::winograd::{self, Winograd};
-use super::Run;
-use crate::conv::{ConvShape, Prologue};
 use crate::conv::tile::Tiling;
+use crate::conv::{ConvShape, Prologue};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{Isa, LANES, Team};
@@ -120,7 +120,8 @@ impl Tiles {
             Way::Winograd(winograd) => winograd.units(run.images.count),
         };
         let groups = self.cells.groups.min(units).max(1);
-        let sums = |group: usize, cell: &Cell| shared.scratch(0).wrapping_add(group * self.cells.totals_len() + cell.start);
+        let sums =
+            |group: usize, cell: &Cell| shared.scratch(0).wrapping_add(group * self.cells.totals_len() + cell.start);
         let join = |cell, totals, groups| run.isa.run(JoinOf { tiles: self, run, cell, totals, groups });
         team.run(groups * cells.len(), &|part, worker| {
             let (group, cell) = (part / cells.len(), &cells[part % cells.len()]);
@@ -298,7 +299,9 @@ impl PartOf<'_> {
         for (i, strip) in strips.clone().enumerate() {
             let (strip, images) = of(strip);
             // SAFETY: the function's own promise.
-            unsafe { pack_gradient::<S, V>(s, run.geometry, panel.clone(), strip, images, &run.images, self.outputs(i)) };
+            unsafe {
+                pack_gradient::<S, V>(s, run.geometry, panel.clone(), strip, images, &run.images, self.outputs(i))
+            };
         }
         let taps = cell.taps.len();
         let before = (panel.start - cell.outputs().start) * LANES * cell.channels.len() * taps;

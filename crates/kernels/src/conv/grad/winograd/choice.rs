@@ -4,9 +4,9 @@
 
 use super::super::walk::Geometry;
 use super::{CHUNK, SUMS, TILE};
-use crate::conv::winograd::TAPS;
-use crate::conv::ConvShape;
 use crate::LANES;
+use crate::conv::ConvShape;
+use crate::conv::winograd::TAPS;
 
 /// Channels, on either side, below which transforms cost what products save.
 const FEWEST_CHANNELS: usize = 16;
