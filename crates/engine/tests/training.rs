@@ -113,15 +113,21 @@ fn dropout_is_drawn_anew_for_every_draw_and_none_outside_training() {
 fn weight_decay_spares_scales_shifts_and_biases() {
     let graph = with_loss(&random_network(3, 6)).unwrap();
     let plan = TrainPlan::new(&graph, PICTURE, Isa::detect()).unwrap();
-    let mut workspace = plan.workspace(1, 1);
-    let before = Weights::reference(&graph);
-    let mut after = before.clone();
-    // Without a run all gradients are zero, so decay alone moves the parameters.
-    let rule = UpdateRule::Sgd { rate: 1.0, momentum: 0.0, nesterov: false, decay: 0.5 };
-    plan.update(&mut workspace, &mut after, &mut UpdateState::default(), &rule);
+    let (mut workspace, before) = (plan.workspace(1, 1), Weights::reference(&graph));
+    let x = reference_input(PICTURE.iter().product());
+    plan.gradients(&mut workspace, &before, Input::Real(&x), &targets(1)).unwrap();
+    let mut after = |decay| {
+        let mut after = before.clone();
+        let rule = UpdateRule::Sgd { rate: 1.0, momentum: 0.0, nesterov: false, decay };
+        plan.update(&mut workspace, &mut after, &mut UpdateState::default(), &rule);
+        after
+    };
+    let (with, without) = (after(0.5), after(0.0));
     for (id, param) in graph.params().iter().enumerate().filter(|(_, p)| p.role.is_trained()) {
-        let factor = if param.role == cspnet_graph::Role::Weight { 0.5 } else { 1.0 };
-        let expected: Vec<f32> = before.get(id).iter().map(|v| v * factor).collect();
-        assert_eq!(after.get(id), expected, "{}", param.name);
+        let share = if param.role == cspnet_graph::Role::Weight { 0.5 } else { 0.0 };
+        for ((with, without), before) in with.get(id).iter().zip(without.get(id)).zip(before.get(id)) {
+            let off = without - share * before - with;
+            assert!(off.abs() <= 1e-6 * (1.0 + without.abs()), "{}: off by {off}", param.name);
+        }
     }
 }

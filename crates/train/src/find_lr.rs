@@ -105,11 +105,12 @@ pub fn plot(probes: &[Probe]) -> String {
     const TOP: f64 = 20.0;
     const WIDTH: f64 = 560.0;
     const HEIGHT: f64 = 300.0;
-    let losses = || probes.iter().flat_map(|p| [p.loss, p.smoothed]);
+    // Single losses beyond the smoothed ones would press these flat.
+    let losses = || probes.iter().map(|p| p.smoothed);
     let (low, high) = (losses().fold(f64::INFINITY, f64::min), losses().fold(f64::NEG_INFINITY, f64::max));
     let [first, last] = RATES.map(f64::log10);
     let x = |lr: f64| LEFT + WIDTH * (lr.log10() - first) / (last - first);
-    let y = |loss: f64| TOP + HEIGHT * (high - loss) / (high - low).max(1e-9);
+    let y = |loss: f64| TOP + HEIGHT * (high - loss.clamp(low, high)) / (high - low).max(1e-9);
     let line = |of: fn(&Probe) -> f64| {
         let points = probes.iter().map(|p| format!("{:.1},{:.1}", x(p.lr), y(of(p))));
         points.collect::<Vec<_>>().join(" ")

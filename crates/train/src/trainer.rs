@@ -131,9 +131,16 @@ impl Trainer {
 
     /// Share of the time for steps that has passed, if time is limited: a validation must have its time, too.
     fn share_of_budget(&self) -> Option<f64> {
-        let State { spent, judging, .. } = self.now.state;
-        let for_steps = self.config.recipe.time_budget? - 1.1 * judging;
-        Some(if for_steps > 0.0 { (spent / for_steps).min(1.0) } else { 1.0 })
+        let for_steps = self.config.recipe.time_budget? - 1.1 * self.judging();
+        Some(if for_steps > 0.0 { (self.now.state.spent / for_steps).min(1.0) } else { 1.0 })
+    }
+
+    /// Seconds of a validation: those of the last, or before the first a third of what steps take for as many photos, since
+    /// a step goes backward as well, twice as long.
+    fn judging(&self) -> f64 {
+        let State { judging, seen, .. } = &self.now.state;
+        let of_steps = seen.seconds / seen.photos.max(1) as f64 * self.data.validation.len() as f64;
+        if *judging > 0.0 { *judging } else { of_steps / 3.0 }
     }
 
     /// Notes in the events where the run begins or goes on, and what the photos are.
