@@ -132,7 +132,11 @@ impl Setting {
         let loss = plan.gradients(&mut workspace, &self.weights, input, &self.targets).map_err(told)?;
         let mut after = self.weights.clone();
         plan.update_running(&workspace, &mut after);
-        let mut outcome = Outcome { loss: Some(loss), kernels: plan.steps().iter().map(|s| s.kernel.clone()).collect(), ..Outcome::default() };
+        let mut outcome = Outcome {
+            loss: Some(loss),
+            kernels: plan.steps().iter().map(|s| s.kernel.clone()).collect(),
+            ..Outcome::default()
+        };
         let logits = (0..n).flat_map(|i| plan.logits(&workspace, i));
         outcome.put(Part::Logits, "", self.logits_shape(golden), logits.map(f64::from).collect());
         let mut gradients: Vec<Option<Vec<f64>>> = Vec::new();

@@ -144,9 +144,7 @@ fn normalisations_that_share_what_they_read_backward() {
                 let mean = x.iter().sum::<f64>() / x.len() as f64;
                 let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
                 let one = |j: usize| {
-                    x.iter().map(move |x| {
-                        numbers[2 * j] * (x - mean) / (variance + eps[j]).sqrt() + numbers[2 * j + 1]
-                    })
+                    x.iter().map(move |x| numbers[2 * j] * (x - mean) / (variance + eps[j]).sqrt() + numbers[2 * j + 1])
                 };
                 one(0).chain(one(1)).collect::<Vec<_>>()
             };
@@ -156,8 +154,7 @@ fn normalisations_that_share_what_they_read_backward() {
             if before(&all).iter().any(|z| z.abs() < 1e-3) {
                 continue;
             }
-            let expected =
-                differences(&all, &weights, |all| before(all).into_iter().map(|z| value(f, z)).collect());
+            let expected = differences(&all, &weights, |all| before(all).into_iter().map(|z| value(f, z)).collect());
             let of_numbers = grads.iter().flat_map(|[gamma, beta]| [f64::from(gamma[c]), f64::from(beta[c])]);
             let got: Vec<f64> = dx.iter().copied().chain(of_numbers).collect();
             assert_near(&got, &expected, 2e-5, &format!("{f:?} of {} numbers", x.len()));

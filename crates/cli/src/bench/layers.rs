@@ -67,7 +67,9 @@ impl<'a> Macs<'a> {
     fn step(&self, step: &StepReport) -> u64 {
         match step.pass {
             Pass::Statistics | Pass::Backward => 0,
-            Pass::Forward | Pass::BackwardData | Pass::BackwardWeight => step.nodes.iter().filter_map(|n| self.0.get(n.as_str())).sum(),
+            Pass::Forward | Pass::BackwardData | Pass::BackwardWeight => {
+                step.nodes.iter().filter_map(|n| self.0.get(n.as_str())).sum()
+            }
         }
     }
 }

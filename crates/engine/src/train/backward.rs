@@ -6,9 +6,9 @@
 
 use cspnet_graph::{Binary, Graph, PoolKind, Unary, ValueId, Window};
 
+use super::norms::Norms;
 use crate::import::{CopiedRun, copied_runs};
 use crate::layout::{Layout, Piece, RootId, View};
-use super::norms::Norms;
 use crate::lower::{Prologue, Step, Task};
 use crate::report::Pass;
 

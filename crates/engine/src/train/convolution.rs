@@ -5,8 +5,8 @@
 //! gradient of the weight ([`cspnet_kernels::ConvGrad`]).
 
 use cspnet_kernels::{
-    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue, Residual,
-    Team, Winograd, WinogradWeights,
+    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue,
+    Residual, Team, Winograd, WinogradWeights,
 };
 
 /// A convolution or the gradient of its input.

@@ -2,8 +2,8 @@
 
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    self as kernels, Affine, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad,
-    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Team, Transfer,
+    self as kernels, Affine, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map,
+    MapGrad, Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Team, Transfer,
 };
 
 use super::backward::Back;

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale, sum_of_squares,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale,
+    sum_of_squares,
 };
 
 use crate::error::{PlanError, RunError, check_input};
@@ -403,13 +404,7 @@ impl Program {
         let norms = Norms::of(&layout, &forward);
         let backward = backward(graph, &layout, &norms, &forward);
 
-        let mut program = Self {
-            forward,
-            backward,
-            norms,
-            layout,
-            arena: Arena::new(Vec::new(), &[], &[], &[]),
-        };
+        let mut program = Self { forward, backward, norms, layout, arena: Arena::new(Vec::new(), &[], &[], &[]) };
         let mut roots = Root::all(&program.layout, shapes);
         roots.extend(roots.clone());
         let kept: Vec<RootId> = program.layout.views[logits].iter().map(|p| p.root).collect();

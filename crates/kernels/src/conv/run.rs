@@ -28,7 +28,14 @@ impl Conv {
             let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
             let images = group * all / groups..(group + 1) * all / groups;
             let ground = Ground::of(shared, images.start, worker);
-            self.isa.run(PartOf { conv: self, part, weights, ground, images: images.len(), image_len: shared.image_len() });
+            self.isa.run(PartOf {
+                conv: self,
+                part,
+                weights,
+                ground,
+                images: images.len(),
+                image_len: shared.image_len(),
+            });
         });
     }
 

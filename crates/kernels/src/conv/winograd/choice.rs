@@ -75,12 +75,7 @@ impl Winograd {
     }
 
     /// The same for the gradient of the input of a convolution.
-    pub fn backward_tile_for(
-        isa: Isa,
-        shape: &ConvShape,
-        d_output: &Planes,
-        d_input: &Planes,
-    ) -> Option<WinogradTile> {
+    pub fn backward_tile_for(isa: Isa, shape: &ConvShape, d_output: &Planes, d_input: &Planes) -> Option<WinogradTile> {
         let fusion = Fusion { prologue: None, activation: Activation::Identity, residual: Residual::None };
         let tiles = Self::tiles_for(shape, d_output, d_input, &fusion).filter(|_| is_possible_backward(shape))?;
         Self::fastest(tiles, isa, d_output, d_input, |tile| {
