@@ -71,13 +71,13 @@ impl BatchStats {
             for c in channels {
                 let (mean, variance) = (moments.mean[c], moments.variance[c]);
                 let inv_std = 1.0 / (variance + eps).sqrt();
-                let factor = f64::from(gamma[at]) * inv_std;
                 self.mean[at] = mean as f32;
                 self.variance[at] = variance as f32;
                 self.inv_std[at] = inv_std as f32;
                 self.centre[at] = 0.0;
-                self.scale[at] = factor as f32;
-                self.shift[at] = (f64::from(beta[at]) - mean * factor) as f32;
+                self.scale[at] = (f64::from(gamma[at]) * inv_std) as f32;
+                // By the scale as it was rounded: its error then counts with the deviation only, not with the mean.
+                self.shift[at] = (f64::from(beta[at]) - mean * f64::from(self.scale[at])) as f32;
                 at += 1;
             }
         }
