@@ -131,3 +131,50 @@ fn weight_decay_spares_scales_shifts_and_biases() {
         }
     }
 }
+
+/// Parameters that are changed as soon as their gradients are complete are changed by the same gradients.
+#[test]
+fn a_step_is_gradients_and_an_update() {
+    let adamw = |update| UpdateRule::AdamW { rate: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
+    let sgd = |_| UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
+    for seed in 0..24 {
+        let graph = with_loss(&random_network(seed, 3 + seed as usize % 10)).unwrap();
+        let (images, picture) = (2 + seed as usize % 2, PICTURE.iter().product::<usize>());
+        let plan = TrainPlan::new(&graph, PICTURE, Isa::detect()).unwrap();
+        let rule: &dyn Fn(u64) -> UpdateRule = if seed % 2 == 0 { &adamw } else { &sgd };
+        let x = reference_input(images * picture);
+        let (input, targets) = (Input::Real(&x), targets(images));
+        let run = |at_once: bool| {
+            let (mut weights, mut state) = (Weights::reference(&graph), UpdateState::default());
+            let mut workspace = plan.workspace(images, 2);
+            let losses: Vec<f64> = (1..4)
+                .map(|update| {
+                    if at_once {
+                        return plan
+                            .step(&mut workspace, &mut weights, (input, &targets), &mut state, &rule(update))
+                            .unwrap();
+                    }
+                    let loss = plan.gradients(&mut workspace, &weights, input, &targets).unwrap();
+                    plan.update_running(&workspace, &mut weights);
+                    plan.update(&mut workspace, &mut weights, &mut state, &rule(update));
+                    loss
+                })
+                .collect();
+            (losses, weights, state)
+        };
+        assert!(run(true) == run(false), "network {seed}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_changes_nothing() {
+    let graph = with_loss(&random_network(3, 6)).unwrap();
+    let plan = TrainPlan::new(&graph, PICTURE, Isa::detect()).unwrap();
+    let x = vec![f32::NAN; 2 * PICTURE.iter().product::<usize>()];
+    let (mut weights, mut state) = (Weights::reference(&graph), UpdateState::default());
+    let rule = UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
+    let batch = (Input::Real(&x), &targets(2)[..]);
+    let loss = plan.step(&mut plan.workspace(2, 1), &mut weights, batch, &mut state, &rule).unwrap();
+    assert!(loss.is_nan());
+    assert!(weights == Weights::reference(&graph));
+}

@@ -9,6 +9,9 @@ use cspnet_kernels::{
     Residual, Team, Winograd, WinogradWeights,
 };
 
+/// The instruction set whose model of the cost chooses, on every machine: a run has the same bits wherever it is made.
+const CHOOSES: Isa = Isa::Scalar;
+
 /// A convolution or the gradient of its input.
 #[derive(Debug)]
 pub(super) enum Convolution {
@@ -35,7 +38,7 @@ impl Convolution {
         output: &Planes,
     ) -> Self {
         let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
-        if let Some(tile) = Winograd::tile_for(isa, &shape, input, output, &fusion) {
+        if let Some(tile) = Winograd::tile_for(CHOOSES, &shape, input, output, &fusion) {
             return Self::Winograd(Box::new(Winograd::new(isa, tile, shape, input, output, fusion)));
         }
         if Grouped::fits(&shape, input, output, &fusion) {
@@ -52,7 +55,7 @@ impl Convolution {
         d_input: &Planes,
         accumulate: bool,
     ) -> Self {
-        if let Some(tile) = Winograd::backward_tile_for(isa, &shape, d_output, d_input) {
+        if let Some(tile) = Winograd::backward_tile_for(CHOOSES, &shape, d_output, d_input) {
             let winograd = Winograd::backward_data(isa, tile, shape, d_output, d_input, accumulate);
             return Self::Winograd(Box::new(winograd));
         }

@@ -159,7 +159,8 @@ impl TrainPlan {
     }
 
     /// A whole step: as [`TrainPlan::gradients`], but every parameter is changed as soon as its gradient is complete and nothing
-    /// reads it any more, and the gradient is given up. Running statistics are changed as well.
+    /// reads it any more, and the gradient is given up. Running statistics are changed as well. A loss that is no number changes
+    /// nothing.
     ///
     /// # Errors
     /// As [`TrainPlan::gradients`]; nothing has changed then.
@@ -220,6 +221,9 @@ impl TrainPlan {
                     state.gradients.end(id);
                 }
             });
+            if matches!(kernel, Kernel::Loss(_)) && !state.loss.is_finite() {
+                return Ok(state.loss);
+            }
         }
         self.update_running(workspace, weights);
         Ok(workspace.state.loss)
@@ -279,7 +283,7 @@ impl TrainPlan {
         norm
     }
 
-    /// Changes the trained parameters by the workspace's gradients. Running statistics are not a matter of gradients; see
+    /// Changes the parameters that have gradients by those of the workspace; what the loss does not depend on stays as it is. Running statistics are not a matter of gradients; see
     /// [`TrainPlan::update_running`].
     pub fn update(
         &self,
@@ -289,8 +293,8 @@ impl TrainPlan {
         rule: &UpdateRule,
     ) {
         rule.begin(&self.params, state);
-        for (id, param) in self.params.iter().enumerate().filter(|(_, param)| param.role.is_trained()) {
-            rule.apply((id, param), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
+        for &id in self.finished.iter().flatten() {
+            rule.apply((id, &self.params[id]), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
         }
     }
 
