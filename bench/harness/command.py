@@ -6,73 +6,74 @@ import json
 import sys
 from pathlib import Path
 
-from . import environment, networks, tables, tools
-from .engines import OURS, PEERS, peers
+from . import cells, depths, environment, tables, tools, training_tables
+from .engines import chosen
 from .networks import Network
-from .rounds import Configuration
+from .subjects import ANSWERS, TRAINING
 from .worker import WorkerError
 
-RESULTS = environment.BENCH / "results" / "peers.json"
-
-# The configurations of the tables: threads and batch.
-TABLE_PAIRS = ((1, 1), (2, 1), (2, 8))
-
-DOCUMENTS = (
-    (environment.ROOT / "README.md", tables.short),
-    (environment.ROOT / "docs" / "performance.md", tables.full),
-)
+# The depths of DenseNet-BC whose memory is compared.
+DEPTHS = (40, 100, 160, 220)
 
 
 def main():
     """Runs the command; gives its exit status: 3 if the machine was too noisy."""
     arguments = _arguments()
+    subject = TRAINING if arguments.train else ANSWERS
+    path = arguments.results or subject.results
     if not arguments.tables_only:
         environment.prepare()
         try:
-            chosen = [Network.parse(text) for text in arguments.networks]
+            compared = chosen(subject.peers, arguments.peers or [peer.name for peer in subject.peers])
+            networks = {text: Network.parse(text) for text in arguments.networks or subject.networks}
         except ValueError as error:
             sys.exit(error)
-        for network in chosen:
+        for network in networks.values():
             print(f"writing {network.label}", flush=True)
-            network.write()
+            network.write({engine.form for engine in (subject.reference, *compared)})
+        configurations = subject.configurations(networks, arguments.threads, arguments.batch)
         if arguments.check_tools:
-            return _check_tools(arguments, chosen)
+            return _check_tools(arguments, configurations, compared)
         try:
-            _measure(arguments, chosen)
+            _measure(arguments, subject, configurations, compared, path)
         except WorkerError as error:
             sys.exit(error)
-    results = json.loads(arguments.results.read_text())
+    results = json.loads(path.read_text())
     if not arguments.no_tables:
-        for path, render in DOCUMENTS:
-            tables.write(path, render(results))
+        for document, mark, render in subject.documents:
+            cells.write(document, mark, render(results))
     return 3 if any(c["doubts"] for c in results["configurations"]) else 0
 
 
 def _arguments():
-    names = [peer.name for peer in PEERS]
+    names = list(dict.fromkeys(peer.name for subject in (ANSWERS, TRAINING) for peer in subject.peers))
     parser = argparse.ArgumentParser(
         prog="bench/run",
         description="Runs our engine and others on the same networks, weights and pictures, in turns; compares answers "
-        "and times; writes bench/results/peers.json, and from it the tables in README.md and docs/performance.md.",
+        "and times; writes bench/results/peers.json, and from it the tables in README.md and docs/performance.md. With --train "
+        "it is steps of training, PyTorch's beside ours, and bench/results/training.json.",
         epilog="The exit status is 3 if the machine was too noisy for some figures; the tables mark them.",
     )
+    parser.add_argument("--train", action="store_true", help="measure steps of training instead of answers")
     parser.add_argument(
         "--networks",
         nargs="+",
         metavar="NETWORK[@SIZE]",
-        default=list(networks.TABLE),
         help="see `cspnet models`; SIZE is the photo's side in pixels; by default those of the tables",
     )
     parser.add_argument(
         "--peers",
         nargs="+",
         metavar="PEER",
-        default=names,
         choices=names,
-        help=f"of {', '.join(names)}; by default all",
+        help=f"of {', '.join(names)}; by default all that there are for answers or for training",
     )
     parser.add_argument(
-        "--threads", nargs="+", type=_count, metavar="N", help="by default 1 and 2 with batch 1, and 2 with batch 8"
+        "--threads",
+        nargs="+",
+        type=_count,
+        metavar="N",
+        help="by default 1 and 2 with batch 1, and 2 with batch 8; of training 1 and 2",
     )
     parser.add_argument(
         "--batch",
@@ -80,6 +81,14 @@ def _arguments():
         type=_count,
         metavar="N",
         help="pictures computed at once; every one with each of --threads",
+    )
+    parser.add_argument(
+        "--depths",
+        nargs="*",
+        type=_count,
+        default=DEPTHS,
+        metavar="L",
+        help="with --train, depths of DenseNet-BC whose memory is compared (40 100 160 220); none if none is given",
     )
     parser.add_argument(
         "--seconds",
@@ -91,7 +100,7 @@ def _arguments():
     parser.add_argument(
         "--turn", type=float, default=0.25, help="seconds that an engine runs in its turn, at least once (0.25)"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="the JSON file")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="another JSON file")
     parser.add_argument("--no-tables", action="store_true", help="leave README.md and docs/performance.md as they are")
     parser.add_argument(
         "--tables-only", action="store_true", help="measure nothing: write the tables of the JSON file again"
@@ -99,7 +108,10 @@ def _arguments():
     parser.add_argument(
         "--check-tools", action="store_true", help="compare each worker with its engine's own benchmark tool instead"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.train and arguments.check_tools:
+        parser.error("--check-tools knows no tools for training")
+    return arguments
 
 
 def _count(text):
@@ -108,30 +120,38 @@ def _count(text):
     return int(text)
 
 
-def _configurations(arguments, chosen):
-    """Every network with every pair of threads and batch."""
-    pairs = TABLE_PAIRS
-    if arguments.threads or arguments.batch:
-        pairs = [(t, b) for b in arguments.batch or [1] for t in arguments.threads or [1, 2]]
-    return [Configuration(network, threads, batch) for threads, batch in pairs for network in chosen]
-
-
-def _measure(arguments, chosen):
+def _measure(arguments, subject, configurations, compared, path):
     """Measures, and writes the JSON file after each configuration: one that is stopped leaves what it has."""
-    compared = peers(arguments.peers)
     results = {
         "date": datetime.date.today().isoformat(),
         "commit": environment.commit(),
         "machine": environment.machine(),
-        "versions": environment.versions([OURS, *compared]),
+        "versions": environment.versions([subject.ours, *compared]),
         "configurations": [],
-    }
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    for configuration in _configurations(arguments, chosen):
+    } | ({"depths": []} if arguments.train else {})
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(measured, among):
+        results[among].append(measured)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+
+    for configuration in configurations:
         measured = configuration.measure(compared, arguments.seconds, arguments.rounds, arguments.turn)
-        results["configurations"].append(measured)
-        arguments.results.write_text(json.dumps(results, indent=1) + "\n")
+        keep(measured, "configurations")
         _tell(measured)
+    if arguments.train:
+        _measure_depths(arguments, subject, compared, keep)
+
+
+def _measure_depths(arguments, subject, compared, keep):
+    """Memory by depth, of PyTorch's memory formats, with the most threads."""
+    formats = [engine for engine in compared if engine.label in training_tables.MODES]
+    for depth in arguments.depths if formats else ():
+        measured = depths.measure(subject, depth, max(arguments.threads or [2]), formats)
+        keep(measured, "depths")
+        for engine in measured["engines"]:
+            peak = engine.get("error") or f"{engine['peak_rss_bytes'] / 1e6:.0f} MB"
+            print(f"{measured['label']}, {engine['engine']}: {peak}", flush=True)
 
 
 def _tell(measured):
@@ -153,15 +173,15 @@ def _tell(measured):
         print(f"{measured['label']}: {doubt}; the machine is too noisy to trust these figures", file=sys.stderr)
 
 
-def _check_tools(arguments, chosen):
+def _check_tools(arguments, configurations, compared):
     """Compares workers with tools; 1 if one is too slow."""
     unfair = False
-    for configuration in _configurations(arguments, chosen):
-        for engine in peers(arguments.peers):
-            compared = tools.check(configuration, engine, arguments.seconds / 10)
-            if compared is None:
+    for configuration in configurations:
+        for engine in compared:
+            answered = tools.check(configuration, engine, arguments.seconds / 10)
+            if answered is None:
                 continue
-            worker, tool = compared
+            worker, tool = answered
             unfair |= worker > tools.MAX_RATIO * tool
             where = f"{configuration.network.label}, threads {configuration.threads}, batch {configuration.batch}"
             print(

@@ -1,4 +1,4 @@
-"""The engines that are compared, ours first.
+"""The engines that are compared, ours first: those that answer, and those that train.
 
 Not here: how each runs a network. Those in Python are in bench/peers, those in Rust in bench/rust-peers/src/bin.
 """
@@ -38,12 +38,22 @@ PEERS = (
 )
 
 
-def peers(names):
-    """The peers of these names, in the order of the table.
+TRAINING = Engine("cspnet", "cspnet", "cspnet_train", "train.safetensors", "cspnet")
+TORCH_DOUBLE = Engine("torch-double", "PyTorch in double precision", "torch_train_double", "train.onnx", "torch")
 
-    Raises ValueError for a name that is none.
+TRAINING_PEERS = (
+    Engine("torch", "PyTorch", "torch_train", "train.onnx", "torch"),
+    Engine("torch-channels-last", "PyTorch channels last", "torch_train_channels_last", "train.onnx", "torch"),
+    Engine("torch-compiled", "PyTorch compiled", "torch_train_compiled", "train.onnx", "torch"),
+)
+
+
+def chosen(peers, names):
+    """Those of `peers` that have these names, in the order of the table.
+
+    Raises ValueError for a name that is none of theirs.
     """
-    unknown = set(names) - {peer.name for peer in PEERS}
+    unknown = set(names) - {peer.name for peer in peers}
     if unknown:
         raise ValueError(f"no such peer: {', '.join(sorted(unknown))}")
-    return [peer for peer in PEERS if peer.name in names]
+    return [peer for peer in peers if peer.name in names]

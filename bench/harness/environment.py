@@ -45,7 +45,7 @@ def run(*arguments):
     """
     with LOG.open("a") as log:
         print("$", *arguments, file=log, flush=True)
-        done = subprocess.run([str(a) for a in arguments], cwd=BENCH, stdout=log, stderr=subprocess.STDOUT)
+        done = subprocess.run([str(a) for a in arguments], check=False, cwd=BENCH, stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         sys.exit(f"{arguments[0]} failed; see {LOG}")
 
@@ -70,7 +70,11 @@ def machine():
 def commit():
     """The commit that is measured, with `-dirty` if files differ from it."""
     told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     return told.stdout.strip() or "unknown"
 

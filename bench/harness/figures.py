@@ -3,9 +3,6 @@
 import math
 import statistics
 
-# An answer that differs by more than this share of its norm is wrong.
-MAX_ERROR = 1e-3
-
 # A machine whose own peak moved by more than this share does other things as well.
 MAX_DRIFT = 0.10
 

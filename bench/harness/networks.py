@@ -1,6 +1,8 @@
-"""The networks that are measured, and their files: ours, ONNX, and what is made of that for ncnn and MNN.
+"""The networks that are measured, and their files: ours, two of ONNX, and what is made of one for ncnn and MNN.
 
-Weights follow the project's rule for reference values, so that no normalisation is trivial; pictures are random.
+Weights of networks that answer follow the project's rule for reference values, so that no normalisation is trivial; those
+of networks that train are as published, for with others rounding has more to say in what comes of a step.
+Pictures are random.
 """
 
 import array
@@ -13,16 +15,17 @@ from dataclasses import dataclass
 
 from . import environment
 
-# The networks of the tables, as NAME@SIZE, and what they are called there.
-TABLE = {
-    "cspdarknet53@256": "CSPDarknet-53",
-    "darknet53@256": "Darknet-53",
-    "cspresnet50@256": "CSPResNet-50",
-    "cspresnext50@256": "CSPResNeXt-50",
-    "densenet121@224": "DenseNet-121",
-    "densenet201@224": "DenseNet-201",
-    "cspdensenet121:gamma=0.5,fusion=both@224": "CSPDenseNet-121",
-    "resnet50@224": "ResNet-50",
+# What networks are called in tables; others have their own names there.
+TITLES = {
+    "cspdarknet53": "CSPDarknet-53",
+    "darknet53": "Darknet-53",
+    "cspresnet50": "CSPResNet-50",
+    "cspresnext50": "CSPResNeXt-50",
+    "densenet121": "DenseNet-121",
+    "densenet201": "DenseNet-201",
+    "cspdensenet121:gamma=0.5,fusion=both": "CSPDenseNet-121",
+    "resnet50": "ResNet-50",
+    "densenet_bc:depth=100,growth=12": "DenseNet-BC-100-12",
 }
 
 SEED = 1
@@ -49,7 +52,7 @@ class Network:
 
     @property
     def label(self):
-        return f"{TABLE.get(f'{self.spec}@{self.size}', self.spec)} @{self.size}"
+        return f"{TITLES.get(self.spec, self.spec)} @{self.size}"
 
     @property
     def folder(self):
@@ -59,12 +62,20 @@ class Network:
         """The file of that form, as an engine is told it."""
         return self.folder / f"net.{form}"
 
-    def write(self):
-        """Writes the network in all forms. What is made of the ONNX file is kept as long as that is the same."""
+    def write(self, forms):
+        """Writes the network in these forms and those they are made of.
+
+        What is made of the ONNX file is kept as long as that is the same.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        ours, onnx, new = self.file("safetensors"), self.file("onnx"), self.folder / "new.onnx"
-        environment.run(environment.PROGRAM, "new", self.spec, "--init", "reference", "--output", ours)
-        environment.run(environment.PROGRAM, "export", ours, "--to", "onnx", "--size", self.size, "--output", new)
+        if "train.onnx" in forms:
+            self._new("train.safetensors", "published", self.file("train.onnx"), "node")
+        if forms & {"onnx", "ncnn", "mnn"}:
+            self._write_answering()
+
+    def _write_answering(self):
+        onnx, new = self.file("onnx"), self.folder / "new.onnx"
+        self._new("safetensors", "reference", new, "fold")
         converted = self.folder / "converted"
         if converted.exists() and filecmp.cmp(onnx, new, shallow=False):
             new.unlink()
@@ -73,6 +84,14 @@ class Network:
         os.replace(new, onnx)
         self._convert(onnx)
         converted.touch()
+
+    def _new(self, form, init, onnx, norm):
+        """Writes our file and ONNX: there normalisations are folded, or nodes, and every parameter then is as it was."""
+        ours, size = self.file(form), ["--size", self.size]
+        environment.run(environment.PROGRAM, "new", self.spec, "--init", init, "--output", ours)
+        environment.run(
+            environment.PROGRAM, "export", ours, "--to", "onnx", *size, "--batch-norm", norm, "--output", onnx
+        )
 
     def _convert(self, onnx):
         pnnx = environment.VENV / "bin" / "pnnx"
@@ -97,7 +116,8 @@ def pictures(size, count):
 def _own_size(spec):
     """The size that our program tells of a network. Raises ValueError if it knows no such network."""
     name = spec.partition(":")[0]
-    told = subprocess.run([environment.PROGRAM, "models", name, "--json"], capture_output=True, text=True).stdout
+    command = [environment.PROGRAM, "models", name, "--json"]
+    told = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     for line in told.splitlines():
         return json.loads(line)["size"]
     raise ValueError

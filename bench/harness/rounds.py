@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import figures, networks
-from .engines import OURS, STRICT
 from .worker import TICKS, Worker, WorkerError
 
 # Looks, so far apart, that must find every worker asleep.
@@ -19,8 +18,8 @@ LOOKS, APART_S = 3, 0.002
 # A worker that computes for longer than this after its turn is broken.
 PATIENCE_S = 10.0
 
-# An engine that takes this many times the fastest takes part in one of so many rounds.
-SLOW, SELDOM = 2.0, 3
+# An engine that takes this many times the fastest takes part in some rounds only.
+SLOW = 2.0
 
 FEWEST_ROUNDS = 6
 
@@ -29,9 +28,10 @@ PROBES = 3
 
 
 class Configuration:
-    """A network, a number of threads, and a number of pictures computed at once."""
+    """What is measured on a network, with a number of threads and a number of pictures computed at once."""
 
-    def __init__(self, network, threads, batch):
+    def __init__(self, subject, network, threads, batch):
+        self.subject = subject
         self.network = network
         self.threads = threads
         self.batch = batch
@@ -41,16 +41,19 @@ class Configuration:
         begin = time.monotonic()
         reference = self._reference()
         with ExitStack() as stack:
-            workers = [Worker(engine) for engine in (OURS, *peers)]
+            workers = [Worker(engine) for engine in (self.subject.ours, *peers)]
             for worker in workers:
                 stack.callback(worker.stop)
             told = {worker.engine.name: {"engine": worker.engine.label} for worker in workers}
             right = self._right(workers, reference, told)
-            turns = Turns(right, self.threads, turn)
+            if self.subject.loaded_first:
+                for worker in right:
+                    worker.forget_peak()
+            turns = Turns(right, self.threads, turn, self.subject.seldom)
             turns.take(seconds, rounds)
             for worker in right:
                 told[worker.engine.name] |= figures.summary(turns.times[worker]) | {"peak_rss_bytes": worker.peak_rss()}
-        return {
+        measured = {
             "network": self.network.spec,
             "label": self.network.label,
             "size": self.network.size,
@@ -63,6 +66,7 @@ class Configuration:
             "doubts": figures.doubts(turns.probes, turns.foreign),
             "engines": list(told.values()),
         }
+        return measured | ({"losses": reference} if self.subject.answers > 1 else {})
 
     def load(self, engine):
         """The request that makes a worker load the network."""
@@ -78,13 +82,17 @@ class Configuration:
         }
 
     def _reference(self):
-        """The strict plan's answer."""
-        worker = Worker(STRICT)
+        """The answers that are right."""
+        worker = Worker(self.subject.reference)
         try:
-            worker.ask(self.load(STRICT))
-            return worker.ask("answer")
+            worker.ask(self.load(self.subject.reference))
+            return self._answers(worker)
         finally:
             worker.stop()
+
+    def _answers(self, worker):
+        """As many answers as are compared, one behind the other."""
+        return [number for _ in range(self.subject.answers) for number in worker.ask("answer")]
 
     def _right(self, workers, reference, told):
         """Loads all workers side by side, and gives those whose answer is right; raises WorkerError if ours is not."""
@@ -95,27 +103,29 @@ class Configuration:
             of_it = told[worker.engine.name]
             try:
                 worker.hear()
-                error = figures.relative_l2(worker.ask("answer"), reference)
+                error = figures.relative_l2(self._answers(worker), reference)
             except WorkerError as failure:
                 of_it["error"] = str(failure)
                 continue
             of_it["relative_l2"] = error
-            if error <= figures.MAX_ERROR:
+            if error <= self.subject.max_error:
                 right.append(worker)
             else:
                 of_it["error"] = "wrong answer"
-        if not right or right[0].engine is not OURS:
-            raise WorkerError(f"cspnet: {told[OURS.name]['error']}")
+        if not right or right[0].engine is not self.subject.ours:
+            ours = told[self.subject.ours.name]
+            raise WorkerError(f"{self.network.label}, cspnet: {ours['error']} {ours.get('relative_l2', '')}")
         return right
 
 
 class Turns:
     """Rounds of turns of workers that are ready."""
 
-    def __init__(self, workers, threads, turn):
+    def __init__(self, workers, threads, turn, seldom):
         self._workers = workers
         self._threads = threads
         self._turn = turn
+        self._seldom = seldom
         self.times = {worker: [] for worker in workers}
         self.rounds = 0
         self.probes = []
@@ -142,7 +152,7 @@ class Turns:
         """Who takes part in this round; the first one is another in each, so that nobody always follows the same."""
         first = self.rounds % len(self._workers)
         order = self._workers[first:] + self._workers[:first]
-        if self.rounds % SELDOM == 0:
+        if self.rounds % self._seldom == 0:
             return order
         fastest = min(min(times) for times in self.times.values())
         return [worker for worker in order if min(self.times[worker]) <= SLOW * fastest]

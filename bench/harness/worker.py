@@ -5,6 +5,7 @@ Not here: the worker's own side, which is bench/peers/loop.py and bench/rust-pee
 
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -64,6 +65,14 @@ class Worker:
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
         return None
+
+    def forget_peak(self):
+        """Lets `peak_rss` begin again at what the process has now (proc_pid_clear_refs(5))."""
+        (self._proc / "clear_refs").write_text("5")
+
+    def limit(self, size):
+        """Lets the process allocate at most so many bytes."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (size, size))
 
     def cpu_seconds(self):
         """Time that the process has computed so far."""

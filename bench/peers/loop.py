@@ -48,7 +48,7 @@ def serve(engine_class, answers):
                 reply = {"answer": [float(v) for v in numpy.ravel(engine.run())]}
             else:
                 reply = {"ms": _times(engine, **arguments)}
-        except Exception as error:  # an engine may raise anything
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
             reply = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), file=answers, flush=True)
 

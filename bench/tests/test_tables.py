@@ -1,8 +1,6 @@
-"""Tables: who is bold, what the ratio is, what is told of failures, and where they are written."""
+"""Tables of answers: who is bold, what the ratio is, what is told of failures."""
 
-import tempfile
 import unittest
-from pathlib import Path
 
 from harness import tables
 from tests.made import configuration, engine, results
@@ -48,7 +46,7 @@ class Full(unittest.TestCase):
             results(configuration([engine("cspnet", (2.0, 2.0)), engine("MNN", error="ended with status 1")]))
         )
         self.assertIn("| fails |", text)
-        self.assertIn("MNN, Net @8, 1 thread, batch 1: no answer, not timed.", text)
+        self.assertIn("MNN, Net @8, 1 thread, batch 1: ended with status 1, not timed.", text)
 
     def test_noise_is_marked(self):
         noisy = configuration([engine("cspnet", (2.0, 2.0))], doubts=["the peak moved by 20 %"])
@@ -66,21 +64,3 @@ class Short(unittest.TestCase):
 
     def test_a_peer_that_wins_is_bold(self):
         self.assertIn("| Other @8 | 8.00 | **4.00** ncnn | 0.50 |", tables.short(results(LOST)))
-
-
-class Write(unittest.TestCase):
-    def test_only_what_stands_between_the_marks_changes(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "page.md")
-            path.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-            for text in ("first", "second"):
-                tables.write(path, text)
-            self.assertEqual(path.read_text(), f"before\n{tables.BEGIN}\n\nsecond\n\n{tables.END}\nafter\n")
-
-    def test_a_page_without_marks_is_an_error(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "page.md")
-            path.write_text(tables.BEGIN)
-            with self.assertRaises(ValueError):
-                tables.write(path, "text")
-            self.assertEqual(path.read_text(), tables.BEGIN)
