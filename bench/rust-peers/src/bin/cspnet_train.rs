@@ -38,9 +38,7 @@ impl Engine for Training {
 
     fn run(&mut self) -> Result<Vec<f32>, Failure> {
         let Self { plan, workspace, weights, state, pictures, targets } = self;
-        let loss = plan.gradients(workspace, weights, Input::Real(pictures), targets)?;
-        plan.update(workspace, weights, state, &RULE);
-        plan.update_running(workspace, weights);
+        let loss = plan.step(workspace, weights, (Input::Real(pictures), &targets[..]), state, &RULE)?;
         Ok(vec![loss as f32])
     }
 
