@@ -201,6 +201,30 @@ fn speed_is_told_as_json() {
 }
 
 #[test]
+fn a_step_of_training_is_measured_kernel_by_kernel() {
+    let train = ["--train", "--batch", "3", "--threads", "1,2", "--profile", "--json"];
+    let output = run(&[&SMALL[..], &train].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let forward = &records(&run(&[&SMALL[..], &["--batch", "3", "--threads", "1", "--json"]].concat()))[0];
+    for record in records(&output) {
+        let number = |record: &serde_json::Value, key: &str| record[key].as_f64().unwrap();
+        assert!(0.0 < number(&record, "min_ms") && number(&record, "min_ms") <= number(&record, "median_ms"));
+        assert!(number(&record, "images_per_s") > 0.0 && record["rewrites"].as_array().unwrap().is_empty());
+        let of_pass = |pass: &str| record["layers"].as_array().unwrap().iter().filter(|l| l["pass"] == pass).count();
+        for pass in ["forward", "statistics", "backward", "backward data", "backward weight"] {
+            assert!(of_pass(pass) > 0, "{pass}: {record}");
+        }
+        // Three products instead of one, but for the gradient of the pictures.
+        let macs = |record: &serde_json::Value| number(record, "gmac_per_s") * number(record, "min_ms");
+        let times = macs(&record) / macs(forward);
+        assert!(times > 2.5 && times < 3.0, "{times}");
+    }
+    for other in ["--strict", "--tune", "--low-memory"] {
+        assert_eq!(run(&[&SMALL[..], &["--train", other]].concat()).status.code(), Some(2));
+    }
+}
+
+#[test]
 fn layers_are_told_with_their_kernels() {
     let output = run(&[&SMALL[..], &["--threads", "1", "--profile", "--json"]].concat());
     let layers = records(&output)[0]["layers"].as_array().unwrap().clone();

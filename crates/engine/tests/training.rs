@@ -178,3 +178,16 @@ fn a_loss_that_is_no_number_changes_nothing() {
     assert!(loss.is_nan());
     assert!(weights == Weights::reference(&graph));
 }
+
+/// What each layer adds to the memory of a step is the same however many are before it (Pleiss et al., arXiv:1707.06990, have it
+/// by computing concatenations again; here they are never made).
+#[test]
+fn the_memory_of_dense_networks_is_linear_in_their_depth() {
+    let bytes = |depth: usize| {
+        let graph = cspnet_zoo::build(&format!("densenet_bc:depth={depth},growth=12")).unwrap();
+        TrainPlan::new(&with_loss(&graph).unwrap(), [3, 32, 32], Isa::detect()).unwrap().activation_bytes() as f64
+    };
+    let [a, b, c] = [40, 100, 160].map(bytes);
+    let growth = (c - b) / (b - a);
+    assert!((growth - 1.0).abs() < 0.02, "{a}, {b}, {c} bytes: {growth}");
+}

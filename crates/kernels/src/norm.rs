@@ -6,7 +6,7 @@
 use crate::activation::with_activation;
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
-use crate::sums::{PerChannel, sums};
+use crate::sums::{per_channel, sums};
 use crate::{Activation, Isa, LANES, Memory, Planes, Team};
 
 /// Statistics of a batch for every channel.
@@ -83,15 +83,11 @@ impl BatchNorm {
         );
         stats.count = memory.images() * self.input.pixels();
         let BatchStats { mean, variance, inv_std, centre, scale, shift, .. } = stats;
-        let outs = [mean, variance, inv_std, centre, scale, shift].map(|o| PerChannel::new(o, &self.input));
+        let lists = [mean, variance, inv_std, centre, scale, shift].map(|list| &mut list[..]);
         let (images, shared) = (memory.images(), memory.share());
-        team.run(self.input.blocks().len(), &|block, _| {
+        per_channel(&self.input, lists, team, |block| {
             let [gamma, beta] = [gamma, beta].map(|of| self.input.lanes(block, of));
-            let found = self.isa.run(NormBody { of: self, block, gamma, beta, images, shared });
-            for (out, lanes) in outs.iter().zip(found) {
-                // SAFETY: the statistics outlive the run, and each block is one part's.
-                unsafe { out.set(&self.input, block, lanes) };
-            }
+            self.isa.run(NormBody { of: self, block, gamma, beta, images, shared })
         });
     }
 }
@@ -202,15 +198,10 @@ impl BatchNormGrad {
         let end = [&self.input, &self.d_output, &self.d_input].map(Planes::end).into_iter().max();
         assert!(end <= Some(memory.image_len()), "values beyond the arena");
         assert!(stats.mean.len() == channels, "a number for each of {channels} channels");
-        let outs = [d_gamma, d_beta].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
-        team.run(self.input.blocks().len(), &|block, _| {
+        per_channel(&self.input, [d_gamma, d_beta], team, |block| {
             let normalised = Normalised::of(stats, &self.input, block);
-            let found = self.isa.run(NormGradBody { of: self, block, normalised, images, shared });
-            for (out, lanes) in outs.iter().zip(found) {
-                // SAFETY: the lists outlive the run, and each block is one part's.
-                unsafe { out.set(&self.input, block, lanes) };
-            }
+            self.isa.run(NormGradBody { of: self, block, normalised, images, shared })
         });
     }
 }

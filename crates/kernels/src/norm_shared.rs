@@ -12,7 +12,7 @@ use crate::activation::with_activation;
 use crate::memory::Shared;
 use crate::norm::{BatchStats, Normalised, check, single};
 use crate::simd::{Body, Simd};
-use crate::sums::{PerChannel, sums};
+use crate::sums::{per_channel, sums};
 use crate::{Activation, Isa, LANES, Memory, Planes, Team};
 
 /// Mean and variance of a batch for every channel of a value, and what the backward pass sends through them.
@@ -111,14 +111,9 @@ impl Moments {
         assert!(memory.image_len() >= self.input.end(), "values beyond the arena");
         out.count = memory.images() * self.input.pixels();
         out.through.iter_mut().for_each(|list| list.fill(0.0));
-        let outs = [&mut out.mean, &mut out.variance].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
-        team.run(self.input.blocks().len(), &|block, _| {
-            let found = self.isa.run(MomentsBody { input: &self.input, block, images, shared });
-            for (out, lanes) in outs.iter().zip(found) {
-                // SAFETY: the moments outlive the run, and each block is one part's.
-                unsafe { out.set(&self.input, block, lanes) };
-            }
+        per_channel(&self.input, [&mut out.mean[..], &mut out.variance[..]], team, |block| {
+            self.isa.run(MomentsBody { input: &self.input, block, images, shared })
         });
     }
 }
@@ -206,15 +201,10 @@ impl SharedNormGrad {
         let end = [&self.input, &self.d_output, &self.sum].map(Planes::end).into_iter().max();
         assert!(end <= Some(memory.image_len()), "values beyond the arena");
         assert!(stats.mean.len() == self.input.channels(), "a number for each of {} channels", stats.mean.len());
-        let outs = [d_gamma, d_beta].map(|o| PerChannel::new(o, &self.input));
         let (images, shared) = (memory.images(), memory.share());
-        team.run(self.input.blocks().len(), &|block, _| {
+        per_channel(&self.input, [d_gamma, d_beta], team, |block| {
             let normalised = Normalised::of(stats, &self.input, block);
-            let found = self.isa.run(ShareBody { of: self, block, normalised, images, shared });
-            for (out, lanes) in outs.iter().zip(found) {
-                // SAFETY: the lists outlive the run, and each block is one part's.
-                unsafe { out.set(&self.input, block, lanes) };
-            }
+            self.isa.run(ShareBody { of: self, block, normalised, images, shared })
         });
     }
 }

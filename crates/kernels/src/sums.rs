@@ -39,15 +39,6 @@ pub(crate) fn sums<S: Simd, const N: usize>(
     totals
 }
 
-/// A list with one number for every channel, written by the threads of one kernel: each writes the channels of its block.
-#[derive(Clone, Copy)]
-pub(crate) struct PerChannel<T>(*mut T);
-
-// SAFETY: it is only an address; `PerChannel::set` says who may write where.
-unsafe impl<T> Send for PerChannel<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for PerChannel<T> {}
-
 /// A number that a list of channels may keep.
 pub(crate) trait Rounded: Copy {
     /// Rounded once.
@@ -66,26 +57,35 @@ impl Rounded for f64 {
     }
 }
 
-impl<T: Rounded> PerChannel<T> {
-    /// # Panics
-    /// If the list has not one number for each channel of `planes`.
-    pub(crate) fn new(list: &mut [T], planes: &Planes) -> Self {
-        assert!(list.len() == planes.channels(), "{} numbers for {} channels", list.len(), planes.channels());
-        Self(list.as_mut_ptr())
-    }
-
-    /// Writes the channels of one block.
-    ///
-    /// # Safety
-    /// The list still lives, it belongs to a value with these planes, and nobody else writes or reads this block's channels.
-    pub(crate) unsafe fn set(self, planes: &Planes, block: usize, lanes: [f64; LANES]) {
-        let block = &planes.blocks()[block];
-        for (lane, value) in lanes.into_iter().take(block.count).enumerate() {
-            // SAFETY: the list has a number for every channel of the planes.
-            unsafe { *self.0.add(block.first + lane) = T::rounded(value) }
+/// Numbers of every channel of a value, which the team finds block by block: the lanes of each go to the lists.
+///
+/// # Panics
+/// If a list has not one number for each channel.
+pub(crate) fn per_channel<T: Rounded, const N: usize>(
+    planes: &Planes,
+    lists: [&mut [T]; N],
+    team: &mut Team,
+    found: impl Fn(usize) -> [[f64; LANES]; N] + Sync,
+) {
+    let fits = lists.iter().all(|list| list.len() == planes.channels());
+    assert!(fits, "lists of another length than {} channels", planes.channels());
+    let lists = lists.map(|list| List(list.as_mut_ptr()));
+    team.run(planes.blocks().len(), &|part, _| {
+        let block = &planes.blocks()[part];
+        for (list, lanes) in lists.iter().zip(found(part)) {
+            for (lane, number) in lanes.into_iter().take(block.count).enumerate() {
+                // SAFETY: a list has a number for every channel, and the channels of a block are one part's.
+                unsafe { *list.0.add(block.first + lane) = T::rounded(number) }
+            }
         }
-    }
+    });
 }
+
+/// A list as the threads of one run see it: each writes the channels of its own blocks.
+struct List<T>(*mut T);
+
+// SAFETY: it is only an address, of a list that `per_channel` borrows exclusively; the parts write disjoint channels.
+unsafe impl<T> Sync for List<T> {}
 
 /// The sum of every channel over all images and pixels: the gradient of a bias.
 #[derive(Debug)]
@@ -106,13 +106,8 @@ impl ChannelSum {
     /// If `out` has not one number for every channel, or the memory has no room for the value.
     pub fn run(&self, out: &mut [f32], memory: &mut Memory, team: &mut Team) {
         assert!(memory.image_len() >= self.planes.end(), "values beyond the arena");
-        let out = PerChannel::new(out, &self.planes);
         let memory = &*memory;
-        team.run(self.planes.blocks().len(), &|block, _| {
-            let [total] = self.isa.run(SumBody { memory, planes: &self.planes, block });
-            // SAFETY: `out` outlives the run, and each block is summed by one part.
-            unsafe { out.set(&self.planes, block, total) };
-        });
+        per_channel(&self.planes, [out], team, |block| self.isa.run(SumBody { memory, planes: &self.planes, block }));
     }
 }
 

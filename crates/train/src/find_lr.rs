@@ -57,9 +57,10 @@ pub fn find_lr(
             batches = Batches::new(&source, epoch, 0, threads);
         }
         let (mut sum, mut learnt) = (0.0, 0);
+        let rule = learner.rule(rate(probes.len()), probes.len() as u64);
         for _ in 0..source.batches_of(step) {
             batches.next_into(&mut batch);
-            if let Some(of_batch) = learner.learn(&mut weights, &batch)? {
+            if let Some(of_batch) = learner.learn(&mut weights, &mut momentum, &rule, &batch)? {
                 sum += of_batch.loss;
                 learnt += 1;
             }
@@ -74,7 +75,7 @@ pub fn find_lr(
         if !probe.loss.is_finite() || probe.smoothed > TOO_MUCH * smallest {
             break;
         }
-        learner.update(&mut weights, &mut momentum, probe.lr, probes.len() as u64);
+        learner.update(&mut weights, &mut momentum, &rule);
         probes.push(probe);
         if !told(&probe) {
             break;
@@ -83,14 +84,18 @@ pub fn find_lr(
     Ok(probes)
 }
 
+/// The rate of a step, counted from 0.
+fn rate(step: usize) -> f64 {
+    RATES[0] * (RATES[1] / RATES[0]).powf(step as f64 / (STEPS - 1) as f64)
+}
+
 /// The probe behind those that were, with its loss.
 fn next(before: &[Probe], loss: f64) -> Probe {
     let n = before.len();
-    let lr = RATES[0] * (RATES[1] / RATES[0]).powf(n as f64 / (STEPS - 1) as f64);
     // The mean begins at zero, which is taken out again.
     let whole = |n: usize| 1.0 - SMOOTHING.powf(n as f64);
     let past = before.last().map_or(0.0, |p| p.smoothed * whole(n));
-    Probe { lr, loss, smoothed: (SMOOTHING * past + (1.0 - SMOOTHING) * loss) / whole(n + 1) }
+    Probe { lr: rate(n), loss, smoothed: (SMOOTHING * past + (1.0 - SMOOTHING) * loss) / whole(n + 1) }
 }
 
 /// The rate to begin with: a tenth of that where the smoothed loss is smallest, as fastai's `minimum` has it.

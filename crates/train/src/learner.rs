@@ -2,7 +2,7 @@
 //!
 //! Not here: which batches, which learning rate, and what is kept ([`crate::trainer`]).
 
-use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace, UpdateState};
+use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Graph, Weights};
 use cspnet_metrics::likeliest;
@@ -41,33 +41,60 @@ impl Learner {
         Ok(Self { recipe: config.recipe.clone(), workspace: plan.workspace(photos, threads), plan })
     }
 
-    /// What a batch says about the parameters: their gradients, which are kept where a step has several batches. `None` if there
-    /// is nothing in it; a loss that is no number changes nothing.
-    pub fn learn(&mut self, weights: &mut Weights, batch: &Batch) -> Result<Option<Learnt>, TrainError> {
+    /// How a step with a learning rate changes parameters; `updates` were done before.
+    pub fn rule(&self, lr: f64, updates: u64) -> UpdateRule {
+        self.recipe.update_rule(lr, updates + 1)
+    }
+
+    /// Whether a step is one batch whose gradients are taken as they are. Parameters are then changed while it is learnt from, and
+    /// gradients need not be kept.
+    fn is_at_once(&self) -> bool {
+        self.recipe.grad_accum_steps <= 1 && self.recipe.clip_grad.is_none()
+    }
+
+    /// Learns from a batch of a step, which [`Learner::update`] ends. `None` if there is nothing in it; a loss that is no number
+    /// changes nothing.
+    pub fn learn(
+        &mut self,
+        weights: &mut Weights,
+        momentum: &mut UpdateState,
+        rule: &UpdateRule,
+        batch: &Batch,
+    ) -> Result<Option<Learnt>, TrainError> {
         if batch.images == 0 {
             return Ok(None);
         }
         self.workspace.set_images(batch.images);
         self.workspace.set_draw(batch.draw);
-        let loss = self.plan.gradients(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?;
-        if loss.is_finite() {
-            self.plan.update_running(&self.workspace, weights);
-        }
-        if self.recipe.grad_accum_steps > 1 {
-            self.plan.accumulate(&mut self.workspace);
-        }
-        let is_right = |i: &usize| likeliest(&self.plan.logits(&self.workspace, *i)) == batch.classes[*i];
+        let is_at_once = self.is_at_once();
+        let Self { recipe, plan, workspace } = self;
+        let (input, targets) = (Input::Pixels(&batch.pixels), &batch.targets[..]);
+        let loss = if is_at_once {
+            plan.step(workspace, weights, (input, targets), momentum, rule)?
+        } else {
+            let loss = plan.gradients(workspace, weights, input, targets)?;
+            if loss.is_finite() {
+                plan.update_running(workspace, weights);
+            }
+            if recipe.grad_accum_steps > 1 {
+                plan.accumulate(workspace);
+            }
+            loss
+        };
+        let is_right = |i: &usize| likeliest(&plan.logits(workspace, *i)) == batch.classes[*i];
         Ok(Some(Learnt { loss, right: (0..batch.images).filter(is_right).count() }))
     }
 
-    /// Changes the parameters by what the batches of a step say; `updates` were done before.
-    pub fn update(&mut self, weights: &mut Weights, momentum: &mut UpdateState, lr: f64, updates: u64) {
+    /// Ends a step: what its batches say about the parameters has changed them.
+    pub fn update(&mut self, weights: &mut Weights, momentum: &mut UpdateState, rule: &UpdateRule) {
+        if self.is_at_once() {
+            return;
+        }
         self.plan.average_accumulated(&mut self.workspace);
         if let Some(most) = self.recipe.clip_grad {
             self.plan.clip(&mut self.workspace, most);
         }
-        let rule = self.recipe.update_rule(lr, updates + 1);
-        self.plan.update(&mut self.workspace, weights, momentum, &rule);
+        self.plan.update(&mut self.workspace, weights, momentum, rule);
     }
 
     /// Moves the average of the weights after an update.

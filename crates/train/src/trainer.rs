@@ -183,7 +183,7 @@ impl Trainer {
                 batches.next_into(&mut batch);
                 self.now.state.seen.waited += asked.elapsed().as_secs_f64();
                 self.tell_skipped(&batch.skipped, observer)?;
-                learnt |= self.learn(&batch)?;
+                learnt |= self.learn(&batch, lr)?;
             }
             if learnt {
                 self.update(lr)?;
@@ -214,9 +214,10 @@ impl Trainer {
     }
 
     /// Learns from a batch; whether there was anything in it.
-    fn learn(&mut self, batch: &Batch) -> Result<bool, TrainError> {
-        let Checkpoint { state, weights, .. } = &mut self.now;
-        let Some(learnt) = self.learner.learn(weights, batch)? else { return Ok(false) };
+    fn learn(&mut self, batch: &Batch, lr: f64) -> Result<bool, TrainError> {
+        let Checkpoint { state, weights, momentum, .. } = &mut self.now;
+        let rule = self.learner.rule(lr, state.updates);
+        let Some(learnt) = self.learner.learn(weights, momentum, &rule, batch)? else { return Ok(false) };
         if !learnt.loss.is_finite() {
             return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });
         }
@@ -229,7 +230,8 @@ impl Trainer {
     /// Changes the parameters by what the batches of a step say, and moves their average.
     fn update(&mut self, lr: f64) -> Result<(), TrainError> {
         let Checkpoint { state, weights, momentum, average } = &mut self.now;
-        self.learner.update(weights, momentum, lr, state.updates);
+        let rule = self.learner.rule(lr, state.updates);
+        self.learner.update(weights, momentum, &rule);
         self.learner.average(average, weights, state.updates)?;
         state.updates += 1;
         Ok(())
