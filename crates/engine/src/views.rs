@@ -40,7 +40,7 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Places `roots`, given for every step the roots it touches, the roots that must outlive all steps, and those that are never
-    /// stored: these lie behind the image's share, where nothing is.
+    /// stored: these lie behind the image's share, where nothing is, and so do roots that no step touches.
     pub(crate) fn new(roots: Vec<Root>, touched: &[Vec<RootId>], kept: &[RootId], unstored: &[RootId]) -> Self {
         let demand = |(id, root): (RootId, &Root)| {
             let mut at = (0..touched.len()).filter(|&s| touched[s].contains(&id));
@@ -49,13 +49,14 @@ impl Arena {
             Demand { blocks: root.blocks.len(), height: root.height, width: root.width, first, last }
         };
         let demands: Vec<Demand> = roots.iter().enumerate().map(demand).collect();
-        let is_stored = |id: &RootId| !unstored.contains(id);
-        let stored: Vec<RootId> = (0..roots.len()).filter(is_stored).collect();
+        let is_touched = |id: &RootId| kept.contains(id) || touched.iter().any(|of_step| of_step.contains(id));
+        let is_stored = |id: &RootId| !unstored.contains(id) && is_touched(id);
+        let (stored, unstored): (Vec<RootId>, Vec<RootId>) = (0..roots.len()).partition(is_stored);
         let (of_stored, image_len) = assign(&stored.iter().map(|&id| demands[id]).collect::<Vec<_>>());
         let mut places = vec![Place::default(); roots.len()];
         stored.into_iter().zip(of_stored).for_each(|(id, place)| places[id] = place);
         let mut whole_len = image_len;
-        for &id in unstored {
+        for id in unstored {
             places[id] = Place { offset: whole_len, plane_stride: demands[id].plane_stride() };
             whole_len += demands[id].len();
         }

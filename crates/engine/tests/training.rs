@@ -188,6 +188,8 @@ fn the_memory_of_dense_networks_is_linear_in_their_depth() {
         TrainPlan::new(&with_loss(&graph).unwrap(), [3, 32, 32], Isa::detect()).unwrap().activation_bytes() as f64
     };
     let [a, b, c] = [40, 100, 160].map(bytes);
+    // Of a square the second step would be twice the first, and of what hidden values would take 1.65 times; roots that are placed
+    // leave gaps of a few per cent.
     let growth = (c - b) / (b - a);
-    assert!((growth - 1.0).abs() < 0.02, "{a}, {b}, {c} bytes: {growth}");
+    assert!((growth - 1.0).abs() < 0.05, "{a}, {b}, {c} bytes: {growth}");
 }
