@@ -235,9 +235,6 @@ const BASIC_DEPTH: Knob = Knob {
 
 const DENSENET: &str = "arXiv:1608.06993";
 const IMAGENET: InputSpec = InputSpec::imagenet(224, 0.875, true);
-/// Pictures of CIFAR-10 as they are, with their own mean and deviation.
-const CIFAR: InputSpec =
-    InputSpec { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616], ..InputSpec::imagenet(32, 1.0, true) };
 
 const fn on_imagenet(name: &'static str, about: &'static str, plan: Plan) -> Entry {
     Entry { name, family: "densenet", about, paper: DENSENET, knobs: &[CLASSES, CHANNELS], input: IMAGENET, plan }
@@ -249,7 +246,7 @@ const fn partial(name: &'static str, about: &'static str, plan: Plan) -> Entry {
 }
 
 const fn on_cifar(name: &'static str, about: &'static str, knobs: &'static [Knob], plan: Plan) -> Entry {
-    Entry { name, family: "densenet-cifar", about, paper: DENSENET, knobs, input: CIFAR, plan }
+    Entry { name, family: "densenet-cifar", about, paper: DENSENET, knobs, input: InputSpec::CIFAR, plan }
 }
 
 pub(crate) const ENTRIES: &[Entry] = &[

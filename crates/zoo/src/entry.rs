@@ -63,6 +63,10 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
+    /// Pictures of CIFAR-10 as they are, with their own mean and deviation.
+    pub(crate) const CIFAR: Self =
+        Self { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616], ..Self::imagenet(32, 1.0, true) };
+
     /// With the mean and deviation of ImageNet.
     pub(crate) const fn imagenet(size: usize, crop_pct: f64, bicubic: bool) -> Self {
         Self { size, crop_pct, bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod cspnet;
+mod cspresnet9;
 mod densenet;
 mod entry;
 mod error;

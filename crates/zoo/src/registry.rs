@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use crate::entry::Entry;
 use crate::error::ZooError;
-use crate::{cspnet, densenet, peleenet, resnet};
+use crate::{cspnet, cspresnet9, densenet, peleenet, resnet};
 
-static MODELS: LazyLock<Vec<Entry>> =
-    LazyLock::new(|| [densenet::ENTRIES, peleenet::ENTRIES, cspnet::ENTRIES, resnet::ENTRIES].concat());
+static MODELS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    [densenet::ENTRIES, peleenet::ENTRIES, cspnet::ENTRIES, cspresnet9::ENTRIES, resnet::ENTRIES].concat()
+});
 
 /// Every network, family by family.
 pub fn models() -> &'static [Entry] {

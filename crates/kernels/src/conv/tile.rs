@@ -198,7 +198,14 @@ impl Chain<'_> {
                     }
                 }
             }
-            self.pairs_of_blocks(s, px, &mut sums, ahead);
+            let (first, last) = (px[0], px[P - 1]);
+            if P == S::PIXELS && last == first.wrapping_add((P - 1) * LANES) {
+                // Pixels side by side need one register, not one each, which the others would have to be loaded into again for
+                // every k-block.
+                self.pairs_of_blocks::<S, P, R>(s, |p| first.wrapping_add(p * LANES), &mut sums, ahead);
+            } else {
+                self.pairs_of_blocks::<S, P, R>(s, |p| px[p], &mut sums, ahead);
+            }
             for p in 0..P {
                 for r in 0..R {
                     let (sum, to) = (sums[p][r], totals.add(2 * (p * R + r) * LANES));
@@ -244,7 +251,7 @@ impl Chain<'_> {
     unsafe fn pairs_of_blocks<S: Simd, const P: usize, const R: usize>(
         &self,
         s: S,
-        px: &[*const f32; P],
+        px: impl Fn(usize) -> *const f32,
         sums: &mut [[S::Pair; R]; P],
         ahead: &mut Ahead,
     ) {
@@ -260,7 +267,7 @@ impl Chain<'_> {
                         weights[r] = s.load_pair(w.add(2 * (lane * R + r) * LANES));
                     }
                     for p in 0..P {
-                        let x = s.broadcast_pair(px[p].offset(offset + lane as isize));
+                        let x = s.broadcast_pair(px(p).offset(offset + lane as isize));
                         for r in 0..R {
                             sums[p][r] = s.fma_pair(weights[r], x, sums[p][r]);
                         }
@@ -272,7 +279,7 @@ impl Chain<'_> {
             ahead.ask(s);
             if self.neighbours {
                 for line in 0..(P * LANES).div_ceil(LINE) {
-                    s.prefetch_near(px[0].wrapping_offset(offset).wrapping_add(P * LANES + line * LINE));
+                    s.prefetch_near(px(0).wrapping_offset(offset).wrapping_add(P * LANES + line * LINE));
                 }
             }
             w = w.wrapping_add(self.step);

@@ -37,8 +37,9 @@ pub(super) struct Run {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Points {
     pub start: *mut f32,
-    /// Floats from one tile to the next; a tile has eight floats for every block of the source.
-    pub tile_len: usize,
+    /// Floats from one block of the source to the next; a block has eight floats for every tile, side by side as the pixels of a
+    /// plane.
+    pub block_len: usize,
     /// Floats from one point to the next.
     pub point_len: usize,
 }
@@ -114,7 +115,7 @@ pub(super) unsafe fn transform<S: Simd, F: Scheme<M, N>, const M: usize, const N
                 rows[i] = plane.wrapping_add(row * width * LANES);
             }
         }
-        let points = Points { start: points.start.wrapping_add(k * LANES), ..points };
+        let points = Points { start: points.start.wrapping_add(k * points.block_len), ..points };
         // SAFETY: columns `inside` of the rows lie in the source or the zeros, all columns in `columns`.
         unsafe {
             blank::<S, N>(s, 0..inside.start, columns, row_len);
@@ -196,7 +197,7 @@ unsafe fn horizontal<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(
     for i in 0..N {
         for tile in 0..tiles {
             let from = from.wrapping_add(i * row_len + tile * M * F::STRIDE * LANES);
-            let to = points.start.wrapping_add(i * N * points.point_len + tile * points.tile_len);
+            let to = points.start.wrapping_add(i * N * points.point_len + tile * LANES);
             // SAFETY: the function's own promise.
             unsafe {
                 let mut d = [s.splat(0.0); N];

@@ -185,19 +185,22 @@ impl Winograd {
         assert!(pairs != Some(0), "a convolution of no channels");
         let fits = pairs.is_some_and(|pairs| pairs <= MOST_FLOATS / (2 * tile.points() * LANES * LANES));
         assert!(fits, "weights beyond any memory");
-        Self {
+        let mut winograd = Self {
             isa,
             tile,
             padding,
             source: input.clone(),
             target: output.clone(),
             tiles: [output.height(), output.width()].map(|n| n.div_ceil(tile.outputs())),
-            offsets: (0..input.blocks().len()).map(|b| (b * LANES) as isize).collect(),
+            offsets: Vec::new(),
             end: input.end().max(output.end()).max(fusion.residual.check(output)),
             fusion,
             transposed: false,
             in_band: InBand::default(),
-        }
+        };
+        let block_len = winograd.block_len();
+        winograd.offsets.extend((0..input.blocks().len()).map(|b| (b * block_len) as isize));
+        winograd
     }
 
     /// Tiles of one image.

@@ -104,7 +104,6 @@ impl GroupOf<'_> {
                 packed: self.filter.panel(distinct, panel),
                 from: self.points.start.wrapping_add(point * self.points.point_len),
                 tiles: self.tiles,
-                tile_len: self.points.tile_len,
                 totals: self.sums.start.wrapping_add(panel * self.sums.panel_len + point * self.sums.point_len),
                 begins: chain.start == 0,
             };
@@ -125,7 +124,6 @@ struct Product<'a> {
     packed: *const f32,
     from: *const f32,
     tiles: usize,
-    tile_len: usize,
     totals: *mut f32,
     begins: bool,
 }
@@ -141,10 +139,10 @@ impl Product<'_> {
             step: LANES * V * LANES,
             bias: self.begins.then_some(ZEROS.as_ptr()),
             lanewise: false,
-            neighbours: false,
+            neighbours: true,
         };
         for tile in Tiling::of::<S, V>(self.tiles).tiles() {
-            let from = |t: usize| self.from.wrapping_add((tile.start + t) * self.tile_len);
+            let from = |t: usize| self.from.wrapping_add((tile.start + t) * LANES);
             let totals = self.totals.wrapping_add(tile.start * V * LANES);
             // SAFETY: the function's own promise.
             unsafe { chain.tile::<S, V>(s, from, tile.len(), totals, ahead) };

@@ -50,19 +50,19 @@ impl Winograd {
 
     /// Tiles of a block, at most.
     fn most_tiles(&self) -> usize {
-        let floats = self.tile.points() * self.tile_len();
+        let floats = self.tile.points() * odd_lines(self.source.blocks().len() * LANES);
         (POINTS / floats).clamp(BLOCK[0], BLOCK[1])
     }
 
-    /// Floats from one tile to the next at a point.
-    fn tile_len(&self) -> usize {
-        odd_lines(self.offsets.len() * LANES)
+    /// Floats from one block of the source to the next at a point.
+    pub(super) fn block_len(&self) -> usize {
+        odd_lines(self.most_tiles() * LANES)
     }
 
-    /// Where the points of so many tiles lie, and where they end.
-    fn points(&self, tiles: usize, start: *mut f32) -> (Points, *mut f32) {
-        let tile_len = self.tile_len();
-        let points = Points { start, tile_len, point_len: odd_lines(tiles * tile_len) };
+    /// Where the points of a block of tiles lie, and where they end.
+    fn points(&self, start: *mut f32) -> (Points, *mut f32) {
+        let block_len = self.block_len();
+        let points = Points { start, block_len, point_len: odd_lines(self.offsets.len() * block_len) };
         (points, start.wrapping_add(self.tile.points() * points.point_len))
     }
 
@@ -94,7 +94,7 @@ impl Winograd {
 
     /// Floats of scratch each thread needs: the columns of a run, points, then what belongs to a group.
     pub fn scratch_len(&self) -> usize {
-        let (_, end) = self.points(self.most_tiles(), std::ptr::null_mut());
+        let (_, end) = self.points(std::ptr::null_mut());
         let (_, end) = self.filter(0, end);
         let (_, end) = self.sums(0, self.most_tiles(), end);
         self.columns_len() + end.addr() / size_of::<f32>()
@@ -162,10 +162,10 @@ impl Body for PartOf<'_> {
     fn run<S: Simd>(self, s: S) {
         let winograd = self.winograd;
         let columns = self.ground.scratch;
-        let (points, end) = winograd.points(self.tiles.len(), columns.wrapping_add(winograd.columns_len()));
+        let (points, end) = winograd.points(columns.wrapping_add(winograd.columns_len()));
         for run in winograd.runs(self.tiles.clone()) {
             let ground = Ground { image: self.shared.image(run.image), ..self.ground };
-            let start = points.start.wrapping_add((run.first - self.tiles.start) * points.tile_len);
+            let start = points.start.wrapping_add((run.first - self.tiles.start) * LANES);
             let to = Points { start, ..points };
             // SAFETY: image and band hold the source; the scratch, which is the worker's, columns, points and sums.
             unsafe { with_scheme!(winograd.tile, transform::<S>(s, winograd, &run, ground, columns, to)) }

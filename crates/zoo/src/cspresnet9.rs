@@ -1,0 +1,87 @@
+//! CSPResNet-9 for CIFAR: wide and shallow, for training from scratch on a CPU within an hour.
+//!
+//! It is published nowhere. Its frame is that of the ResNet-9s of the DAWNBench records, as Keller Jordan has narrowed it
+//! where pixels are many (arXiv:2404.00498): few wide 3x3 convolutions, each pooled before it is normalised. Its residual units
+//! are made cross-stage-partial (Wang et al., arXiv:1911.11929, figure 3, fusion first): only the part of the channels that the
+//! partial ratio leaves goes through them, which takes three quarters of their multiplications away at one half.
+
+use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual};
+use cspnet_graph::init::Family;
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
+
+use crate::entry::{Entry, InputSpec};
+use crate::error::ZooError;
+use crate::knobs::{CHANNELS, CIFAR_CLASSES, GAMMA, Knob, Values};
+use crate::spec::Spec;
+
+const ACTIVATION: Unary = Unary::Silu;
+
+/// Channels that the stages give, as multiples of the first one's.
+const STAGES: [usize; 3] = [1, 4, 4];
+
+fn build(spec: &Spec) -> Result<Graph, ZooError> {
+    let (width, gamma) = (spec.whole("width"), spec.gamma(spec.whole("width"), true)?);
+    let mut b = Builder::with_init(Family::CspNet);
+    let x = b.input(spec.channels());
+    // At the picture's own size a convolution is dearest.
+    let mut x = unit(&mut b, "stem", x, Conv::new(width / 2, 3));
+    for (i, multiple) in STAGES.into_iter().enumerate() {
+        x = b.module(&format!("stages.{i}"), |b| stage(b, x, multiple * width, gamma));
+    }
+    let x = b.module("head", |b| {
+        let x = b.global_avg_pool("global_pool", x);
+        b.linear("fc", x, spec.classes())
+    });
+    Ok(b.finish(x)?)
+}
+
+/// Halves rows and columns, gives `out` channels, and sends a part of them through a residual unit.
+fn stage(b: &mut Builder, x: Value, out: usize, gamma: f64) -> Value {
+    let x = pooled(b, "conv_down", x, out);
+    let u = |b: &mut Builder, x, width| unit(b, "conv_transition", x, Conv::new(width, 1));
+    let transitions = Transitions { part: None, merged: Some((Width::Same, &u)), part_first: false };
+    csp_stage(b, x, Split::Channels { gamma }, transitions, |b, x| {
+        let width = b.channels(x);
+        residual(b, "add", x, |b, x| {
+            let x = unit(b, "conv1", x, Conv::new(width, 3));
+            unit(b, "conv2", x, Conv::new(width, 3))
+        })
+    })
+}
+
+/// Convolution, BN, activation.
+fn unit(b: &mut Builder, name: &str, x: Value, conv: Conv) -> Value {
+    b.module(name, |b| {
+        let x = b.conv("conv", x, conv);
+        let x = b.batch_norm("bn", x);
+        b.unary("act", x, ACTIVATION)
+    })
+}
+
+/// Convolution, pooling, BN, activation: pooled first, so that the others have a quarter of the work.
+fn pooled(b: &mut Builder, name: &str, x: Value, out: usize) -> Value {
+    b.module(name, |b| {
+        let x = b.conv("conv", x, Conv::new(out, 3));
+        let x = b.max_pool("pool", x, Window::square(2, 2, 0));
+        let x = b.batch_norm("bn", x);
+        b.unary("act", x, ACTIVATION)
+    })
+}
+
+const WIDTH: Knob = Knob {
+    name: "width",
+    values: Values::Whole { from: 2, to: 1024 },
+    default: "64",
+    example: "32",
+    about: "channels of the first stage; the others have four times as many",
+};
+
+pub(crate) const ENTRIES: &[Entry] = &[Entry {
+    name: "cspresnet9",
+    family: "cspresnet-cifar",
+    about: "CSPResNet-9 for CIFAR, wide and shallow",
+    paper: "arXiv:1911.11929",
+    knobs: &[CIFAR_CLASSES, CHANNELS, WIDTH, GAMMA],
+    input: InputSpec::CIFAR,
+    plan: build,
+}];
