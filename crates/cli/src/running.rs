@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cspnet::formats::text::shown;
 use cspnet::graph::Graph;
 use cspnet_data::{DataSet, Skipped};
-use cspnet_train::{Config, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
+use cspnet_train::{Config, Divergence, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -247,6 +247,13 @@ impl Observer for Told {
         let why = without_path(&skipped.why, &skipped.path);
         self.line(&format!("left out from now on: {}: {why}", skipped.path.display()));
         self.skipped.push(skipped.clone());
+    }
+
+    fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
+        let (epoch, times) = (state.epoch, state.rollbacks);
+        self.line(&format!(
+            "{divergence}; back to the end of epoch {epoch}, with half the learning rate (time {times})"
+        ));
     }
 
     fn unusable(&mut self, path: &Path, why: &str) {

@@ -3,8 +3,11 @@
 //! Not here: how that is found ([`cspnet_engine::TrainPlan::diagnose`]) and what a run does then (`trainer/guard.rs`).
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
 
 /// Photos that are named for people; all are in the run's events.
 const NAMED: usize = 3;
@@ -28,6 +31,13 @@ pub struct Divergence {
     pub lr: f64,
     /// Largest learning rate of a recipe that would now be tried.
     pub next_lr: f64,
+}
+
+impl Divergence {
+    /// Why a run was given up.
+    pub fn of_run(&self, run: &Path) -> TrainError {
+        TrainError::Diverged { run: run.to_owned(), divergence: Box::new(self.clone()) }
+    }
 }
 
 impl fmt::Display for Divergence {

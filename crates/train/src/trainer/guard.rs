@@ -102,14 +102,10 @@ impl Trainer {
         self.note_divergence(&divergence)?;
         self.write_checkpoint(observer)?;
         if is_too_often {
-            return Err(self.gave_up(divergence));
+            return Err(divergence.of_run(self.folder.path()));
         }
         observer.rolled_back(&divergence, &self.now.state);
         Ok(())
-    }
-
-    pub(super) fn gave_up(&self, divergence: Divergence) -> TrainError {
-        TrainError::Diverged { run: self.folder.path().to_owned(), divergence: Box::new(divergence) }
     }
 
     fn note_divergence(&self, divergence: &Divergence) -> Result<(), TrainError> {

@@ -1,12 +1,15 @@
 //! Runs into which numbers that are not finite are put from outside, in every part of a step.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cspnet_data::{DataOptions, DataSet};
+use cspnet_engine::Phase;
 use cspnet_formats::Dtype;
 use cspnet_graph::{Builder, Conv, Graph, Unary};
 use cspnet_vision::Preprocess;
@@ -17,7 +20,7 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::observer::Step;
-use crate::recipe::Recipe;
+use crate::recipe::{Optimizer, Recipe};
 use crate::run_folder::RunFolder;
 use crate::trainer::Outcome;
 
@@ -32,6 +35,8 @@ struct Told {
     place: Rc<Cell<(u32, usize)>>,
     /// Where the process ends without a word.
     killed_at: Option<(u32, usize)>,
+    /// At which time of going back it does, counted from 1.
+    killed_going_back: usize,
 }
 
 impl Observer for Told {
@@ -46,6 +51,9 @@ impl Observer for Told {
     fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
         assert_eq!(state.step, 0);
         self.divergences.push(divergence.clone());
+        if self.killed_going_back == self.divergences.len() {
+            resume_unwind(Box::new(()));
+        }
     }
 }
 
@@ -180,18 +188,211 @@ fn killed_at(mut trainer: Trainer, place: (u32, usize)) {
     assert!(catch_unwind(run).is_err(), "it does not come to {place:?}");
 }
 
+fn are_finite(checkpoint: &Checkpoint) -> bool {
+    let Checkpoint { weights, momentum, average, .. } = checkpoint;
+    let lists = [weights.tensors(), average.tensors(), &momentum.momentum, &momentum.square];
+    lists.into_iter().flatten().flatten().all(|x| x.is_finite())
+}
+
 #[test]
-fn scan() {
-    for wd in [0.0005, 1.0, 100.0, 1e4] {
-        for exp in -3..80 {
-            let lr = 10_f64.powf(exp as f64 / 2.0);
-            let workshop = Workshop::new();
-            let mut trainer = workshop.begin("run", Recipe { lr, weight_decay: wd, ..recipe() }, start());
+fn a_run_goes_back_from_what_is_not_finite_and_comes_to_its_end_at_half_the_rate() {
+    let workshop = Workshop::new();
+    let cases = [
+        ("second.weight", f32::NAN, "forward", "second"),
+        ("first.weight", 1e30, "statistics", "first"),
+        ("last.weight", f32::INFINITY, "forward", "last"),
+        ("norm.running_mean", f32::NAN, "statistics", "norm"),
+        ("last.running_var", f32::INFINITY, "statistics", "last"),
+        ("classifier.bias", f32::NEG_INFINITY, "forward", "classifier"),
+    ];
+    for (i, (param, number, phase, layer)) in cases.into_iter().enumerate() {
+        let name = format!("run-{i}");
+        let mut trainer = workshop.in_second_epoch(&name, recipe());
+        numbers(&mut trainer.now, param).fill(number);
+        let mut told = Told::default();
+        assert_eq!(finish(&mut trainer, &mut told).unwrap(), Outcome::Finished);
+        let [divergence] = &told.divergences[..] else { panic!("{param}: {:?}", told.divergences) };
+        assert_eq!((&divergence.phase[..], &divergence.layer[..]), (phase, layer), "{param}");
+        assert_eq!((divergence.epoch, divergence.step, divergence.next_lr), (2, 2, 0.0625));
+        // The second batch of the second epoch.
+        let mut batch = Batch::default();
+        Batches::new(&trainer.source, 1, 1, 1).next_into(&mut batch);
+        let expected = batch.samples.iter().map(|&i| trainer.source.samples[i].path.to_string_lossy().into_owned());
+        assert_eq!(divergence.files, expected.collect::<Vec<_>>());
+        // The whole second epoch again, and the third.
+        let rate = |step: usize| recipe().lr_at((step / 3) as f64 + ((step % 3) as f64 + 0.5) / 3.0) / 2.0;
+        assert_eq!(told.rates, (3..9).map(rate).collect::<Vec<_>>(), "{param}");
+        assert_eq!(divergence.lr, 2.0 * rate(4));
+        assert!(are_finite(&trainer.now) && trainer.now.state.rollbacks == 1, "{param}");
+        let [event] = &workshop.events(&name)[..] else { panic!("one event") };
+        assert_eq!(
+            (&event["layer"], &event["rollbacks"], &event["given_up"]),
+            (&layer.into(), &1.into(), &false.into())
+        );
+        assert_eq!((&event["back_to"]["epoch"], &event["back_to"]["step"]), (&1.into(), &0.into()));
+        assert_eq!(event["files"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn a_loss_that_never_becomes_finite_ends_the_run_and_leaves_it_whole() {
+    let workshop = Workshop::new();
+    let mut trainer = workshop.in_second_epoch("run", recipe());
+    let source = Arc::get_mut(&mut trainer.source).unwrap();
+    source.recipe.class_weights = Some(vec![f64::NAN, 1.0]);
+    let mut told = Told::default();
+    let error = finish(&mut trainer, &mut told).unwrap_err();
+    let TrainError::Diverged { divergence, .. } = &error else { panic!("{error}") };
+    assert_eq!((&divergence.phase[..], divergence.next_lr), ("loss", 0.125 / 16.0));
+    let message = error.to_string();
+    assert!(message.contains("epoch 2, step 1") && message.contains("--lr 7.8e-3"), "{message}");
+    assert_eq!(told.divergences.iter().map(|d| d.next_lr).collect::<Vec<_>>(), [0.0625, 0.03125, 0.015625]);
+    assert_eq!(workshop.events("run").last().unwrap()["given_up"], true);
+    drop(trainer);
+    // Nothing is left to be done, and the run says so.
+    let mut trainer = workshop.resume("run");
+    assert!(are_finite(&trainer.now) && (trainer.now.state.epoch, trainer.now.state.step) == (1, 0));
+    let before = fs::read_dir(workshop.path("run/checkpoints")).unwrap().count();
+    assert_eq!(finish(&mut trainer, &mut Told::default()).unwrap_err().to_string(), message);
+    assert_eq!(fs::read_dir(workshop.path("run/checkpoints")).unwrap().count(), before);
+}
+
+/// A checkpoint in which no number shows it, but whose gradient is not finite on its way through `second`.
+fn steep() -> Checkpoint {
+    let mut start = start();
+    for (name, number) in [("first.weight", 0.0), ("norm.bias", 1e-37), ("second.weight", 3e38)] {
+        numbers(&mut start, name).fill(number);
+    }
+    let classifier = numbers(&mut start, "classifier.weight");
+    classifier.iter_mut().enumerate().for_each(|(i, w)| *w = if i < 8 { 100.0 } else { -100.0 });
+    start
+}
+
+#[test]
+fn a_gradient_is_found_though_the_step_has_changed_parameters() {
+    let accumulating = Recipe { grad_accum_steps: 2, batch_size: 3, ..recipe() };
+    let clipped = Recipe { clip_grad: Some(1.0), ..recipe() };
+    let adamw = Recipe { optimizer: Optimizer::AdamW, ..recipe() };
+    for (i, recipe) in [recipe(), accumulating, clipped, adamw].into_iter().enumerate() {
+        let (workshop, name) = (Workshop::new(), format!("run-{i}"));
+        let mut trainer = workshop.begin(&name, recipe, steep());
+        let error = finish(&mut trainer, &mut Told::default()).unwrap_err();
+        let TrainError::Diverged { divergence, .. } = &error else { panic!("{error}") };
+        assert_eq!((&divergence.phase[..], &divergence.layer[..]), ("gradient", "second"), "{i}");
+        assert_eq!(workshop.events(&name).len(), 4);
+        assert_eq!(divergence.files.len(), trainer.source.batch_size());
+        assert!(trainer.now.weights == steep().weights);
+    }
+}
+
+/// A checkpoint with a weight that nothing depends on, for its input is zero, but which weight decay makes larger with every step
+/// until, in the second epoch, it is not finite; at half the rate it becomes smaller before.
+fn growing() -> (Checkpoint, Recipe) {
+    let mut start = start();
+    for (name, number) in [("norm.weight", 0.0), ("norm.bias", -1.0), ("second.weight", 1e35)] {
+        numbers(&mut start, name).fill(number);
+    }
+    (start, Recipe { epochs: 5, weight_decay: 40.0, momentum: 0.0, ..recipe() })
+}
+
+/// The first step that is not finite, and where, found by keeping a copy of everything before each.
+fn found_with_copies(mut trainer: Trainer) -> Option<(u32, usize, Diagnosis)> {
+    let steps = trainer.source.steps();
+    for _ in 0..trainer.config.recipe.epochs {
+        let (mut batches, mut again) = (trainer.batches_left(), trainer.batches_left());
+        for step in 0..steps {
+            let (before, lr) = (trainer.now.clone(), trainer.lr());
+            let mut batch = Batch::default();
+            let spoilt = trainer.take_step(&mut batches, &mut batch, lr, None).unwrap();
+            for _ in 0..trainer.source.batches_of(step) {
+                again.next_into(&mut batch);
+                let found = trainer.learner.diagnose(&before.weights, &batch).unwrap();
+                if let (Some(found), true) = (found, spoilt.is_some()) {
+                    return Some((before.state.epoch, step, found));
+                }
+            }
+            if let Some(spoilt) = spoilt {
+                return Some((before.state.epoch, step, trainer.learner.at_once(spoilt.symptom)));
+            }
+        }
+        trainer.now.state.epoch += 1;
+        trainer.now.state.step = 0;
+    }
+    None
+}
+
+#[test]
+fn a_diagnosis_is_that_of_the_very_step() {
+    let workshop = Workshop::new();
+    let recipes = [
+        recipe(),
+        Recipe { grad_accum_steps: 2, ..recipe() },
+        Recipe { clip_grad: Some(1.0), ..recipe() },
+        Recipe { drop: 0.3, momentum: 0.0, ..recipe() },
+        Recipe { weight_decay: 1e6, momentum: 0.0, ..recipe() },
+        Recipe { optimizer: Optimizer::AdamW, weight_decay: 0.0, ..recipe() },
+    ];
+    let mut phases = BTreeSet::new();
+    for (i, recipe) in recipes.into_iter().enumerate() {
+        for lr in [1e3, 1e8, 1e14, 1e20, 1e30, 1e38, 1e39] {
+            let recipe = Recipe { lr, ..recipe.clone() };
+            let expected = found_with_copies(workshop.begin(&format!("copies-{i}-{lr}"), recipe.clone(), start()));
             let mut told = Told::default();
-            let result = finish(&mut trainer, &mut told);
-            let list: Vec<_> =
-                told.divergences.iter().map(|d| format!("{}.{} {} {}", d.epoch, d.step, d.phase, d.layer)).collect();
-            println!("{wd} {lr:.1e} {} {:?}", result.is_ok(), list);
+            let _ = finish(&mut workshop.begin(&format!("run-{i}-{lr}"), recipe, start()), &mut told);
+            let steps = told.divergences.iter().filter(|d| d.phase != "validation");
+            let (Some((epoch, step, found)), Some(got)) = (expected, steps.into_iter().next()) else { continue };
+            // A validation may have sent it back before.
+            if told.divergences[0] == *got {
+                let got = (got.epoch - 1, got.step - 1, &got.phase[..], &got.layer[..]);
+                assert_eq!(got, (epoch, step, &found.phase.to_string()[..], &found.layer[..]), "{i}, {lr:e}");
+                phases.insert((found.phase.to_string(), step > 0));
+            }
+        }
+    }
+    let (growing, recipe) = growing();
+    let expected = found_with_copies(workshop.begin("copies", recipe.clone(), growing.clone())).unwrap();
+    let mut told = Told::default();
+    finish(&mut workshop.begin("run", recipe, growing), &mut told).unwrap();
+    let got = &told.divergences[0];
+    assert_eq!((got.epoch, got.step, &got.phase[..], &got.layer[..]), (2, 2, "gradient", "second"));
+    assert_eq!(expected, (1, 1, Diagnosis { phase: Phase::Gradient, layer: "second".into() }));
+    let seen = ["forward", "statistics"].map(|phase| (phase.to_owned(), true));
+    assert!(seen.iter().all(|s| phases.contains(s)) && phases.contains(&("update".into(), false)), "{phases:?}");
+}
+
+/// Wherever it is killed, and wherever it is stopped so that a checkpoint lies in the middle of an epoch.
+#[test]
+fn a_run_that_goes_back_and_is_killed_ends_as_one_that_is_not() {
+    let (start, recipe) = growing();
+    let start = || start.clone();
+    for recipe in [recipe.clone(), Recipe { grad_accum_steps: 2, batch_size: 2, ..recipe }] {
+        let workshop = Workshop::new();
+        let mut told = Told::default();
+        let mut whole = workshop.begin("whole", recipe.clone(), start());
+        finish(&mut whole, &mut told).unwrap();
+        assert!(told.divergences.iter().any(|d| d.epoch == 2 && d.step > 1), "{:?}", told.divergences);
+        let (steps, expected) = (whole.source.steps(), workshop.models("whole"));
+        let ends_alike = |name: &str| {
+            let mut told = Told::default();
+            finish(&mut workshop.resume(name), &mut told).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(workshop.models(name) == expected, "{name} ended otherwise");
+        };
+        for place in (0..recipe.epochs).flat_map(|epoch| (1..=steps).map(move |step| (epoch, step))) {
+            let names = [format!("killed-{place:?}"), format!("stopped-{place:?}")];
+            killed_at(workshop.begin(&names[0], recipe.clone(), start()), place);
+            let mut trainer = workshop.begin(&names[1], recipe.clone(), start());
+            assert_eq!(run_to(&mut trainer, &mut Told::default(), place).unwrap(), Outcome::Stopped);
+            drop(trainer);
+            names.iter().for_each(|name| ends_alike(name));
+        }
+        for rollback in 1..=told.divergences.len() {
+            let name = format!("killed-going-back-{rollback}");
+            let mut told = Told { killed_going_back: rollback, ..Told::default() };
+            let mut trainer = workshop.begin(&name, recipe.clone(), start());
+            let run = AssertUnwindSafe(|| finish(&mut trainer, &mut told));
+            assert!(catch_unwind(run).is_err());
+            drop(trainer);
+            ends_alike(&name);
         }
     }
 }
