@@ -43,7 +43,7 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, step, phase, layer, files, lr, .. } = self;
-        let at = format_args!("first in layer {layer} ({phase}), at learning rate {lr:.3e}");
+        let at = format_args!("first in layer {layer} ({phase}), at learning rate {lr:.2e}");
         write!(f, "epoch {epoch}, step {step}: not finite, {at}")?;
         for (i, file) in files.iter().take(NAMED).enumerate() {
             write!(f, "{} {file}", if i == 0 { ", with" } else { "," })?;
@@ -73,7 +73,7 @@ mod tests {
         let told = with(3).to_string();
         assert_eq!(
             told,
-            "epoch 2, step 7: not finite, first in layer stem.conv (gradient), at learning rate 1.250e-1, with 0.jpg, 1.jpg, 2.jpg"
+            "epoch 2, step 7: not finite, first in layer stem.conv (gradient), at learning rate 1.25e-1, with 0.jpg, 1.jpg, 2.jpg"
         );
         assert!(with(64).to_string().ends_with("2.jpg and 61 more (all are in the run's events.jsonl)"));
     }

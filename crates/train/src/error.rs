@@ -78,9 +78,9 @@ pub enum TrainError {
     },
     /// Numbers were not finite, and not for the first time.
     #[error(
-        "{}: training diverged again and again, though the learning rate was halved each time; at last in {divergence}; the run \
-         keeps its checkpoint and models from before; begin a new one with --lr {:.1e} or less, and if it is always the same layer \
-         and photos, look at these", run.display(), divergence.next_lr
+        "{}: training diverged again and again, though the learning rate was halved each time; the last: {divergence}; the run \
+         keeps its checkpoint and models from before. Begin a new one with --lr {:.1e} or less; if it is always the same layer and \
+         photos, look at these", run.display(), divergence.next_lr
     )]
     Diverged {
         /// The run.

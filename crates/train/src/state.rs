@@ -116,6 +116,9 @@ impl Epoch {
 }
 
 impl State {
+    /// So often a run goes back; the next time it ends.
+    pub const MOST_ROLLBACKS: u32 = 3;
+
     /// What is left of the recipe's learning rate.
     pub fn rate_factor(&self) -> f64 {
         0.5_f64.powi(self.rollbacks as i32)

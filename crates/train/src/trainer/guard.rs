@@ -13,9 +13,6 @@ use crate::error::TrainError;
 use crate::observer::Observer;
 use crate::state::State;
 
-/// So often a run goes back; the next time it ends.
-const MOST_ROLLBACKS: u32 = 3;
-
 /// A step that was left because of a symptom.
 pub(super) struct Spoilt {
     pub symptom: Symptom,
@@ -92,7 +89,7 @@ impl Trainer {
         before: &State,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let is_too_often = before.rollbacks >= MOST_ROLLBACKS;
+        let is_too_often = before.rollbacks >= State::MOST_ROLLBACKS;
         self.now = self.folder.go_back(&self.graph, observer)?;
         let state = &mut self.now.state;
         // Time that was spent in vain is spent all the same.
