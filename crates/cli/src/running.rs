@@ -250,10 +250,9 @@ impl Observer for Told {
     }
 
     fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
-        let (epoch, times) = (state.epoch, state.rollbacks);
-        self.line(&format!(
-            "{divergence}; back to the end of epoch {epoch}, with half the learning rate (time {times})"
-        ));
+        let (epoch, times, most) = (state.epoch + 1, state.rollbacks, State::MOST_ROLLBACKS);
+        self.line(&divergence.to_string());
+        self.line(&format!("epoch {epoch} begins again with half the learning rate ({times} of {most} times)"));
     }
 
     fn unusable(&mut self, path: &Path, why: &str) {

@@ -32,7 +32,8 @@ pub enum Phase {
     Forward,
     /// From answers to the loss.
     Loss,
-    /// Means and variances, a batch's or the running ones.
+    /// Means and variances, a batch's or the running ones. Those that several normalisations share, or that convolutions take in,
+    /// belong to the layer whose output they are of.
     Statistics,
     /// From the loss to the gradients.
     Gradient,
