@@ -249,6 +249,14 @@ impl Observer for Told {
         self.skipped.push(skipped.clone());
     }
 
+    fn repeating(&mut self, steps: usize) {
+        if steps > 0 {
+            self.line(&format!(
+                "numbers are not finite; to find where, what was done since the last checkpoint is done again ({steps} steps)"
+            ));
+        }
+    }
+
     fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
         let (epoch, times, most) = (state.epoch + 1, state.rollbacks, State::MOST_ROLLBACKS);
         self.line(&divergence.to_string());

@@ -342,6 +342,29 @@ mod tests {
     }
 
     #[test]
+    fn a_run_goes_back_to_the_end_of_an_epoch_however_often_it_was_stopped_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(&dir.path().join("run"));
+        let write = |epoch, step| {
+            let mut checkpoint = at_epoch(epoch);
+            checkpoint.state.step = step;
+            folder.write_checkpoint(&checkpoint, &graph()).unwrap()
+        };
+        let told = &mut Silent(Vec::new());
+        let ends = [write(1, 0), write(2, 0)];
+        let within: Vec<PathBuf> = (1..5).map(|step| write(2, step)).collect();
+        assert_eq!(folder.checkpoints().unwrap(), [within[3].clone(), within[2].clone(), ends[1].clone()]);
+        assert_eq!(folder.go_back(&graph(), told).unwrap(), at_epoch(2));
+        assert_eq!(folder.checkpoints().unwrap(), [ends[1].clone()]);
+        // What a version that kept two wherever they were has left.
+        let within = [write(2, 1), write(2, 2)];
+        fs::remove_file(&ends[1]).unwrap();
+        assert_eq!(folder.go_back(&graph(), told).unwrap().state.step, 2);
+        assert_eq!(folder.checkpoints().unwrap(), [within[1].clone(), within[0].clone()]);
+        assert!(told.0.is_empty());
+    }
+
+    #[test]
     fn a_checkpoint_that_cannot_be_written_is_an_error_that_names_the_run() {
         let dir = tempfile::tempdir().unwrap();
         let folder = made(&dir.path().join("run"));

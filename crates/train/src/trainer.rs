@@ -189,7 +189,7 @@ impl Trainer {
             let lr = self.lr();
             if let Some(spoilt) = self.take_step(&mut batches, &mut batch, lr, Some(observer))? {
                 self.recover(spoilt, &batch, observer, stop)?;
-                batches = self.batches_left();
+                (batches, batch) = (self.batches_left(), Batch::default());
                 continue;
             }
             self.rates.push(lr);

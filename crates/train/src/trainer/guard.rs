@@ -22,11 +22,6 @@ pub(super) struct Spoilt {
     pub lr: f64,
 }
 
-/// Who does not want to be told again.
-struct Nobody;
-
-impl Observer for Nobody {}
-
 impl Trainer {
     /// Goes back to where the epoch began, with half the learning rate; `batch` is that in which the symptom was seen.
     ///
@@ -44,7 +39,7 @@ impl Trainer {
         let found = match spoilt.symptom {
             // The parameters are those the step began with.
             Symptom::Loss | Symptom::Statistic(_) => self.diagnose(batch)?,
-            Symptom::Parameter(_) => self.repeat(stop)?,
+            Symptom::Parameter(_) => self.repeat(observer, stop)?,
         };
         let (diagnosis, samples) = found.unwrap_or_else(|| (self.learner.at_once(spoilt.symptom), spoilt.samples));
         self.learner.forget();
@@ -123,10 +118,15 @@ impl Trainer {
     /// Takes the steps since the newest checkpoint again, up to the one that was left, and looks into the batches of this one. A
     /// step that has changed parameters cannot be looked into afterwards, and to keep a copy of all before each would cost more
     /// than this, which is seldom needed. `None` if it does not come to the same place or is asked to stop.
-    fn repeat(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<(Diagnosis, Vec<usize>)>, TrainError> {
+    fn repeat(
+        &mut self,
+        observer: &mut dyn Observer,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<(Diagnosis, Vec<usize>)>, TrainError> {
         let rates = std::mem::take(&mut self.rates);
+        observer.repeating(rates.len());
         let place = (self.now.state.epoch, self.now.state.step);
-        self.now = self.folder.latest(&self.graph, &mut Nobody)?;
+        self.now = self.folder.latest(&self.graph, observer)?;
         let state = &self.now.state;
         if (state.epoch, state.step + rates.len()) != place {
             return Ok(None);

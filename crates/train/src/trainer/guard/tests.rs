@@ -26,11 +26,18 @@ use crate::trainer::Outcome;
 
 const SIDE: usize = 8;
 
+/// Does not want to be told.
+struct Nobody;
+
+impl Observer for Nobody {}
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Told {
     divergences: Vec<Divergence>,
     rates: Vec<f64>,
+    /// Steps that were first taken again.
+    repeated: Option<usize>,
     /// Where the run stands.
     place: Rc<Cell<(u32, usize)>>,
     /// Where the process ends without a word.
@@ -46,6 +53,10 @@ impl Observer for Told {
         if self.killed_at == Some(self.place.get()) {
             resume_unwind(Box::new(()));
         }
+    }
+
+    fn repeating(&mut self, steps: usize) {
+        self.repeated.get_or_insert(steps);
     }
 
     fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
@@ -355,6 +366,7 @@ fn a_diagnosis_is_that_of_the_very_step() {
     finish(&mut workshop.begin("run", recipe, growing), &mut told).unwrap();
     let got = &told.divergences[0];
     assert_eq!((got.epoch, got.step, &got.phase[..], &got.layer[..]), (2, 2, "gradient", "second"));
+    assert_eq!(told.repeated, Some(1));
     assert_eq!(expected, (1, 1, Diagnosis { phase: Phase::Gradient, layer: "second".into() }));
     let seen = ["forward", "statistics"].map(|phase| (phase.to_owned(), true));
     assert!(seen.iter().all(|s| phases.contains(s)) && phases.contains(&("update".into(), false)), "{phases:?}");
