@@ -246,6 +246,32 @@ fn a_run_goes_back_from_what_is_not_finite_and_comes_to_its_end_at_half_the_rate
 }
 
 #[test]
+fn averaged_weights_that_cannot_be_judged_begin_the_epoch_again() {
+    let workshop = Workshop::new();
+    let mut trainer = workshop.in_second_epoch("run", recipe());
+    let bias = network().params().iter().position(|p| p.name == "classifier.bias").unwrap();
+    trainer.now.average.get_mut(bias).fill(f32::NAN);
+    let mut told = Told::default();
+    assert_eq!(finish(&mut trainer, &mut told).unwrap(), Outcome::Finished);
+    assert_eq!(
+        told.divergences.iter().map(|d| (d.epoch, d.step, &d.phase[..])).collect::<Vec<_>>(),
+        [(2, 3, "validation")]
+    );
+    assert!(are_finite(&trainer.now) && trainer.now.state.history.iter().all(|epoch| epoch.val_loss.is_finite()));
+}
+
+#[test]
+fn a_run_by_the_clock_goes_back_in_its_weights_and_not_in_time() {
+    let workshop = Workshop::new();
+    let mut trainer = workshop.in_second_epoch("run", Recipe { time_budget: Some(0.5), ..recipe() });
+    numbers(&mut trainer.now, "norm.weight").fill(f32::NAN);
+    let (mut told, spent) = (Told::default(), trainer.now.state.spent);
+    assert_eq!(finish(&mut trainer, &mut told).unwrap(), Outcome::Finished);
+    assert_eq!((told.divergences.len(), &told.divergences[0].layer[..]), (1, "norm"));
+    assert!(are_finite(&trainer.now) && trainer.now.state.spent > spent && trainer.now.state.spent < 5.0);
+}
+
+#[test]
 fn a_loss_that_never_becomes_finite_ends_the_run_and_leaves_it_whole() {
     let workshop = Workshop::new();
     let mut trainer = workshop.in_second_epoch("run", recipe());
