@@ -371,7 +371,7 @@ fn a_diagnosis_is_that_of_the_very_step() {
     ];
     let mut phases = BTreeSet::new();
     for (i, recipe) in recipes.into_iter().enumerate() {
-        for lr in [1e3, 1e8, 1e14, 1e20, 1e30, 1e38, 1e39] {
+        for lr in [1e3, 1e14, 1e20, 1e38, 1e39] {
             let recipe = Recipe { lr, ..recipe.clone() };
             let expected = found_with_copies(workshop.begin(&format!("copies-{i}-{lr}"), recipe.clone(), start()));
             let mut told = Told::default();
@@ -415,7 +415,8 @@ fn a_run_that_goes_back_and_is_killed_ends_as_one_that_is_not() {
             finish(&mut workshop.resume(name), &mut told).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert!(workshop.models(name) == expected, "{name} ended otherwise");
         };
-        for place in (0..recipe.epochs).flat_map(|epoch| (1..=steps).map(move |step| (epoch, step))) {
+        // Before, within and after the epoch that is done again.
+        for place in (0..3).flat_map(|epoch| (1..=steps).map(move |step| (epoch, step))) {
             let names = [format!("killed-{place:?}"), format!("stopped-{place:?}")];
             killed_at(workshop.begin(&names[0], recipe.clone(), start()), place);
             let mut trainer = workshop.begin(&names[1], recipe.clone(), start());
