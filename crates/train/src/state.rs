@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn a_state_of_before_there_were_divergences_is_read() {
         let mut text = serde_json::to_value(State::default()).unwrap();
-        ["rollbacks", "given_up"].map(|field| text.as_object_mut().unwrap().remove(field).unwrap());
+        for field in ["rollbacks", "given_up"] {
+            text.as_object_mut().unwrap().remove(field).unwrap();
+        }
         let state: State = serde_json::from_value(text).unwrap();
         assert!(state == State::default() && state.rate_factor() == 1.0);
         assert_eq!(State { rollbacks: 3, ..state }.rate_factor(), 0.125);
