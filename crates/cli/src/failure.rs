@@ -5,15 +5,21 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cspnet::formats::text::shown;
+use cspnet_train::TrainError;
 
 /// Some of the photos could not be read.
 pub const SOME_FAILED: u8 = 3;
+
+/// Numbers of a training run were not finite, again and again.
+const DIVERGED: u8 = 5;
 
 /// Why a verb gave up.
 #[derive(Debug)]
 pub enum Failure {
     /// Something to tell.
     Message(String),
+    /// Training diverged: what to tell of it.
+    Diverged(String),
     /// Whoever read our output has had enough: nothing to tell.
     ClosedPipe,
 }
@@ -23,11 +29,28 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Message(message) => {
-                // If nobody can be told, the exit code still tells.
-                let _ = writeln!(io::stderr(), "cspnet: {}", shown(&message));
+                tell(&message);
                 ExitCode::FAILURE
             }
+            Self::Diverged(message) => {
+                tell(&message);
+                ExitCode::from(DIVERGED)
+            }
             Self::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Tells people what failed. If nobody can be told, the exit code still tells.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "cspnet: {}", shown(message));
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Diverged { .. } => Self::Diverged(error.to_string()),
+            _ => Self::Message(error.to_string()),
         }
     }
 }
@@ -70,7 +93,7 @@ macro_rules! told {
 
 told!(cspnet::Error, cspnet::engine::PlanError, cspnet::formats::FormatError, cspnet::graph::GraphError);
 told!(cspnet::graph::ReadError);
-told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError, cspnet_train::TrainError);
+told!(cspnet::vision::VisionError, cspnet::zoo::ZooError, cspnet_data::DataError);
 
 /// A message without the path it begins with, where the path is told already.
 pub fn without_path(message: &str, path: &Path) -> String {

@@ -44,6 +44,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if checkpoint.state().is_over {
         return running::finished(folder.path(), checkpoint.state());
     }
+    if let Some(divergence) = &checkpoint.state().given_up {
+        return Err(divergence.of_run(folder.path()).into());
+    }
     let options = DataOptions {
         validation_share: config.validation_share,
         seed: config.recipe.seed,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cspnet::formats::text::shown;
 use cspnet::graph::Graph;
 use cspnet_data::{DataSet, Skipped};
-use cspnet_train::{Config, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
+use cspnet_train::{Config, Divergence, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -247,6 +247,20 @@ impl Observer for Told {
         let why = without_path(&skipped.why, &skipped.path);
         self.line(&format!("left out from now on: {}: {why}", skipped.path.display()));
         self.skipped.push(skipped.clone());
+    }
+
+    fn repeating(&mut self, steps: usize) {
+        if steps > 0 {
+            self.line(&format!(
+                "numbers are not finite; to find where, what was done since the last checkpoint is done again ({steps} steps)"
+            ));
+        }
+    }
+
+    fn rolled_back(&mut self, divergence: &Divergence, state: &State) {
+        let (epoch, times, most) = (state.epoch + 1, state.rollbacks, State::MOST_ROLLBACKS);
+        self.line(&divergence.to_string());
+        self.line(&format!("epoch {epoch} begins again with half the learning rate ({times} of {most} times)"));
     }
 
     fn unusable(&mut self, path: &Path, why: &str) {

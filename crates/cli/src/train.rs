@@ -26,7 +26,8 @@ use crate::running;
 /// class folders in each; or it is a Parquet file of photos, or a folder of them whose names begin with their split's, as on
 /// Hugging Face. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
 /// last.safetensors, measurements, events, and checkpoints: `cspnet resume RUN` continues a run that was stopped, and ends with
-/// the same bits as one that never was.
+/// the same bits as one that never was. Where numbers are not finite, the epoch begins again with half the learning rate, three times
+/// at most; then the exit code is 5.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of photos or of Parquet files, or one such file

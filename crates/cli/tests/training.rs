@@ -56,17 +56,17 @@ impl Workshop {
         command
     }
 
-    /// A run with these flags that is killed where it writes the checkpoint of its second epoch, and then brought to its end by
-    /// other threads.
-    fn interrupted(&self, name: &str, flags: &str) -> Outcome {
+    /// A run with these flags that is killed at a point of writing checkpoints, of which each has six, and then brought to its end
+    /// by other threads.
+    fn interrupted(&self, name: &str, flags: &str, point: u32) -> Outcome {
         let mut command = self.train(name);
         command
             .args(flags.split(' '))
-            .env("CSPNET_CRASH_POINT", format!("13:{}checkpoints", std::path::MAIN_SEPARATOR));
+            .env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("crash point 13"), "{line}");
+        assert!(line.starts_with(&format!("crash point {point}")), "{line}");
         child.kill().unwrap();
         child.wait().unwrap();
         let output = self.resume(name).args(["--threads", "3"]).output().unwrap();
@@ -204,7 +204,7 @@ fn every_recipe_goes_on_as_if_it_had_not_been_killed() {
         assert!(output.status.success(), "{flags}: {}", text(&output.stderr));
         let expected = Outcome::of(&workshop.path(&whole));
         assert!(expected.last != plain.last, "{flags} change nothing");
-        assert!(workshop.interrupted(&killed, flags) == expected, "{flags} ended otherwise");
+        assert!(workshop.interrupted(&killed, flags, 13) == expected, "{flags} ended otherwise");
     }
 }
 
@@ -364,4 +364,59 @@ fn a_trained_model_names_what_it_has_learnt() {
     let photo = workshop.path("data/validation/across/0.bmp");
     let named = run(&["predict", "--model", &model, photo.to_str().unwrap()]);
     assert!(text(&named.stdout).contains("across"), "{}", text(&named.stdout));
+}
+
+#[test]
+fn a_run_that_diverges_goes_back_three_times_and_ends_with_a_code_of_its_own() {
+    let workshop = Workshop::new();
+    let output = workshop.train("run").args(["--lr", "1e30"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    let (told, error) = (text(&output.stdout), text(&output.stderr));
+    for time in 1..=3 {
+        assert!(
+            told.contains(&format!("epoch 1 begins again with half the learning rate ({time} of 3 times)")),
+            "{told}"
+        );
+    }
+    assert!(
+        told.matches("half the learning rate").count() == 3 && error.contains("--lr 6.3e28") && error.contains(".bmp"),
+        "{error}"
+    );
+    let events = fs::read_to_string(workshop.path("run/events.jsonl")).unwrap();
+    let events: Vec<serde_json::Value> = events.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let diverged: Vec<_> = events.iter().filter(|e| e["event"] == "diverged").collect();
+    assert_eq!(diverged.iter().map(|e| e["given_up"] == true).collect::<Vec<_>>(), [false, false, false, true]);
+    for event in &diverged {
+        let (phase, layer) = (event["phase"].as_str().unwrap(), event["layer"].as_str().unwrap());
+        assert!(
+            told.contains(&format!("{layer} ({phase})")) || error.contains(&format!("{layer} ({phase})")),
+            "{event}"
+        );
+        assert_eq!(event["files"].as_array().unwrap().len(), 5, "{event}");
+    }
+    let left = |name: &str| fs::read_dir(workshop.path(name)).unwrap().count();
+    let checkpoints = left("run/checkpoints");
+    let resumed = workshop.resume("run").output().unwrap();
+    assert_eq!((resumed.status.code(), text(&resumed.stderr)), (Some(5), error));
+    assert_eq!(left("run/checkpoints"), checkpoints);
+}
+
+#[test]
+fn a_run_that_diverged_and_was_killed_ends_as_if_it_had_not_been_killed() {
+    let workshop = Workshop::new();
+    // Too much at first and not too much at last: the largest that come to their end at half the rate or a quarter of it.
+    let rates = [135, 100, 75, 52];
+    let went_back = rates.iter().find_map(|lr| {
+        let (name, flags) = (format!("whole-{lr}"), format!("--warmup-epochs 0 --lr {lr}"));
+        let output = workshop.train(&name).args(flags.split(' ')).output().unwrap();
+        let times = text(&output.stdout).matches("with half the learning rate").count() as u32;
+        (output.status.success() && times > 0).then_some((name, flags, times))
+    });
+    let (whole, flags, times) = went_back.expect("a rate that is too large");
+    let expected = Outcome::of(&workshop.path(&whole));
+    // Before the first six there is no run.
+    for point in 6..6 * (1 + EPOCHS + times) {
+        let name = format!("killed-{point}");
+        assert!(workshop.interrupted(&name, &flags, point) == expected, "killed at point {point}");
+    }
 }

@@ -29,4 +29,4 @@ pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanOptions, Workspace};
 pub use report::{Pass, Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;
-pub use train::{TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+pub use train::{Diagnosis, Phase, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};

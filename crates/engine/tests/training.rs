@@ -4,7 +4,7 @@ mod common;
 
 use common::{CLASSES, PICTURE, random_network};
 use cspnet_engine::reference::{Tensor, train_drawn};
-use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, Symptom, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_layer_dropout, with_loss};
 use cspnet_graph::{Graph, Op, Weights};
@@ -152,7 +152,8 @@ fn a_step_is_gradients_and_an_update() {
                     if at_once {
                         return plan
                             .step(&mut workspace, &mut weights, (input, &targets), &mut state, &rule(update))
-                            .unwrap();
+                            .unwrap()
+                            .loss;
                     }
                     let loss = plan.gradients(&mut workspace, &weights, input, &targets).unwrap();
                     plan.update_running(&workspace, &mut weights);
@@ -174,8 +175,8 @@ fn a_loss_that_is_no_number_changes_nothing() {
     let (mut weights, mut state) = (Weights::reference(&graph), UpdateState::default());
     let rule = UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
     let batch = (Input::Real(&x), &targets(2)[..]);
-    let loss = plan.step(&mut plan.workspace(2, 1), &mut weights, batch, &mut state, &rule).unwrap();
-    assert!(loss.is_nan());
+    let stepped = plan.step(&mut plan.workspace(2, 1), &mut weights, batch, &mut state, &rule).unwrap();
+    assert!(stepped.loss.is_nan() && stepped.symptom == Some(Symptom::Loss));
     assert!(weights == Weights::reference(&graph));
 }
 

@@ -34,6 +34,11 @@ impl BatchStats {
         Self { mean, variance, inv_std, centre, scale, shift, count: 0 }
     }
 
+    /// Whether all of them are finite.
+    pub fn is_finite(&self) -> bool {
+        self.mean.iter().chain(&self.variance).chain(&self.inv_std).all(|x| x.is_finite())
+    }
+
     /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
     /// PyTorch.
     pub fn update_running(&self, momentum: f64, mean: &mut [f32], variance: &mut [f32]) {

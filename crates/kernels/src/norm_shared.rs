@@ -32,6 +32,12 @@ impl ChannelMoments {
         Self { mean: zeros(), variance: zeros(), through: [zeros(), zeros()], count: 0 }
     }
 
+    /// Whether all of them are finite.
+    pub fn is_finite(&self) -> bool {
+        let lists = [&self.mean, &self.variance, &self.through[0], &self.through[1]];
+        lists.into_iter().flatten().all(|x| x.is_finite())
+    }
+
     /// Adds what a normalisation sends back through the moments of `channels`: it computed `stats`, in which they follow each
     /// other from channel `first` on, and has the gradients of its scales and shifts.
     ///

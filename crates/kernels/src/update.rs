@@ -1,5 +1,6 @@
 //! Steps of optimisers, from a gradient to new parameters; sums, sizes and means of gradients; the moving average of parameters.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::Team;
@@ -35,25 +36,35 @@ pub struct AdamWStep {
 /// Numbers one part works on.
 const PART: usize = 1 << 14;
 
-/// Changes `parameters` by their `gradients`; `momentum` is what the rule remembers, zeros at first.
+/// Changes `parameters` by their `gradients`; `momentum` is what the rule remembers, zeros at first. Whether all parameters are
+/// finite then: a gradient or a momentum that is not makes its parameter so as well.
 ///
 /// # Panics
 /// If the three lists are not equally long.
-pub fn sgd_step(step: SgdStep, parameters: &mut [f32], gradients: &[f32], momentum: &mut [f32], team: &mut Team) {
+pub fn sgd_step(
+    step: SgdStep,
+    parameters: &mut [f32],
+    gradients: &[f32],
+    momentum: &mut [f32],
+    team: &mut Team,
+) -> bool {
     let len = parameters.len();
     assert!(gradients.len() == len && momentum.len() == len, "{len} parameters, {} gradients", gradients.len());
     let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(momentum.chunks_mut(PART));
-    share(parts, team, |((p, g), m)| {
+    all(parts, team, |((p, g), m)| {
+        let mut seen = Exponents::default();
         for ((p, &g), m) in p.iter_mut().zip(g).zip(m) {
             let g = g + step.decay * *p;
             *m = step.momentum * *m + g;
             *p -= step.rate * if step.nesterov { g + step.momentum * *m } else { *m };
+            seen.see(*p);
         }
-    });
+        seen.are_finite()
+    })
 }
 
 /// Changes `parameters` by their `gradients`; `mean` and `square` are the moving means of gradients and of their squares, zeros at
-/// first.
+/// first. Whether all parameters and squares are finite then; a square that is not would hold its parameter still for ever.
 ///
 /// # Panics
 /// If the four lists are not equally long.
@@ -64,20 +75,24 @@ pub fn adamw_step(
     mean: &mut [f32],
     square: &mut [f32],
     team: &mut Team,
-) {
+) -> bool {
     let len = parameters.len();
     let all_alike = [gradients.len(), mean.len(), square.len()].iter().all(|&l| l == len);
     assert!(all_alike, "{len} parameters, {} gradients", gradients.len());
     let moments = mean.chunks_mut(PART).zip(square.chunks_mut(PART));
     let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(moments);
     let [beta, beta_square] = step.betas;
-    share(parts, team, |((p, g), (m, v))| {
+    all(parts, team, |((p, g), (m, v))| {
+        let mut seen = Exponents::default();
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             *m += (1.0 - beta) * (g - *m);
             *v = beta_square * *v + (1.0 - beta_square) * g * g;
             *p = step.kept * *p - step.rate * *m / (v.sqrt() / step.root_correction + step.eps);
+            seen.see(*p);
+            seen.see(*v);
         }
-    });
+        seen.are_finite()
+    })
 }
 
 /// The sum of the squares of all `numbers`, in double precision; its bits do not depend on the team.
@@ -123,6 +138,34 @@ pub fn average_step(decay: f32, average: &mut [f32], numbers: &[f32], team: &mut
     });
 }
 
+/// Whether numbers are finite, found out beside other work on them: a bit that stands as soon as the exponent of one is all ones.
+#[derive(Clone, Copy, Default)]
+struct Exponents(u32);
+
+impl Exponents {
+    #[inline(always)]
+    fn see(&mut self, number: f32) {
+        const EXPONENT: u32 = 0x7f80_0000;
+        const LOWEST: u32 = 0x0080_0000;
+        self.0 |= (number.to_bits() & EXPONENT) + LOWEST;
+    }
+
+    fn are_finite(self) -> bool {
+        self.0 >> 31 == 0
+    }
+}
+
+/// Has a team do something with every part; whether it holds for all.
+fn all<P: Send>(parts: impl ExactSizeIterator<Item = P>, team: &mut Team, work: impl Fn(P) -> bool + Sync) -> bool {
+    let holds = AtomicBool::new(true);
+    share(parts, team, |part| {
+        if !work(part) {
+            holds.store(false, Ordering::Relaxed);
+        }
+    });
+    holds.into_inner()
+}
+
 /// Has a team do something with every part.
 fn share<P: Send>(parts: impl ExactSizeIterator<Item = P>, team: &mut Team, work: impl Fn(P) + Sync) {
     if parts.len() <= 1 {
@@ -161,6 +204,33 @@ mod tests {
         adamw_step(first, &mut p, &[3.0, -0.01], &mut m, &mut v, &mut Team::new(1));
         assert!((p[0] - 0.89).abs() < 1e-6 && (p[1] - 1.09).abs() < 1e-6, "{p:?}");
         assert!((m[0] - 0.3).abs() < 1e-6 && (v[0] - 0.09).abs() < 1e-6, "{m:?} {v:?}");
+    }
+
+    #[test]
+    fn steps_tell_whether_what_they_leave_is_finite() {
+        let len = 2 * PART + 5;
+        let sgd = SgdStep { rate: 0.1, momentum: 0.9, nesterov: true, decay: 0.0 };
+        let adamw = AdamWStep { kept: 1.0, rate: 0.1, betas: [0.9, 0.999], root_correction: 1.0, eps: 1e-8 };
+        let step = |gradients: &[f32], threads| {
+            let (team, ones) = (&mut Team::new(threads), || vec![1.0; len]);
+            let [first, second] = [
+                sgd_step(sgd, &mut ones(), gradients, &mut ones(), team),
+                adamw_step(adamw, &mut ones(), gradients, &mut ones(), &mut ones(), team),
+            ];
+            assert_eq!(first, second);
+            first
+        };
+        for threads in [1, 3] {
+            assert!(step(&vec![-1e18; len], threads));
+            for (bad, at) in [(f32::NAN, 0), (f32::INFINITY, PART + 1), (f32::NEG_INFINITY, len - 1), (-f32::NAN, 77)] {
+                let mut gradients = vec![0.5; len];
+                gradients[at] = bad;
+                assert!(!step(&gradients, threads), "{bad} at {at}");
+            }
+        }
+        // What overflows with finite gradients: the parameter itself, and with AdamW the square.
+        assert!(!sgd_step(sgd, &mut [-f32::MAX], &[f32::MAX], &mut [0.0], &mut Team::new(1)));
+        assert!(!adamw_step(adamw, &mut [1.0], &[1e30], &mut [0.0], &mut [0.0], &mut Team::new(1)));
     }
 
     #[test]

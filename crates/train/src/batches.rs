@@ -25,6 +25,8 @@ pub(crate) struct Source {
 pub(crate) struct Batch {
     /// Photos that could be read.
     pub images: usize,
+    /// Their places in [`Source::samples`].
+    pub samples: Vec<usize>,
     /// RGB pixels `[n, h, w, 3]`.
     pub pixels: Vec<u8>,
     /// Target distributions `[n, classes]`, times the weights of the classes.
@@ -43,6 +45,7 @@ pub(crate) struct Batches {
     epoch: u32,
     /// The next, counted from the beginning of the epoch.
     batch: usize,
+    /// Views with the places of their photos.
     views: Ordered<Result<(Photo, usize), Skipped>>,
 }
 
@@ -89,14 +92,15 @@ impl Source {
         order
     }
 
-    /// What an epoch sees of a photo, as it is called in the epoch's order.
+    /// What an epoch sees of a photo, as it is called in the epoch's order, and its place among the samples.
     fn view(&self, epoch: u32, number: usize) -> Result<(Photo, usize), Skipped> {
-        let sample = &self.samples[number % self.samples.len()];
+        let place = number % self.samples.len();
+        let sample = &self.samples[place];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
         sample
             .decode(&self.decode)
             .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, number as u64))
-            .map(|view| (view, sample.class))
+            .map(|view| (view, place))
             .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
     }
 }
@@ -115,14 +119,17 @@ impl Batches {
     /// Fills `batch` with the next.
     pub(crate) fn next_into(&mut self, batch: &mut Batch) {
         batch.images = 0;
+        batch.samples.clear();
         batch.pixels.clear();
         batch.targets.clear();
         batch.skipped.clear();
         let (classes, recipe) = (self.source.classes, &self.source.recipe);
         for view in self.views.by_ref().take(self.source.batch_size()) {
             match view {
-                Ok((photo, class)) => {
+                Ok((photo, place)) => {
+                    let class = self.source.samples[place].class;
                     batch.images += 1;
+                    batch.samples.push(place);
                     batch.pixels.extend_from_slice(photo.pixels());
                     batch.targets.extend((0..classes).map(|c| smoothed(c == class, classes, recipe.smoothing as f32)));
                 }

@@ -8,6 +8,8 @@ use cspnet_formats::FormatError;
 use cspnet_graph::GraphError;
 use cspnet_vision::VisionError;
 
+use crate::divergence::Divergence;
+
 /// Why a run cannot begin, continue or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -74,15 +76,17 @@ pub enum TrainError {
         /// The folder of photos.
         data: PathBuf,
     },
-    /// The loss left all bounds.
+    /// Numbers were not finite, and not for the first time.
     #[error(
-        "the loss is not finite in epoch {epoch}, step {step}; the last checkpoint is whole; begin again with a smaller --lr"
+        "{}: training diverged again and again, though the learning rate was halved each time; the last: {divergence}; the run \
+         keeps its checkpoint and models from before. Begin a new one with --lr {:.1e} or less; if it is always the same layer and \
+         photos, look at these", run.display(), divergence.next_lr
     )]
     Diverged {
-        /// Epoch, counted from 1.
-        epoch: u32,
-        /// Step in it, counted from 1.
-        step: usize,
+        /// The run.
+        run: PathBuf,
+        /// Where the last time.
+        divergence: Box<Divergence>,
     },
     /// Not one photo could be loaded.
     #[error("none of the {0} photos could be read; the last was {1}")]

@@ -56,13 +56,14 @@ pub fn find_lr(
             (epoch, step) = (epoch + 1, 0);
             batches = Batches::new(&source, epoch, 0, threads);
         }
-        let (mut sum, mut learnt) = (0.0, 0);
+        let (mut sum, mut learnt, mut is_finite) = (0.0, 0, true);
         let rule = learner.rule(rate(probes.len()), probes.len() as u64);
         for _ in 0..source.batches_of(step) {
             batches.next_into(&mut batch);
             if let Some(of_batch) = learner.learn(&mut weights, &mut momentum, &rule, &batch)? {
                 sum += of_batch.loss;
                 learnt += 1;
+                is_finite &= of_batch.symptom.is_none();
             }
         }
         step += 1;
@@ -75,9 +76,9 @@ pub fn find_lr(
         if !probe.loss.is_finite() || probe.smoothed > TOO_MUCH * smallest {
             break;
         }
-        learner.update(&mut weights, &mut momentum, &rule);
+        is_finite &= learner.update(&mut weights, &mut momentum, &rule).is_none();
         probes.push(probe);
-        if !told(&probe) {
+        if !told(&probe) || !is_finite {
             break;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Not here: which batches, which learning rate, and what is kept ([`crate::trainer`]).
 
-use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use cspnet_engine::{Diagnosis, Input, Isa, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Graph, Weights};
 use cspnet_metrics::likeliest;
@@ -27,6 +27,8 @@ pub(crate) struct Learnt {
     pub loss: f64,
     /// Photos whose likeliest class was the target's.
     pub right: usize,
+    /// That not all numbers were finite, if so.
+    pub symptom: Option<Symptom>,
 }
 
 impl Learner {
@@ -52,8 +54,7 @@ impl Learner {
         self.recipe.grad_accum_steps <= 1 && self.recipe.clip_grad.is_none()
     }
 
-    /// Learns from a batch of a step, which [`Learner::update`] ends. `None` if there is nothing in it; a loss that is no number
-    /// changes nothing.
+    /// Learns from a batch of a step, which [`Learner::update`] ends. `None` if there is nothing in it.
     pub fn learn(
         &mut self,
         weights: &mut Weights,
@@ -64,37 +65,59 @@ impl Learner {
         if batch.images == 0 {
             return Ok(None);
         }
-        self.workspace.set_images(batch.images);
-        self.workspace.set_draw(batch.draw);
+        self.take(batch);
         let is_at_once = self.is_at_once();
         let Self { recipe, plan, workspace } = self;
         let (input, targets) = (Input::Pixels(&batch.pixels), &batch.targets[..]);
-        let loss = if is_at_once {
+        let Stepped { loss, symptom } = if is_at_once {
             plan.step(workspace, weights, (input, targets), momentum, rule)?
         } else {
             let loss = plan.gradients(workspace, weights, input, targets)?;
-            if loss.is_finite() {
-                plan.update_running(workspace, weights);
-            }
+            let symptom = if loss.is_finite() { plan.update_running(workspace, weights) } else { Some(Symptom::Loss) };
             if recipe.grad_accum_steps > 1 {
                 plan.accumulate(workspace);
             }
-            loss
+            Stepped { loss, symptom }
         };
         let is_right = |i: &usize| likeliest(&plan.logits(workspace, *i)) == batch.classes[*i];
-        Ok(Some(Learnt { loss, right: (0..batch.images).filter(is_right).count() }))
+        Ok(Some(Learnt { loss, right: (0..batch.images).filter(is_right).count(), symptom }))
     }
 
     /// Ends a step: what its batches say about the parameters has changed them.
-    pub fn update(&mut self, weights: &mut Weights, momentum: &mut UpdateState, rule: &UpdateRule) {
+    pub fn update(&mut self, weights: &mut Weights, momentum: &mut UpdateState, rule: &UpdateRule) -> Option<Symptom> {
         if self.is_at_once() {
-            return;
+            return None;
         }
         self.plan.average_accumulated(&mut self.workspace);
         if let Some(most) = self.recipe.clip_grad {
             self.plan.clip(&mut self.workspace, most);
         }
-        self.plan.update(&mut self.workspace, weights, momentum, rule);
+        self.plan.update(&mut self.workspace, weights, momentum, rule)
+    }
+
+    /// Forgets the batches of a step that is not brought to its end.
+    pub fn forget(&mut self) {
+        self.workspace.forget_accumulated();
+    }
+
+    /// Where numbers are first not finite when `weights` learn from a batch; `None` if all are, or there is nothing in it.
+    pub fn diagnose(&mut self, weights: &Weights, batch: &Batch) -> Result<Option<Diagnosis>, TrainError> {
+        if batch.images == 0 {
+            return Ok(None);
+        }
+        self.take(batch);
+        Ok(self.plan.diagnose(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?)
+    }
+
+    /// What a symptom says by itself.
+    pub fn at_once(&self, symptom: Symptom) -> Diagnosis {
+        self.plan.at_once(symptom)
+    }
+
+    /// Makes ready for a batch.
+    fn take(&mut self, batch: &Batch) {
+        self.workspace.set_images(batch.images);
+        self.workspace.set_draw(batch.draw);
     }
 
     /// Moves the average of the weights after an update.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cspnet_data::Skipped;
 
+use crate::divergence::Divergence;
 use crate::state::{Epoch, State};
 
 /// A step that has been taken.
@@ -23,6 +24,10 @@ pub trait Observer {
     fn step(&mut self, _step: &Step<'_>) {}
     /// An epoch has ended and was judged; `is_best` if no other was better.
     fn epoch(&mut self, _epoch: &Epoch, _is_best: bool) {}
+    /// To find where numbers began to be not finite, so many steps since the last checkpoint are taken again.
+    fn repeating(&mut self, _steps: usize) {}
+    /// Numbers of a step were not finite, so the run has gone back to where `state` says, with half the learning rate.
+    fn rolled_back(&mut self, _divergence: &Divergence, _state: &State) {}
     /// A photo that was readable when the run began is not any more; its batch goes on without it.
     fn skipped(&mut self, _skipped: &Skipped) {}
     /// A checkpoint is safely on the disk.

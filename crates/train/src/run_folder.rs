@@ -6,7 +6,7 @@
 //! | `metrics.csv` | a line for every finished epoch |
 //! | `events.jsonl` | what happened when, one JSON object a line; only ever added to |
 //! | `best.safetensors`, `last.safetensors` | model files of the averaged weights |
-//! | `checkpoints/` | the last two checkpoints |
+//! | `checkpoints/` | the last two checkpoints, and the last of the end of an epoch |
 //!
 //! A folder comes into being whole, with a checkpoint of the beginning, so every run that exists can be continued. All files but
 //! `events.jsonl` are replaced whole or not at all.
@@ -130,7 +130,9 @@ impl RunFolder {
     }
 
     fn remove_old_checkpoints(&self) -> Result<(), TrainError> {
-        for old in self.checkpoints()?.iter().skip(KEPT) {
+        let all = self.checkpoints()?;
+        let end_of_epoch = all.iter().find(|path| is_end_of_epoch(path));
+        for old in all.iter().skip(KEPT).filter(|&path| Some(path) != end_of_epoch) {
             // A file too many does no harm, and the next checkpoint tries again.
             let _ = fs::remove_file(old);
         }
@@ -142,10 +144,35 @@ impl RunFolder {
     /// # Errors
     /// If there is none.
     pub fn latest(&self, graph: &Graph, observer: &mut dyn Observer) -> Result<Checkpoint, TrainError> {
+        self.first_whole(self.checkpoints()?, graph, observer).map(|(_, checkpoint)| checkpoint)
+    }
+
+    /// The newest checkpoint of the end of an epoch that is whole, or if there is none, the newest; those after it are removed, for
+    /// the run does not go on from there any more.
+    ///
+    /// # Errors
+    /// If there is none, or a later one cannot be removed.
+    pub(crate) fn go_back(&self, graph: &Graph, observer: &mut dyn Observer) -> Result<Checkpoint, TrainError> {
+        let all = self.checkpoints()?;
+        let (ends, others): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|path| is_end_of_epoch(path));
+        let (path, checkpoint) = self.first_whole([ends, others].concat(), graph, observer)?;
+        for later in all.into_iter().take_while(|later| *later != path) {
+            fs::remove_file(&later).map_err(|source| TrainError::Io { path: later, what: "removed", source })?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// The first of some checkpoints that is whole.
+    fn first_whole(
+        &self,
+        paths: Vec<PathBuf>,
+        graph: &Graph,
+        observer: &mut dyn Observer,
+    ) -> Result<(PathBuf, Checkpoint), TrainError> {
         let mut reasons = Vec::new();
-        for path in self.checkpoints()? {
+        for path in paths {
             match StateFile::read(&path).and_then(|file| Checkpoint::from_file(file, graph)) {
-                Ok(checkpoint) => return Ok(checkpoint),
+                Ok(checkpoint) => return Ok((path, checkpoint)),
                 Err(e) => {
                     observer.unusable(&path, &e.to_string());
                     reasons.push(e.to_string());
@@ -214,6 +241,11 @@ impl RunFolder {
     fn io(&self, name: &str, what: &'static str, source: std::io::Error) -> TrainError {
         TrainError::Io { path: self.path.join(name), what, source }
     }
+}
+
+/// Whether a checkpoint was written between two epochs, or at the beginning.
+fn is_end_of_epoch(path: &Path) -> bool {
+    path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-step-000000"))
 }
 
 /// A name beside `path` that is nobody else's.
@@ -307,6 +339,29 @@ mod tests {
         fs::write(&paths[1], b"").unwrap();
         let error = folder.latest(&graph(), &mut told).unwrap_err();
         assert!(matches!(&error, TrainError::NoCheckpoint { why, .. } if why.contains("epoch-000002")), "{error}");
+    }
+
+    #[test]
+    fn a_run_goes_back_to_the_end_of_an_epoch_however_often_it_was_stopped_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(&dir.path().join("run"));
+        let write = |epoch, step| {
+            let mut checkpoint = at_epoch(epoch);
+            checkpoint.state.step = step;
+            folder.write_checkpoint(&checkpoint, &graph()).unwrap()
+        };
+        let told = &mut Silent(Vec::new());
+        let ends = [write(1, 0), write(2, 0)];
+        let within: Vec<PathBuf> = (1..5).map(|step| write(2, step)).collect();
+        assert_eq!(folder.checkpoints().unwrap(), [within[3].clone(), within[2].clone(), ends[1].clone()]);
+        assert_eq!(folder.go_back(&graph(), told).unwrap(), at_epoch(2));
+        assert_eq!(folder.checkpoints().unwrap(), [ends[1].clone()]);
+        // What a version that kept two wherever they were has left.
+        let within = [write(2, 1), write(2, 2)];
+        fs::remove_file(&ends[1]).unwrap();
+        assert_eq!(folder.go_back(&graph(), told).unwrap().state.step, 2);
+        assert_eq!(folder.checkpoints().unwrap(), [within[1].clone(), within[0].clone()]);
+        assert!(told.0.is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::divergence::Divergence;
 use crate::evaluate::Validation;
 
 /// Where a run stands.
@@ -26,6 +27,12 @@ pub struct State {
     pub judging: f64,
     /// Whether the run has come to its end.
     pub is_over: bool,
+    /// How often the run has gone back because numbers were not finite, each time with half the learning rate.
+    #[serde(default)]
+    pub rollbacks: u32,
+    /// Why the run was given up, if it was.
+    #[serde(default)]
+    pub given_up: Option<Divergence>,
 }
 
 /// Sums over the steps of an epoch.
@@ -109,6 +116,14 @@ impl Epoch {
 }
 
 impl State {
+    /// So often a run goes back; the next time it ends.
+    pub const MOST_ROLLBACKS: u32 = 3;
+
+    /// What is left of the recipe's learning rate.
+    pub fn rate_factor(&self) -> f64 {
+        0.5_f64.powi(self.rollbacks as i32)
+    }
+
     /// Closes the epoch that has begun.
     pub(crate) fn close_epoch(&mut self, lr: f64, validation: &Validation) {
         let seen = std::mem::take(&mut self.seen);
@@ -152,6 +167,17 @@ mod tests {
 
     fn validation(right: usize, loss: f64) -> Validation {
         Validation { photos: 10, right, among_five: 10, loss }
+    }
+
+    #[test]
+    fn a_state_of_before_there_were_divergences_is_read() {
+        let mut text = serde_json::to_value(State::default()).unwrap();
+        for field in ["rollbacks", "given_up"] {
+            text.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        let state: State = serde_json::from_value(text).unwrap();
+        assert!(state == State::default() && state.rate_factor() == 1.0);
+        assert_eq!(State { rollbacks: 3, ..state }.rate_factor(), 0.125);
     }
 
     #[test]

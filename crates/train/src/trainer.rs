@@ -1,11 +1,14 @@
 //! The loop: epochs of steps, each judged by the averaged weights on the validation photos, with a checkpoint after each.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cspnet_data::{DataSet, Skipped, Split};
+use cspnet_engine::Symptom;
 use cspnet_formats::ModelFile;
 use cspnet_graph::Graph;
 use cspnet_graph::rewrite::with_normalise;
@@ -21,6 +24,7 @@ use crate::observer::{Observer, Step};
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::state::State;
+use guard::Spoilt;
 
 /// A checkpoint is written at the end of every epoch, and within one when the last is older than this.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
@@ -47,6 +51,8 @@ pub struct Trainer {
     learner: Learner,
     threads: usize,
     now: Checkpoint,
+    /// Learning rates of the steps since the last checkpoint.
+    rates: Vec<f64>,
     last_written: Instant,
     /// When time was last counted.
     clock: Instant,
@@ -78,6 +84,7 @@ impl Trainer {
             learner,
             threads,
             now: checkpoint,
+            rates: Vec::new(),
             last_written: Instant::now(),
             clock: Instant::now(),
         })
@@ -101,8 +108,11 @@ impl Trainer {
     /// Trains until all epochs are done or `stop` says so; it is asked after every step.
     ///
     /// # Errors
-    /// If a step diverges, no photo can be read any more, or something cannot be written.
+    /// If steps diverge again and again, no photo can be read any more, or something cannot be written.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
+        if let Some(divergence) = &self.now.state.given_up {
+            return Err(divergence.of_run(self.folder.path()));
+        }
         self.note_beginning()?;
         self.clock = Instant::now();
         while !self.now.state.is_over {
@@ -168,8 +178,8 @@ impl Trainer {
 
     /// The steps of the epoch that are left; whether it came to its end.
     fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
-        let (steps, state) = (self.source.steps(), &self.now.state);
-        let mut batches = Batches::new(&self.source, state.epoch, state.step, self.threads);
+        let steps = self.source.steps();
+        let mut batches = self.batches_left();
         let mut batch = Batch::default();
         while self.now.state.step < steps && self.share_of_budget().is_none_or(|share| share < 1.0) {
             if stop() {
@@ -177,18 +187,12 @@ impl Trainer {
             }
             let begin = Instant::now();
             let lr = self.lr();
-            let mut learnt = false;
-            for _ in 0..self.source.batches_of(self.now.state.step) {
-                let asked = Instant::now();
-                batches.next_into(&mut batch);
-                self.now.state.seen.waited += asked.elapsed().as_secs_f64();
-                self.tell_skipped(&batch.skipped, observer)?;
-                learnt |= self.learn(&batch, lr)?;
+            if let Some(spoilt) = self.take_step(&mut batches, &mut batch, lr, Some(observer))? {
+                self.recover(spoilt, &batch, observer, stop)?;
+                (batches, batch) = (self.batches_left(), Batch::default());
+                continue;
             }
-            if learnt {
-                self.update(lr)?;
-            }
-            self.now.state.step += 1;
+            self.rates.push(lr);
             self.now.state.seen.seconds += begin.elapsed().as_secs_f64();
             self.tick();
             observer.step(&Step { state: &self.now.state, steps, lr });
@@ -202,42 +206,90 @@ impl Trainer {
         }
     }
 
+    /// The batches of the epoch that are left.
+    fn batches_left(&self) -> Batches {
+        let state = &self.now.state;
+        Batches::new(&self.source, state.epoch, state.step, self.threads)
+    }
+
+    /// Takes the next step, unless it shows that numbers are not finite; `batch` is the last it has looked at. An observer is told
+    /// of photos that cannot be read.
+    fn take_step(
+        &mut self,
+        batches: &mut Batches,
+        batch: &mut Batch,
+        lr: f64,
+        mut observer: Option<&mut dyn Observer>,
+    ) -> Result<Option<Spoilt>, TrainError> {
+        let mut samples = Vec::new();
+        for _ in 0..self.source.batches_of(self.now.state.step) {
+            let asked = Instant::now();
+            batches.next_into(batch);
+            self.now.state.seen.waited += asked.elapsed().as_secs_f64();
+            if let Some(observer) = observer.as_deref_mut() {
+                self.tell_skipped(&batch.skipped, observer)?;
+            }
+            if let Some(symptom) = self.learn(batch, lr)? {
+                return Ok(Some(Spoilt { symptom, samples: batch.samples.clone(), lr }));
+            }
+            samples.extend_from_slice(&batch.samples);
+        }
+        if !samples.is_empty()
+            && let Some(symptom) = self.update(lr)?
+        {
+            return Ok(Some(Spoilt { symptom, samples, lr }));
+        }
+        self.now.state.step += 1;
+        Ok(None)
+    }
+
     /// Learning rate of the next step.
     fn lr(&self) -> f64 {
         let State { epoch, step, .. } = self.now.state;
-        let recipe = &self.config.recipe;
         match self.share_of_budget() {
-            Some(share) => recipe.lr_at(share * f64::from(recipe.epochs)),
+            Some(share) => self.lr_at(share * f64::from(self.config.recipe.epochs)),
             // The middle of the step, so that the first is not lost.
-            None => recipe.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64),
+            None => self.lr_at(f64::from(epoch) + (step as f64 + 0.5) / self.source.steps() as f64),
         }
     }
 
-    /// Learns from a batch; whether there was anything in it.
-    fn learn(&mut self, batch: &Batch, lr: f64) -> Result<bool, TrainError> {
+    /// Learning rate at the end of the epoch that has begun.
+    fn last_lr(&self) -> f64 {
+        match self.config.recipe.time_budget {
+            Some(_) => self.lr(),
+            None => self.lr_at(f64::from(self.now.state.epoch + 1)),
+        }
+    }
+
+    /// Learning rate after so many epochs, halved as often as the run had to go back.
+    fn lr_at(&self, epochs: f64) -> f64 {
+        self.config.recipe.lr_at(epochs) * self.now.state.rate_factor()
+    }
+
+    /// Learns from a batch, if there is anything in it.
+    fn learn(&mut self, batch: &Batch, lr: f64) -> Result<Option<Symptom>, TrainError> {
         let Checkpoint { state, weights, momentum, .. } = &mut self.now;
         let rule = self.learner.rule(lr, state.updates);
-        let Some(learnt) = self.learner.learn(weights, momentum, &rule, batch)? else { return Ok(false) };
-        if !learnt.loss.is_finite() {
-            return Err(TrainError::Diverged { epoch: state.epoch + 1, step: state.step + 1 });
-        }
+        let Some(learnt) = self.learner.learn(weights, momentum, &rule, batch)? else { return Ok(None) };
         state.seen.right += learnt.right;
         state.seen.photos += batch.images;
         state.seen.loss += learnt.loss * batch.images as f64;
-        Ok(true)
+        Ok(learnt.symptom)
     }
 
     /// Changes the parameters by what the batches of a step say, and moves their average.
-    fn update(&mut self, lr: f64) -> Result<(), TrainError> {
+    fn update(&mut self, lr: f64) -> Result<Option<Symptom>, TrainError> {
         let Checkpoint { state, weights, momentum, average } = &mut self.now;
         let rule = self.learner.rule(lr, state.updates);
-        self.learner.update(weights, momentum, &rule);
-        self.learner.average(average, weights, state.updates)?;
-        state.updates += 1;
-        Ok(())
+        let symptom = self.learner.update(weights, momentum, &rule);
+        if symptom.is_none() {
+            self.learner.average(average, weights, state.updates)?;
+            state.updates += 1;
+        }
+        Ok(symptom)
     }
 
-    /// Judges the averaged weights and closes the epoch; whether it came to that.
+    /// Judges the averaged weights and closes the epoch, if they are good for anything; whether it came to that.
     fn judge_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
         let evaluator = Evaluator {
             graph: &self.judged,
@@ -251,7 +303,12 @@ impl Trainer {
             return Ok(false);
         };
         self.tell_skipped(&skipped, observer)?;
-        self.close_epoch(&validation, observer).map(|()| true)
+        if validation.loss.is_finite() {
+            self.close_epoch(&validation, observer)?;
+        } else {
+            self.recover_from_validation(observer)?;
+        }
+        Ok(true)
     }
 
     fn tell_skipped(&self, skipped: &[Skipped], observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -263,10 +320,7 @@ impl Trainer {
 
     /// Writes what an epoch leaves. The checkpoint comes last: until it is there, the epoch is done again, and leaves the same.
     fn close_epoch(&mut self, validation: &Validation, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let lr = match self.config.recipe.time_budget {
-            Some(_) => self.lr(),
-            None => self.config.recipe.lr_at(f64::from(self.now.state.epoch + 1)),
-        };
+        let lr = self.last_lr();
         self.now.state.judging = self.tick();
         self.now.state.close_epoch(lr, validation);
         let is_best = self.now.state.note_best(validation);
@@ -296,6 +350,7 @@ impl Trainer {
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
         self.last_written = Instant::now();
+        self.rates.clear();
         observer.checkpoint(&path);
         Ok(())
     }

@@ -56,6 +56,23 @@ impl Back {
             Self::Copy { run, output } => (Pass::Backward, output, run.value),
         }
     }
+
+    /// The value whose gradient it writes or adds to.
+    pub(super) fn written(&self) -> Option<ValueId> {
+        match *self {
+            // What is cleared is only a part, of which nothing but zeros can be told.
+            Self::Clear { .. } | Self::ConvWeight { .. } => None,
+            Self::Loss { logits: of } | Self::Moments { of } => Some(of),
+            Self::Copy { run, .. } => Some(run.value),
+            Self::ConvData { input, .. }
+            | Self::Norm { input, .. }
+            | Self::Map { input, .. }
+            | Self::Product { input, .. }
+            | Self::Pass { input, .. }
+            | Self::Drop { input, .. }
+            | Self::Pool { input, .. } => Some(input),
+        }
+    }
 }
 
 /// The steps backward through `forward`.

@@ -73,6 +73,8 @@ pub(super) struct Made {
     pub kernels: Vec<Kernel>,
     /// What each of them is.
     pub steps: Vec<StepReport>,
+    /// What each of them writes into the arena, if anything.
+    pub written: Vec<Option<Planes>>,
     /// Running statistics in the order of the workspace's statistics.
     pub running: Vec<Running>,
 }
@@ -87,7 +89,11 @@ impl<'a> Build<'a> {
         let program = self.program;
         for step in &program.forward {
             if let Some(kernel) = self.forward(step) {
-                self.push(kernel, Pass::Forward, &step.nodes, step.output());
+                let written = match step.task {
+                    Task::Norm { stored: false, .. } => None,
+                    _ => Some(program.planes(step.output())),
+                };
+                self.push(kernel, Pass::Forward, &step.nodes, step.output(), written);
                 self.moments(step.output());
             }
         }
@@ -97,10 +103,11 @@ impl<'a> Build<'a> {
         self.made
     }
 
-    fn push(&mut self, kernel: Kernel, pass: Pass, nodes: &[ValueId], of: ValueId) {
+    fn push(&mut self, kernel: Kernel, pass: Pass, nodes: &[ValueId], of: ValueId, written: Option<Planes>) {
         let nodes = nodes.iter().map(|&n| self.graph.node(n).path.clone()).collect();
         self.made.steps.push(StepReport { pass, nodes, kernel: kernel.name(), shape: self.shapes[of] });
         self.made.kernels.push(kernel);
+        self.made.written.push(written);
     }
 
     /// The kernel of a forward step; the loss has none, for its value and gradient come together at the turn.
@@ -153,7 +160,7 @@ impl<'a> Build<'a> {
                 let params = &self.graph.node(node).params;
                 if let Some(&bias) = params.get(1) {
                     let sum = Kernel::Bias { sum: ChannelSum::new(isa, &gradient(output)), bias };
-                    self.push(sum, Pass::Backward, &[node], output);
+                    self.push(sum, Pass::Backward, &[node], output, None);
                 }
                 let (x, dy) = (value(input), gradient(output));
                 let grad = ConvGrad::new(isa, conv_shape(op(node)), &x, &dy, before(prologue));
@@ -208,7 +215,7 @@ impl<'a> Build<'a> {
             }
         };
         let (pass, node, of) = step.place();
-        self.push(kernel, pass, &[node], of);
+        self.push(kernel, pass, &[node], of, step.written().map(gradient));
     }
 
     /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
@@ -246,7 +253,7 @@ impl<'a> Build<'a> {
         let slot = layout.views[value].iter().find_map(|p| norms.slot(p.root));
         if let Some(slot) = slot.filter(|_| layout.owners[layout.views[value][0].root] == value) {
             let moments = Moments::new(self.isa, &self.program.planes(value));
-            self.push(Kernel::Moments { moments, slot }, Pass::Statistics, &[value], value);
+            self.push(Kernel::Moments { moments, slot }, Pass::Statistics, &[value], value, None);
         }
     }
 
@@ -268,6 +275,13 @@ impl<'a> Build<'a> {
 /// What a convolution does to its input first.
 fn before(prologue: Option<Prologue>) -> Option<kernels::Prologue> {
     prologue.map(|p| kernels::Prologue::Affine(activation(p.activation)))
+}
+
+impl Assemble {
+    /// Where its statistics are.
+    pub(super) fn stats(&self) -> usize {
+        self.stats
+    }
 }
 
 impl Kernel {

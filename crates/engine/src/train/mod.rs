@@ -6,6 +6,7 @@
 
 mod backward;
 mod convolution;
+mod diagnosis;
 mod gradients;
 mod kernel;
 mod norms;
@@ -28,6 +29,7 @@ use crate::report::StepReport;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use convolution::Packed;
+pub use diagnosis::{Diagnosis, Phase, Symptom};
 use gradients::Gradients;
 use kernel::{Build, Kernel, Made};
 use norms::Norms;
@@ -40,6 +42,8 @@ pub struct TrainPlan {
     normalises: bool,
     kernels: Vec<Kernel>,
     steps: Vec<StepReport>,
+    /// What each kernel writes into the arena, if anything.
+    written: Vec<Option<Planes>>,
     /// Behind each kernel, the parameters whose gradients are complete and which no later kernel reads.
     finished: Vec<Vec<ParamId>>,
     logits: Planes,
@@ -58,6 +62,15 @@ struct Running {
     mean: ParamId,
     variance: ParamId,
     momentum: f64,
+}
+
+/// What a step has shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stepped {
+    /// The loss before the step.
+    pub loss: f64,
+    /// That not all numbers were finite, if so: then the step was left as soon as it was noticed.
+    pub symptom: Option<Symptom>,
 }
 
 /// What one caller needs to train with a plan: memory for its batch, gradients, statistics, and its threads.
@@ -104,7 +117,7 @@ impl TrainPlan {
         }
         let logits = loss.inputs[0];
         let program = Program::new(graph, &shapes, logits);
-        let Made { kernels, steps, running } = Build::new(graph, &shapes, isa, &program).make();
+        let Made { kernels, steps, written, running } = Build::new(graph, &shapes, isa, &program).make();
         Ok(Self {
             picture,
             normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),
@@ -117,6 +130,7 @@ impl TrainPlan {
             finished: finished(&kernels, graph.params().len()),
             kernels,
             steps,
+            written,
         })
     }
 
@@ -159,8 +173,8 @@ impl TrainPlan {
     }
 
     /// A whole step: as [`TrainPlan::gradients`], but every parameter is changed as soon as its gradient is complete and nothing
-    /// reads it any more, and the gradient is given up. Running statistics are changed as well. A loss that is no number changes
-    /// nothing.
+    /// reads it any more, and the gradient is given up. Running statistics are changed as well, at the turn between the passes. As soon
+    /// as anything is not finite, the step is left, and [`Symptom`] says what had been changed by then.
     ///
     /// # Errors
     /// As [`TrainPlan::gradients`]; nothing has changed then.
@@ -171,7 +185,7 @@ impl TrainPlan {
         (input, targets): (Input<'_>, &[f32]),
         state: &mut UpdateState,
         rule: &UpdateRule,
-    ) -> Result<f64, RunError> {
+    ) -> Result<Stepped, RunError> {
         self.run_step(workspace, weights, (input, targets), state, rule, |step| step())
     }
 
@@ -206,27 +220,37 @@ impl TrainPlan {
         updates: &mut UpdateState,
         rule: &UpdateRule,
         mut each: impl FnMut(&mut dyn FnMut()),
-    ) -> Result<f64, RunError> {
+    ) -> Result<Stepped, RunError> {
         self.check(workspace, weights, input, targets)?;
         rule.begin(&self.params, updates);
-        let TrainWorkspace { memory, team, state } = workspace;
         for (kernel, finished) in self.kernels.iter().zip(&self.finished) {
+            let mut bad = None;
+            let TrainWorkspace { memory, team, state } = workspace;
             each(&mut || {
                 for param in kernel.learns().into_iter().flatten() {
                     state.gradients.begin(param, self.params[param].len());
                 }
                 kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
                 for &id in finished {
-                    rule.apply((id, &self.params[id]), weights, state.gradients.get(id), updates, team);
+                    if !rule.apply((id, &self.params[id]), weights, state.gradients.get(id), updates, team) {
+                        bad.get_or_insert(Symptom::Parameter(id));
+                    }
                     state.gradients.end(id);
                 }
             });
-            if matches!(kernel, Kernel::Loss(_)) && !state.loss.is_finite() {
-                return Ok(state.loss);
+            if matches!(kernel, Kernel::Loss(_)) {
+                bad = self.turn(workspace, weights);
+            }
+            if bad.is_some() {
+                return Ok(Stepped { loss: workspace.state.loss, symptom: bad });
             }
         }
-        self.update_running(workspace, weights);
-        Ok(workspace.state.loss)
+        Ok(Stepped { loss: workspace.state.loss, symptom: None })
+    }
+
+    /// Between the passes: the running statistics are changed, if the loss is finite.
+    fn turn(&self, workspace: &TrainWorkspace, weights: &mut Weights) -> Option<Symptom> {
+        if workspace.state.loss.is_finite() { self.update_running(workspace, weights) } else { Some(Symptom::Loss) }
     }
 
     fn check(
@@ -283,27 +307,36 @@ impl TrainPlan {
         norm
     }
 
-    /// Changes the parameters that have gradients by those of the workspace; what the loss does not depend on stays as it is. Running statistics are not a matter of gradients; see
-    /// [`TrainPlan::update_running`].
+    /// Changes the parameters that have gradients by those of the workspace; what the loss does not depend on stays as it is. Running
+    /// statistics are not a matter of gradients; see [`TrainPlan::update_running`]. The first parameter that is not finite is told
+    /// of, once all were changed.
     pub fn update(
         &self,
         workspace: &mut TrainWorkspace,
         weights: &mut Weights,
         state: &mut UpdateState,
         rule: &UpdateRule,
-    ) {
+    ) -> Option<Symptom> {
         rule.begin(&self.params, state);
+        let (gradients, team) = (&workspace.state.gradients, &mut workspace.team);
+        let mut bad = None;
         for &id in self.finished.iter().flatten() {
-            rule.apply((id, &self.params[id]), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
+            if !rule.apply((id, &self.params[id]), weights, gradients.get(id), state, team) {
+                bad.get_or_insert(Symptom::Parameter(id));
+            }
         }
+        bad
     }
 
-    /// Changes the running statistics of normalisations, by the batch's.
-    pub fn update_running(&self, workspace: &TrainWorkspace, weights: &mut Weights) {
+    /// Changes the running statistics of normalisations, by the batch's. The first that is not finite is told of.
+    pub fn update_running(&self, workspace: &TrainWorkspace, weights: &mut Weights) -> Option<Symptom> {
+        let mut bad = None;
         for (running, stats) in self.running.iter().zip(&workspace.state.stats) {
             let (mean, variance) = weights.pair_mut(running.mean, running.variance);
             stats.update_running(running.momentum, mean, variance);
+            bad = bad.or_else(|| running.bad(mean, variance));
         }
+        bad.map(Symptom::Statistic)
     }
 
     /// Moves `average`, an exponential moving average of all parameters and running statistics, towards `weights`.
@@ -360,6 +393,11 @@ impl TrainWorkspace {
     /// If there is no room for so many images.
     pub fn set_images(&mut self, images: usize) {
         self.memory.set_images(images);
+    }
+
+    /// Forgets what [`TrainPlan::accumulate`] has kept.
+    pub fn forget_accumulated(&mut self) {
+        self.state.summed = 0;
     }
 
     /// What dropout draws by from now on: the same number drops the same, whatever was drawn before.

@@ -53,7 +53,7 @@ impl UpdateRule {
         }
     }
 
-    /// Changes a trained parameter, after [`UpdateRule::begin`].
+    /// Changes a trained parameter, after [`UpdateRule::begin`]; whether it, and all that is remembered of it, is finite then.
     pub(super) fn apply(
         &self,
         (id, param): (ParamId, &Param),
@@ -61,17 +61,17 @@ impl UpdateRule {
         gradient: &[f32],
         state: &mut UpdateState,
         team: &mut Team,
-    ) {
+    ) -> bool {
         let (weights, momentum) = (weights.get_mut(id), &mut state.momentum[id]);
         let decayed = |decay: f64| if param.role == Role::Weight { decay } else { 0.0 };
         match *self {
             Self::Sgd { rate, momentum: share, nesterov, decay } => {
                 let decay = decayed(f64::from(decay)) as f32;
-                sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team);
+                sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team)
             }
             Self::AdamW { rate, betas, eps, decay, update } => {
                 let step = adamw(rate, betas, eps, decayed(decay), update);
-                adamw_step(step, weights, gradient, momentum, &mut state.square[id], team);
+                adamw_step(step, weights, gradient, momentum, &mut state.square[id], team)
             }
         }
     }

@@ -1,0 +1,80 @@
+//! That numbers of a step were not finite: which step, where in the network, and with which photos.
+//!
+//! Not here: how that is found ([`cspnet_engine::TrainPlan::diagnose`]) and what a run does then (`trainer/guard.rs`).
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// Photos that are named for people; all are in the run's events.
+const NAMED: usize = 3;
+
+/// A step whose numbers were not finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Divergence {
+    /// Its epoch, counted from 1.
+    pub epoch: u32,
+    /// Its place in the epoch, counted from 1.
+    pub step: usize,
+    /// The part of the step in which it began: `forward`, `loss`, `statistics`, `gradient` or `update`; or `validation`, behind the
+    /// last.
+    pub phase: String,
+    /// Path of the layer in which it began.
+    pub layer: String,
+    /// The photos of the batch, or where no single batch did it, of the step.
+    pub files: Vec<String>,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Largest learning rate of a recipe that would now be tried.
+    pub next_lr: f64,
+}
+
+impl Divergence {
+    /// Why a run was given up.
+    pub fn of_run(&self, run: &Path) -> TrainError {
+        TrainError::Diverged { run: run.to_owned(), divergence: Box::new(self.clone()) }
+    }
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, step, phase, layer, files, lr, .. } = self;
+        let at = format_args!("first in layer {layer} ({phase}), at learning rate {lr:.2e}");
+        write!(f, "epoch {epoch}, step {step}: not finite, {at}")?;
+        for (i, file) in files.iter().take(NAMED).enumerate() {
+            write!(f, "{} {file}", if i == 0 { ", with" } else { "," })?;
+        }
+        match files.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more (all are in the run's events.jsonl)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_photos_are_named_and_the_rest_counted() {
+        let with = |files: usize| Divergence {
+            epoch: 2,
+            step: 7,
+            phase: "gradient".into(),
+            layer: "stem.conv".into(),
+            files: (0..files).map(|i| format!("{i}.jpg")).collect(),
+            lr: 0.125,
+            next_lr: 0.1,
+        };
+        let told = with(3).to_string();
+        assert_eq!(
+            told,
+            "epoch 2, step 7: not finite, first in layer stem.conv (gradient), at learning rate 1.25e-1, with 0.jpg, 1.jpg, 2.jpg"
+        );
+        assert!(with(64).to_string().ends_with("2.jpg and 61 more (all are in the run's events.jsonl)"));
+    }
+}
