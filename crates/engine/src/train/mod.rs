@@ -48,6 +48,8 @@ pub struct TrainPlan {
     /// Channels of every value whose moments are taken for several normalisations.
     moments: Vec<usize>,
     params: Vec<Param>,
+    /// By what the learning rate of each parameter is multiplied.
+    rates: Vec<f64>,
     image_len: usize,
     scratch_len: usize,
 }
@@ -112,12 +114,23 @@ impl TrainPlan {
             running,
             moments: program.norms.channels(&program.layout),
             params: graph.params().to_vec(),
+            rates: vec![1.0; graph.params().len()],
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
             finished: finished(&kernels, graph.params().len()),
             kernels,
             steps,
         })
+    }
+
+    /// The same plan with a learning rate for each parameter, as a multiple of the rule's; 1 unless it is said here.
+    ///
+    /// # Panics
+    /// If there is not one for each.
+    #[must_use]
+    pub fn with_rates(self, rates: Vec<f64>) -> Self {
+        assert_eq!(rates.len(), self.params.len(), "a rate for each parameter");
+        Self { rates, ..self }
     }
 
     /// Memory for batches of `images` pictures and a team of `threads`.
@@ -217,7 +230,7 @@ impl TrainPlan {
                 }
                 kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
                 for &id in finished {
-                    rule.apply((id, &self.params[id]), weights, state.gradients.get(id), updates, team);
+                    rule.apply(self.learnt(id), weights, state.gradients.get(id), updates, team);
                     state.gradients.end(id);
                 }
             });
@@ -294,8 +307,13 @@ impl TrainPlan {
     ) {
         rule.begin(&self.params, state);
         for &id in self.finished.iter().flatten() {
-            rule.apply((id, &self.params[id]), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
+            rule.apply(self.learnt(id), weights, workspace.state.gradients.get(id), state, &mut workspace.team);
         }
+    }
+
+    /// A parameter, and by what its learning rate is multiplied.
+    fn learnt(&self, id: ParamId) -> (ParamId, &Param, f64) {
+        (id, &self.params[id], self.rates[id])
     }
 
     /// Changes the running statistics of normalisations, by the batch's.
