@@ -262,6 +262,7 @@ mod tests {
             recipe: Recipe::default(),
             classes: vec!["a".into(), "b".into()],
             fingerprint: String::new(),
+            begun_from: None,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluator, Validation};
+use crate::features::Gathered;
 use crate::learner::Learner;
 use crate::observer::{Observer, Step};
 use crate::recipe::Recipe;
@@ -45,6 +46,8 @@ pub struct Trainer {
     data: DataSet,
     source: Arc<Source>,
     learner: Learner,
+    /// What the network makes of the photos, where its classifier alone learns.
+    gathered: Option<Gathered>,
     threads: usize,
     now: Checkpoint,
     last_written: Instant,
@@ -67,7 +70,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
         let source = Arc::new(Source::of(&config, &data));
-        let learner = Learner::new(&config, &judged, source.batch_size(), threads)?;
+        let learner = Learner::new(&config, &judged, &checkpoint.weights, source.batch_size(), threads)?;
         Ok(Self {
             folder,
             config,
@@ -76,6 +79,7 @@ impl Trainer {
             data,
             source,
             learner,
+            gathered: None,
             threads,
             now: checkpoint,
             last_written: Instant::now(),
@@ -105,8 +109,9 @@ impl Trainer {
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
         self.note_beginning()?;
         self.clock = Instant::now();
+        let is_ready = self.gather_features(observer, stop)?;
         while !self.now.state.is_over {
-            if !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
+            if !is_ready || !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
                 self.write_checkpoint(observer)?;
                 self.folder.event("stopped", &self.place())?;
                 return Ok(Outcome::Stopped);
@@ -114,6 +119,21 @@ impl Trainer {
         }
         self.folder.event("finished", &json!({ "best": self.now.state.best }))?;
         Ok(Outcome::Finished)
+    }
+
+    /// Computes what is needed of the photos before the first step; whether it came to that.
+    fn gather_features(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
+        if !self.config.recipe.is_head_only() || self.gathered.is_some() {
+            return Ok(true);
+        }
+        let network = (&self.config, &self.judged, &self.now.weights);
+        let told = &mut |done, all| observer.features(done, all);
+        let Some((train, gathered)) = Gathered::of(network, &self.data, self.threads, told, stop)? else {
+            return Ok(false);
+        };
+        self.source = Arc::new(Source { features: Some(Arc::new(train)), ..Source::clone(&self.source) });
+        self.gathered = Some(gathered);
+        Ok(true)
     }
 
     /// How the network is trained.
@@ -242,14 +262,15 @@ impl Trainer {
         let evaluator = Evaluator {
             graph: &self.judged,
             preprocess: &self.config.preprocess,
-            decode: &self.source.decode,
             samples: &self.data.validation,
             batch: self.source.batch_size(),
             threads: self.threads,
         };
-        let Some((validation, skipped)) = evaluator.run(&self.now.average, stop)? else {
-            return Ok(false);
+        let judged = match &self.gathered {
+            Some(gathered) => Some(gathered.judge(&self.now.average, &self.data.validation)?),
+            None => evaluator.run(&self.now.average, stop)?,
         };
+        let Some((validation, skipped)) = judged else { return Ok(false) };
         self.tell_skipped(&skipped, observer)?;
         self.close_epoch(&validation, observer).map(|()| true)
     }
@@ -317,6 +338,9 @@ impl Trainer {
             ("train_photos".to_owned(), self.data.train.len().into()),
             ("epoch".to_owned(), state.epoch.into()),
         ]);
+        if let Some(origin) = &self.config.begun_from {
+            facts.insert("begun_from".to_owned(), origin.hash.clone().into());
+        }
         if let Some(last) = state.history.last() {
             facts.insert("validation_photos".to_owned(), self.data.validation.len().into());
             facts.insert("validation_top1".to_owned(), last.val_top1.into());
