@@ -9,6 +9,7 @@ mod embedded;
 mod eval;
 mod export;
 mod failure;
+mod fine_tuning;
 mod import;
 mod inspect;
 mod models;

@@ -2,9 +2,11 @@
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
 use cspnet_engine::UpdateRule;
+use cspnet_graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::frozen::Parts;
 
 /// How gradients change parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +153,14 @@ impl Recipe {
                 update,
             },
         }
+    }
+
+    /// Whether a network has a place for all that the recipe asks for.
+    ///
+    /// # Errors
+    /// Names what it has no place for.
+    pub fn check_for(&self, network: &Graph) -> Result<(), TrainError> {
+        Parts::of(network, self).map(drop)
     }
 
     /// Whether the classifier alone learns.

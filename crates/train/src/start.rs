@@ -24,6 +24,8 @@ pub struct Loaded {
     pub reinitialised: Vec<String>,
     /// Tensors of the model that the network has no place for.
     pub left_over: Vec<String>,
+    /// Tensors of the network that the recipe keeps as they are.
+    pub frozen: usize,
 }
 
 /// What becomes of the classifier.
@@ -51,13 +53,14 @@ pub fn start_from(
     allow_partial: bool,
 ) -> Result<(Checkpoint, Loaded), TrainError> {
     let mut weights = Weights::published(graph, recipe.seed);
-    let loaded = load(graph, classes, model, &mut weights);
+    let mut loaded = load(graph, classes, model, &mut weights);
+    let frozen = Parts::of(graph, recipe)?.frozen.map_or_else(Vec::new, |part| part.params);
+    loaded.frozen = frozen.len();
     let (found, of) = (loaded.loaded.len(), graph.params().len());
     if !allow_partial {
         if 2 * found < of {
             return Err(TrainError::Partial { loaded: found, of });
         }
-        let frozen = Parts::of(graph, recipe)?.frozen.map_or_else(Vec::new, |part| part.params);
         let noise = frozen.into_iter().map(|p| &graph.params()[p].name).find(|n| loaded.reinitialised.contains(n));
         if let Some(name) = noise {
             return Err(TrainError::FrozenNoise(name.clone()));

@@ -26,6 +26,10 @@ use crate::state::State;
 /// A checkpoint is written at the end of every epoch, and within one when the last is older than this.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
 
+/// Where the classifier alone learns, an epoch takes less time than writing its files: they then wait until the last are so old, or
+/// the run ends.
+const WRITE_AFTER: Duration = Duration::from_secs(2);
+
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -50,6 +54,8 @@ pub struct Trainer {
     gathered: Option<Gathered>,
     threads: usize,
     now: Checkpoint,
+    /// Models of finished epochs that are to be written with the next checkpoint, by the names of their files.
+    unwritten: BTreeMap<&'static str, Arc<ModelFile>>,
     last_written: Instant,
     /// When time was last counted.
     clock: Instant,
@@ -82,6 +88,7 @@ impl Trainer {
             gathered: None,
             threads,
             now: checkpoint,
+            unwritten: BTreeMap::new(),
             last_written: Instant::now(),
             clock: Instant::now(),
         })
@@ -292,13 +299,15 @@ impl Trainer {
         self.now.state.close_epoch(lr, validation);
         let is_best = self.now.state.note_best(validation);
         self.now.state.is_over = self.is_over();
-        let model = self.model();
+        let model = Arc::new(self.model());
         if is_best {
-            self.folder.write_model("best", &model)?;
+            self.unwritten.insert("best", Arc::clone(&model));
         }
-        self.folder.write_model("last", &model)?;
-        self.folder.write_metrics(&self.now.state.history)?;
-        self.write_checkpoint(observer)?;
+        self.unwritten.insert("last", model);
+        let may_wait = self.config.recipe.is_head_only() && self.last_written.elapsed() < WRITE_AFTER;
+        if self.now.state.is_over || !may_wait {
+            self.write_checkpoint(observer)?;
+        }
         let epoch = self.now.state.history.last().expect("an epoch was closed");
         observer.epoch(epoch, is_best);
         self.folder.event("epoch", &serde_json::to_value(epoch).unwrap_or_default())
@@ -314,7 +323,13 @@ impl Trainer {
         is_done || recipe.patience.is_some_and(|most| state.epochs_without_better() >= most)
     }
 
+    /// Writes a checkpoint, and before it what the epochs since the last have left.
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if !self.unwritten.is_empty() {
+            self.unwritten.iter().try_for_each(|(name, model)| self.folder.write_model(name, model))?;
+            self.folder.write_metrics(&self.now.state.history)?;
+            self.unwritten.clear();
+        }
         let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
         self.last_written = Instant::now();
         observer.checkpoint(&path);
