@@ -92,6 +92,14 @@ pub enum TrainError {
         /// What there is.
         stages: Vec<String>,
     },
+    /// A stage that cannot be frozen.
+    #[error("`{stage}` cannot be what is frozen last: {source}")]
+    Freeze {
+        /// What was asked for.
+        stage: String,
+        /// Why it cannot.
+        source: GraphError,
+    },
     /// A network does not end as is needed to train its end alone.
     #[error(
         "`{0}` at the network's end is no fully connected layer, so there is no classifier to train alone; leave out --head-only"

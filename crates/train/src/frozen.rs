@@ -46,7 +46,10 @@ fn frozen_to(network: &Graph, recipe: &Recipe) -> Result<Option<ValueId>, TrainE
         None => Ok(None),
         Some(Freeze::To(stage)) => match network.value(stage) {
             // The picture has nothing to freeze.
-            Some(value) if value > 0 => Ok(Some(value)),
+            Some(value) if value > 0 => match cut(network, value) {
+                Ok(_) => Ok(Some(value)),
+                Err(source) => Err(TrainError::Freeze { stage: stage.clone(), source }),
+            },
             _ => Err(no_stage(network, stage)),
         },
         Some(Freeze::AllButHead) => before_classifier(network).map(Some),
@@ -180,8 +183,8 @@ mod tests {
         let none = parts(Recipe::default()).unwrap();
         assert!(none.frozen.is_none() && none.learns == Part::whole(network()));
         for recipe in [Recipe::default(), Recipe { drop: 0.1, drop_path: 0.1, ..Recipe::default() }] {
-            let split = parts(Recipe { freeze: to("stages.1"), ..recipe }).unwrap();
-            let mut all = [split.frozen.unwrap().params, split.learns.params].concat();
+            let parts = parts(Recipe { freeze: to("stages.1"), ..recipe }).unwrap();
+            let mut all = [parts.frozen.unwrap().params, parts.learns.params].concat();
             all.sort_unstable();
             assert_eq!(all, (0..network().params().len()).collect::<Vec<_>>());
         }
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn rates_fall_from_stage_to_stage_towards_the_picture() {
         let layer_decay = Some(0.5);
-        let of = |split: &Parts, name: &str| split.rates[names(&split.learns).iter().position(|n| *n == name).unwrap()];
+        let of = |parts: &Parts, name: &str| parts.rates[names(&parts.learns).iter().position(|n| *n == name).unwrap()];
         let all = parts(Recipe { layer_decay, ..Recipe::default() }).unwrap();
         let stages = ["stages.0.conv1.weight", "stages.1.norm.bias", "stages.2.conv2.weight", "fc.weight"];
         assert_eq!(stages.map(|name| of(&all, name)), [0.125, 0.25, 0.5, 1.0]);
