@@ -120,9 +120,7 @@ impl Source {
             .map(|view| (View::Pixels(view), sample.class))
             .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
     }
-}
 
-impl Source {
     /// Adds what a batch takes of a photo.
     fn put(&self, view: &View, batch: &mut Batch) {
         match (view, &self.features) {

@@ -40,8 +40,8 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// Features of the photos to learn from, and those that judge, of a run whose `network`, which takes pixels, has these weights; `None` if `stop` said so before the end. `told`
-    /// is told how many of them are done.
+    /// Features of the photos to learn from, and those that judge, of a run whose `network`, which takes pixels, has these weights;
+    /// `None` if `stop` said so before the end. `told` is told how many photos of all are done.
     ///
     /// # Errors
     /// If there are too many, or not one of those to learn from or to be judged by can be read.
@@ -56,12 +56,8 @@ impl Gathered {
         let part = frozen.expect("all but the classifier is frozen");
         let views = if config.recipe.augment.hflip > 0.0 { 2 } else { 1 };
         let (train, validation) = (&data.train, &data.validation);
-        check_size(
-            views * train.len() + validation.len(),
-            head.graph.input_channels(),
-            train.len() + validation.len(),
-        )?;
         let all = train.len() + validation.len();
+        check_size(views * train.len() + validation.len(), head.graph.input_channels(), all)?;
         let mut gather = |samples: &[Sample], views, before, options: &PlanOptions| {
             let size = (views * BATCH, threads);
             let mut frozen = Frozen::new(&part, weights, config.preprocess.size, size, options)?;
