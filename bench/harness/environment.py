@@ -94,6 +94,12 @@ def _install():
 def _build():
     print("building our program and the workers that are Rust", flush=True)
     run("cargo", "build", "--release", "--manifest-path", RUST_PEERS / "Cargo.toml", "--target-dir", TARGET)
+    build_program()
+
+
+def build_program():
+    """Builds our program."""
+    HOME.mkdir(exist_ok=True)
     run("cargo", "build", "--release", "--package", "cspnet-cli", "--manifest-path", ROOT / "Cargo.toml")
 
 

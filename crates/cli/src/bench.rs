@@ -21,6 +21,7 @@ use cspnet::graph::analysis::Count;
 use crate::failure::Failure;
 use crate::inspect::size;
 use crate::planning::Planning;
+use crate::resources::Memory;
 use crate::rewrites::{self, Saved};
 use crate::source;
 use inference::Inference;
@@ -59,6 +60,10 @@ pub struct Args {
     /// A step of training instead of an answer
     #[arg(long, conflicts_with_all = ["strict", "without", "tune", "low_memory"])]
     train: bool,
+
+    /// How much memory a step of training may take
+    #[arg(long, value_enum, default_value_t = Memory::Fast, requires = "train")]
+    memory: Memory,
 
     /// How long each is measured, and at least ten runs
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
@@ -182,7 +187,7 @@ impl Bench {
         let picture = [network.graph.input_channels(), height, width];
         let options = options(args);
         let subject: Box<dyn Subject> = match args.train {
-            true => Box::new(Training::new(&network, picture, options.plan.isa)?),
+            true => Box::new(Training::new(&network, picture, options.plan.isa, args.memory.into())?),
             false => Box::new(Inference::new(&network, picture, &options)?),
         };
         Ok(Self {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cspnet::engine::default_threads;
 use cspnet::vision::DecodeOptions;
 use cspnet::zoo;
 use cspnet_data::{DataOptions, DataSet};
@@ -11,6 +10,7 @@ use cspnet_train::{RunFolder, TrainError, Trainer};
 
 use crate::failure::Failure;
 use crate::progress::read_photos;
+use crate::resources::ResourceArgs;
 use crate::running::{self, Told};
 
 /// Continue a run that was stopped or killed.
@@ -25,15 +25,13 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 
-    /// Threads that compute, and as many that read photos; by default as many as this process may really use. The result does
-    /// not depend on it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
+    #[command(flatten)]
+    resources: ResourceArgs,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let resources = args.resources.resources();
     let (folder, mut config) = RunFolder::open(&args.run)?;
     if let Some(data) = &args.data {
         config.data.clone_from(data);
@@ -50,7 +48,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = DataOptions {
         validation_share: config.validation_share,
         seed: config.recipe.seed,
-        threads,
+        threads: resources.threads,
         decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
         ..DataOptions::default()
     };
@@ -59,5 +57,5 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(TrainError::DataChanged { data: config.data }.into());
     }
     running::describe_data(&data);
-    running::train(Trainer::new(folder, config, graph, data, checkpoint, threads)?)
+    running::train(Trainer::new(folder, config, graph, data, checkpoint, resources)?)
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use cspnet::formats::text::shown;
 use cspnet::graph::Graph;
 use cspnet_data::{DataSet, Skipped};
-use cspnet_train::{Config, Divergence, Epoch, Observer, Outcome, State, Step, Trainer, plot, suggested_lr};
+use cspnet_train::{
+    Checkpoint, Config, Divergence, Epoch, Observer, Outcome, Resources, State, Step, Trainer, plot, suggested_lr,
+};
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -22,7 +24,7 @@ use crate::progress::style;
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// Files that are named; more are counted.
-const NAMED: usize = 10;
+pub const NAMED: usize = 10;
 
 /// Says what the photos are, and what is wrong with them.
 pub fn describe_data(data: &DataSet) {
@@ -50,7 +52,7 @@ fn list<T>(one: &str, many: &str, items: &[T], name: impl Fn(&T) -> String) {
 }
 
 /// Tells people something. That nobody listens any more is no reason to end a run.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{}", shown(line));
 }
 
@@ -85,12 +87,13 @@ pub fn find_lr(
     config: &Config,
     graph: &Graph,
     data: &DataSet,
-    threads: usize,
+    start: Checkpoint,
+    resources: Resources,
     picture: &Path,
 ) -> Result<ExitCode, Failure> {
     let signals = Signals::watch()?;
     let mut tried = 0;
-    let probes = cspnet_train::find_lr(config, graph, data, threads, &mut |probe| {
+    let probes = cspnet_train::find_lr(config, graph, data, start, resources, &mut |probe| {
         if tried % 10 == 0 {
             say(&format!("lr {:.2e}  loss {:.3}  smoothed {:.3}", probe.lr, probe.loss, probe.smoothed));
         }
@@ -225,6 +228,18 @@ impl Observer for Told {
             self.last_line = Instant::now();
             let (at, steps) = (step.state.step, step.steps);
             say(&format!("{}  step {at}/{steps}  {}", self.epoch_of(epoch), self.describe(step)));
+        }
+    }
+
+    fn features(&mut self, done: usize, all: usize) {
+        if self.is_terminal {
+            self.bar.set_length(all as u64);
+            self.bar.set_prefix("features");
+            self.bar.set_position(done as u64);
+        }
+        if done == all {
+            self.line(&format!("features of {all} photos: {:.1} s", self.begin.elapsed().as_secs_f64()));
+            self.begin = Instant::now();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cspnet::formats::OpenModel;
+use cspnet::formats::{ModelFile, OpenModel};
 use cspnet::graph::{Graph, LazyWeights};
 use cspnet::vision::Preprocess;
 use cspnet::{Model, ModelOptions, zoo};
@@ -37,6 +37,14 @@ pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failu
     Ok(match file {
         Some(path) => Model::open_with(path, options)?,
         None => Model::from_bytes_with(embedded::MODEL, options)?,
+    })
+}
+
+/// The numbers and the manifest of the model in `file`, or of the one inside the program.
+pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
+    Ok(match file {
+        Some(path) => ModelFile::read(path)?,
+        None => ModelFile::read_bytes(embedded::MODEL)?,
     })
 }
 

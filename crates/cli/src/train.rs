@@ -4,21 +4,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use cspnet::engine::default_threads;
 use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{
     Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, PaddingMode, RandAugment, RandomErasing,
 };
-use cspnet_train::{Checkpoint, Config, Optimizer, Recipe, RunFolder, Trainer};
+use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer};
 
 use crate::class_weights;
 use crate::failure::Failure;
+use crate::fine_tuning::{Base, FineTuning};
 use crate::import::Precision;
 use crate::inspect::size;
 use crate::progress::read_photos;
+use crate::resources::ResourceArgs;
 use crate::running;
+
+/// The network that is trained where none is asked for.
+const DEFAULT_NETWORK: &str = "csppeleenet";
 
 /// Train a network on photos in class folders.
 ///
@@ -33,11 +37,13 @@ pub struct Args {
     /// Folder of photos or of Parquet files, or one such file
     data: PathBuf,
 
-    /// The network, with its knobs (see `cspnet models`); the number of classes is the photos'
-    #[arg(short, long, default_value = "csppeleenet")]
-    network: Spec,
+    /// The network, with its knobs (see `cspnet models`); the number of classes is the photos' [default: csppeleenet, or that of the
+    /// model to begin from]
+    #[arg(short, long)]
+    network: Option<Spec>,
 
-    /// Pixels of the network's input: one number, or HEIGHTxWIDTH; by default what the network was made for
+    /// Pixels of the network's input: one number, or HEIGHTxWIDTH; by default what the network, or the model to begin from, was
+    /// made for
     #[arg(long, value_name = "SIZE", value_parser = size)]
     size: Option<[usize; 2]>,
 
@@ -54,19 +60,20 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
 
-    /// Licence of the weights, to be written into the model files
+    /// Licence of the weights, to be written into the model files; by default that of the model to begin from
     #[arg(long)]
     licence: Option<String>,
 
-    /// Threads that compute, and as many that read photos; by default as many as this process may really use. The result does
-    /// not depend on it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
+    #[command(flatten)]
+    resources: ResourceArgs,
 
     /// Find a learning rate instead: it rises from 1e-6 to 10 in 120 steps until the loss runs away (arXiv:1506.01186); a tenth of
     /// the best is suggested, and FILE, an SVG picture, shows the losses
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "lr.svg")]
     find_lr: Option<PathBuf>,
+
+    #[command(flatten)]
+    tuning: FineTuning,
 
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -239,10 +246,11 @@ struct RecipeArgs {
 #[command(next_help_heading = "Input")]
 struct InputArgs {
     /// What evaluation sees of a photo: its centre, or all of it squashed to the input's shape
-    #[arg(long, value_enum, default_value_t = CropMode::Center)]
-    crop_mode: CropMode,
+    /// [default: center, or what the model to begin from does]
+    #[arg(long, value_enum)]
+    crop_mode: Option<CropMode>,
 
-    /// The centre's share of the photo's shorter side [default: the network's]
+    /// The centre's share of the photo's shorter side [default: the network's, or that of the model to begin from]
     #[arg(long)]
     crop_pct: Option<f64>,
 
@@ -330,6 +338,9 @@ impl RecipeArgs {
             proj_drop: self.proj_drop,
             model_ema_decay: self.model_ema_decay,
             augment: self.augment(),
+            // Those are a matter of fine-tuning.
+            freeze: None,
+            layer_decay: None,
         }
     }
 
@@ -369,15 +380,18 @@ impl RecipeArgs {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let mut recipe = args.recipe.recipe();
+    let mut recipe = args.tuning.applied_to(args.recipe.recipe());
     recipe.validate()?;
-    args.check_channels()?;
+    let base = args.tuning.base()?;
+    let network = args.network(base.as_ref())?;
+    check_channels(&network)?;
+    recipe.check_for(&network.build()?)?;
     if !(0.0..1.0).contains(&args.input.validation_share) {
         return Err(Failure::Message("--validation-share must be at least 0 and below 1".into()));
     }
-    let preprocess = args.preprocess()?;
-    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
-    let out = args.out.clone().unwrap_or_else(|| free_name(args.network.entry().name));
+    let preprocess = args.preprocess(&network, base.as_ref().and_then(Base::preprocess))?;
+    let resources = args.resources.resources();
+    let out = args.out.clone().unwrap_or_else(|| free_name(network.entry().name));
     if out.symlink_metadata().is_ok() {
         return Err(cspnet_train::TrainError::Exists(out).into());
     }
@@ -385,15 +399,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = DataOptions {
         validation_share: args.input.validation_share,
         seed: recipe.seed,
-        threads,
+        threads: resources.threads,
         decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
         ..DataOptions::default()
     };
     let data = read_photos(|looked_at| DataSet::open(&data_folder, &options, looked_at))?;
     running::describe_data(&data);
     recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
-    let network = args.network_for(data.classes.len())?;
+    let network = args.network_for(&network, data.classes.len())?;
     let graph = network.build()?;
+    let (start, loaded) = args.tuning.start(base.as_ref(), &graph, &data.classes, &recipe)?;
     let config = Config {
         program: env!("CARGO_PKG_VERSION").into(),
         network: network.to_string(),
@@ -402,60 +417,80 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         train_size: args.train_size.map_or(preprocess.size, |[height, width]| (height as u32, width as u32)),
         preprocess,
         dtype: args.dtype.into(),
-        licence: args.licence.clone(),
+        licence: args.licence.as_ref().or(base.as_ref().and_then(Base::licence)).cloned(),
         recipe,
         classes: data.classes.clone(),
         fingerprint: data.fingerprint.clone(),
+        begun_from: base.as_ref().map(|base| base.origin().clone()),
     };
     if let Some(picture) = &args.find_lr {
         config.check(&graph)?;
-        return running::find_lr(&config, &graph, &data, threads, picture);
+        return running::find_lr(&config, &graph, &data, start, resources, picture);
     }
-    let start = Checkpoint::start(&graph, config.recipe.seed);
     let folder = RunFolder::create(&out, &config, &graph, &start)?;
-    running::train(Trainer::new(folder, config, graph, data, start, threads)?)
+    if let Some(base) = &base {
+        base.note(&folder, loaded.as_ref())?;
+    }
+    running::train(Trainer::new(folder, config, graph, data, start, resources)?)
+}
+
+/// Photos are red, green and blue, also where they look grey.
+fn check_channels(network: &Spec) -> Result<(), Failure> {
+    match network.build()?.input_channels() {
+        3 => Ok(()),
+        n => Err(Failure::Message(format!("a network of {n} channels takes no photos; leave out `channels=`"))),
+    }
 }
 
 impl Args {
-    /// Photos are red, green and blue, also where they look grey.
-    fn check_channels(&self) -> Result<(), Failure> {
-        match self.network.build()?.input_channels() {
-            3 => Ok(()),
-            n => Err(Failure::Message(format!("a network of {n} channels takes no photos; leave out `channels=`"))),
+    /// The network that is asked for, or that of the model to begin from.
+    fn network(&self, base: Option<&Base>) -> Result<Spec, Failure> {
+        match (&self.network, base) {
+            (Some(network), _) => Ok(network.clone()),
+            (None, Some(base)) => base.network(),
+            (None, None) => Ok(DEFAULT_NETWORK.parse()?),
         }
     }
 
     /// The network with as many classes as there are folders.
-    fn network_for(&self, classes: usize) -> Result<Spec, Failure> {
-        let network = self.network.with_classes(classes)?;
-        let asked = self.network.classes();
-        let untouched: Spec = self.network.entry().name.parse()?;
+    fn network_for(&self, network: &Spec, classes: usize) -> Result<Spec, Failure> {
+        let asked = self.network.as_ref().map_or(classes, Spec::classes);
+        let untouched: Spec = network.entry().name.parse()?;
         if asked != classes && asked != untouched.classes() {
             return Err(Failure::Message(format!(
                 "the network is asked for with {asked} classes, but the photos have {classes}; leave out `classes=`"
             )));
         }
-        Ok(network)
+        Ok(network.with_classes(classes)?)
     }
 
-    fn preprocess(&self) -> Result<Preprocess, Failure> {
-        let input = &self.network.entry().input;
-        let [height, width] = self.size.unwrap_or([input.size; 2]).map(|n| n as u32);
-        let crop_pct = self.input.crop_pct.unwrap_or(input.crop_pct);
-        if !(crop_pct > 0.0 && crop_pct <= 1.0) {
+    /// How photos are brought to the network: as to the model to begin from, if there is one, unless asked for otherwise.
+    fn preprocess(&self, network: &Spec, base: Option<&Preprocess>) -> Result<Preprocess, Failure> {
+        let (input, InputArgs { crop_mode, crop_pct, .. }) = (&network.entry().input, &self.input);
+        if crop_pct.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
             return Err(Failure::Message("--crop-pct must be above 0 and at most 1".into()));
         }
-        let preprocess = Preprocess {
-            size: (height, width),
-            resize: match self.input.crop_mode {
-                CropMode::Center => Resize::ShorterSide(scaled_side(height.min(width), crop_pct)),
-                CropMode::Squash => Resize::Stretch,
-            },
+        let usual = base.cloned().unwrap_or_else(|| Preprocess {
+            size: (input.size as u32, input.size as u32),
+            resize: Resize::ShorterSide(scaled_side(input.size as u32, input.crop_pct)),
             filter: if input.bicubic { Filter::Bicubic } else { Filter::Bilinear },
             mean: input.mean,
             std: input.std,
             background: [255; 3],
+        });
+        let is_asked = self.size.is_some() || crop_mode.is_some() || crop_pct.is_some();
+        let (height, width) = self.size.map_or(usual.size, |[height, width]| (height as u32, width as u32));
+        let shares = match (base, usual.resize) {
+            (Some(base), Resize::ShorterSide(side)) => f64::from(base.size.0.min(base.size.1)) / f64::from(side),
+            _ => input.crop_pct,
         };
+        let resize = match (crop_mode, usual.resize) {
+            _ if !is_asked => usual.resize,
+            (Some(CropMode::Squash), _) => Resize::Stretch,
+            (None, Resize::Stretch) if crop_pct.is_none() => Resize::Stretch,
+            _ => Resize::ShorterSide(scaled_side(height.min(width), crop_pct.unwrap_or(shares.min(1.0)))),
+        };
+        let preprocess = Preprocess { size: (height, width), resize, ..usual };
         preprocess.validate()?;
         Ok(preprocess)
     }

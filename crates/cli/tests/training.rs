@@ -1,6 +1,8 @@
 //! `cspnet train` and `cspnet resume` as a user meets them: runs end the same whether or not, and whenever, they are killed.
 
 mod common;
+#[path = "common/stripes.rs"]
+mod stripes;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{cspnet, run, text};
 use rustix::process::{Pid, Signal, kill_process};
+use stripes::striped;
 use tempfile::TempDir;
 
 /// Splits, their photos of each class, and the number of the first.
@@ -69,7 +72,7 @@ impl Workshop {
         assert!(line.starts_with(&format!("crash point {point}")), "{line}");
         child.kill().unwrap();
         child.wait().unwrap();
-        let output = self.resume(name).args(["--threads", "3"]).output().unwrap();
+        let output = self.resume(name).args(["--threads", "3", "--memory", "low"]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
         Outcome::of(&self.path(name))
     }
@@ -87,26 +90,6 @@ impl Workshop {
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
         Outcome::of(&self.path(name))
     }
-}
-
-/// A picture of stripes in the BMP format: 20 x 20 pixels.
-fn striped(along: bool, seed: usize) -> Vec<u8> {
-    let (side, header) = (20_usize, 54);
-    let mut bytes = b"BM".to_vec();
-    let number = |bytes: &mut Vec<u8>, n: usize| bytes.extend((n as u32).to_le_bytes());
-    for n in [header + 3 * side * side, 0, header, 40, side, side] {
-        number(&mut bytes, n);
-    }
-    bytes.extend([1, 0, 24, 0]);
-    bytes.resize(header, 0);
-    for y in 0..side {
-        for x in 0..side {
-            let stripe = (if along { y } else { x } + seed) / 2 % 2;
-            let noise = (x * 7919 + y * 104_729 + seed * 1299) % 60;
-            bytes.extend([(stripe * 150 + noise) as u8, (noise * 2) as u8, (40 + seed * 5 % 100) as u8]);
-        }
-    }
-    bytes
 }
 
 /// What is left of a run, as far as it must not depend on how it went.

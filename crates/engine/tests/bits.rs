@@ -65,6 +65,15 @@ fn longer_registers_give_the_bits_of_shorter_ones() {
             assert_eq!(pair[0].1, pair[1].1, "{name}: {} and {}", pair[0].0, pair[1].0);
         }
     }
+    for name in FAMILIES {
+        let graph = cspnet_zoo::build(name).unwrap();
+        let answers = |&isa| {
+            let options = PlanOptions { isa, alike: true, ..PlanOptions::default() };
+            answers(&Plan::new(&graph, &Weights::reference(&graph), PICTURE, &options).unwrap(), 1, 2, &x)
+        };
+        let all: Vec<_> = sets.iter().map(answers).collect();
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{name}, chosen alike");
+    }
     let graph = cspnet_zoo::build("csppeleenet:classes=10").unwrap();
     let weights: Vec<Weights> = sets.iter().map(|&isa| trained(&graph, isa, 2)).collect();
     assert!(weights.windows(2).all(|pair| pair[0] == pair[1]), "training");

@@ -132,6 +132,41 @@ fn weight_decay_spares_scales_shifts_and_biases() {
     }
 }
 
+#[test]
+fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
+    let graph = with_loss(&random_network(3, 6)).unwrap();
+    let x = reference_input(2 * PICTURE.iter().product::<usize>());
+    let plan = || TrainPlan::new(&graph, PICTURE, Isa::detect()).unwrap();
+    let after = |plan: &TrainPlan, rule: &UpdateRule, at_once: bool| {
+        let (mut weights, mut state) = (Weights::reference(&graph), UpdateState::default());
+        let (mut workspace, input, targets) = (plan.workspace(2, 2), Input::Real(&x), targets(2));
+        if at_once {
+            plan.step(&mut workspace, &mut weights, (input, &targets), &mut state, rule).unwrap();
+        } else {
+            plan.gradients(&mut workspace, &weights, input, &targets).unwrap();
+            plan.update_running(&workspace, &mut weights);
+            plan.update(&mut workspace, &mut weights, &mut state, rule);
+        }
+        weights
+    };
+    let sgd = |times: f64| UpdateRule::Sgd { rate: 0.25 * times as f32, momentum: 0.9, nesterov: true, decay: 0.5 };
+    let adamw =
+        |times: f64| UpdateRule::AdamW { rate: 0.25 * times, betas: [0.9, 0.99], eps: 1e-8, decay: 0.5, update: 1 };
+    let times = [1.0, 0.5, 0.125];
+    let rates: Vec<f64> = (0..graph.params().len()).map(|p| times[p % 3]).collect();
+    for rule in [&sgd as &dyn Fn(f64) -> UpdateRule, &adamw] {
+        let of_all = times.map(|times| after(&plan(), &rule(times), true));
+        for at_once in [true, false] {
+            let each = after(&plan().with_rates(rates.clone()), &rule(1.0), at_once);
+            for (p, param) in graph.params().iter().enumerate() {
+                assert_eq!(each.get(p), of_all[p % 3].get(p), "{}", param.name);
+            }
+        }
+        assert_eq!(after(&plan().with_rates(vec![1.0; rates.len()]), &rule(1.0), true), of_all[0]);
+        assert_ne!(of_all[0], of_all[1]);
+    }
+}
+
 /// Parameters that are changed as soon as their gradients are complete are changed by the same gradients.
 #[test]
 fn a_step_is_gradients_and_an_update() {
@@ -193,4 +228,34 @@ fn the_memory_of_dense_networks_is_linear_in_their_depth() {
     // leave gaps of a few per cent.
     let growth = (c - b) / (b - a);
     assert!((growth - 1.0).abs() < 0.05, "{a}, {b}, {c} bytes: {growth}");
+}
+
+/// What is computed again instead of kept changes no bit of a step.
+#[test]
+fn values_that_are_computed_again_give_the_same_step_in_less_memory() {
+    let step = |plan: &TrainPlan, graph: &Graph, picture: [usize; 3]| {
+        let (mut weights, mut state) = (Weights::reference(graph), UpdateState::default());
+        let mut workspace = plan.workspace(3, 2);
+        let x = reference_input(3 * picture.iter().product::<usize>());
+        let targets: Vec<f32> =
+            (0..3 * plan.classes()).map(|i| f32::from(u8::from(i % plan.classes() == i / plan.classes()))).collect();
+        let rule = UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
+        let done = plan.step(&mut workspace, &mut weights, (Input::Real(&x), &targets), &mut state, &rule).unwrap();
+        (done.loss, weights)
+    };
+    let both = |graph: &Graph, picture: [usize; 3]| {
+        let graph = with_loss(graph).unwrap();
+        let kept = TrainPlan::new(&graph, picture, Isa::detect()).unwrap();
+        let again = TrainPlan::recomputing(&graph, picture, Isa::detect()).unwrap();
+        assert!(step(&kept, &graph, picture) == step(&again, &graph, picture));
+        again.activation_bytes() as f64 / kept.activation_bytes() as f64
+    };
+    for seed in 0..40 {
+        let share = both(&random_network(seed, 3 + seed as usize % 10), PICTURE);
+        assert!(share <= 1.0, "network {seed}: {share}");
+    }
+    for (name, most) in [("cspdarknet53:classes=10", 0.9), ("cspresnext50:classes=10", 0.9)] {
+        let share = both(&cspnet_zoo::build(name).unwrap(), [3, 64, 64]);
+        assert!(share < most, "{name}: {share}");
+    }
 }

@@ -32,6 +32,22 @@ pub enum GraphError {
         /// To what.
         value: usize,
     },
+    /// A network cannot be cut where more than one value crosses.
+    #[error("the network cannot be cut behind `{at}`: `{reader}` also reads `{value}`, which comes before it")]
+    NoCut {
+        /// Where it was to be cut.
+        at: String,
+        /// What stands behind the cut,
+        reader: String,
+        /// and reads this value from before it.
+        value: String,
+    },
+    /// A network cannot be cut behind its end.
+    #[error("the network cannot be cut behind `{at}`: nothing comes after it")]
+    NothingBehind {
+        /// Where it was to be cut.
+        at: String,
+    },
 }
 
 impl GraphError {

@@ -34,6 +34,7 @@ mod lazy;
 mod op;
 mod param;
 pub mod rewrite;
+mod stages;
 mod weights;
 
 pub use builder::{Builder, Conv, Value};
@@ -42,4 +43,5 @@ pub use graph::{Graph, Node, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
 pub use op::{Binary, DropUnit, Op, PoolKind, Shape, Unary, Window};
 pub use param::{Init, Param, ParamId, Role};
+pub use stages::{stages, stages_of_params};
 pub use weights::{Weights, WeightsError};

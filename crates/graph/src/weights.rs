@@ -101,6 +101,16 @@ impl Weights {
         (a, b)
     }
 
+    /// Takes the numbers of some parameters out, in that order, until [`Weights::put_back`].
+    pub fn take(&mut self, ids: &[ParamId]) -> Self {
+        Self { tensors: ids.iter().map(|&id| std::mem::take(&mut self.tensors[id])).collect() }
+    }
+
+    /// Puts back the numbers that were taken out as those of these parameters.
+    pub fn put_back(&mut self, ids: &[ParamId], taken: Self) {
+        ids.iter().zip(taken.tensors).for_each(|(&id, numbers)| self.tensors[id] = numbers);
+    }
+
     /// All tensors in the order of the parameters.
     pub fn tensors(&self) -> &[Vec<f32>] {
         &self.tensors

@@ -34,6 +34,7 @@ mod pointwise;
 mod pool;
 mod pool_affine;
 pub mod probe;
+mod share;
 mod simd;
 mod sums;
 mod team;

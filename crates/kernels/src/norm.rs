@@ -95,6 +95,68 @@ impl BatchNorm {
             self.isa.run(NormBody { of: self, block, gamma, beta, images, shared })
         });
     }
+
+    /// Computes all images once more, with the same bits, by the statistics that a run has left.
+    ///
+    /// # Panics
+    /// If the memory has no room for the values, or the statistics are of other channels.
+    pub fn run_again(&self, stats: &BatchStats, memory: &mut Memory, team: &mut Team) {
+        assert!(memory.image_len() >= self.input.end().max(self.output.end()), "values beyond the arena");
+        assert!(stats.centre.len() == self.input.channels(), "statistics of other channels");
+        let (images, shared) = (memory.images(), memory.share());
+        team.run(self.input.blocks().len(), &|block, _| {
+            let map = [&stats.centre, &stats.scale, &stats.shift].map(|list| self.input.lanes(block, list));
+            self.isa.run(AgainBody { of: self, block, map, images, shared });
+        });
+    }
+}
+
+/// One block of all images, whose `(x - centre) * scale + shift` is known. Whoever makes it has checked that memory holds the values,
+/// and gives each block to one thread.
+struct AgainBody<'a> {
+    of: &'a BatchNorm,
+    block: usize,
+    map: [[f32; LANES]; 3],
+    images: usize,
+    shared: Shared,
+}
+
+impl Body for AgainBody<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let plane = |planes: &Planes, image| self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset);
+        let (from, to) = (|image| plane(&self.of.input, image).cast_const(), |image| plane(&self.of.output, image));
+        // SAFETY: memory holds the block's planes in every image, and they are this thread's.
+        unsafe { apply(s, self.of, self.map, self.images, from, to) };
+    }
+}
+
+/// `act((x - centre) * scale + shift)` of a block's planes in all images.
+///
+/// # Safety
+/// For every image both planes have all pixels, and nobody else touches the one that is written.
+#[inline(always)]
+unsafe fn apply<S: Simd>(
+    s: S,
+    of: &BatchNorm,
+    map: [[f32; LANES]; 3],
+    images: usize,
+    from: impl Fn(usize) -> *const f32,
+    to: impl Fn(usize) -> *mut f32,
+) {
+    // SAFETY: arrays have eight floats; for the planes it is the function's own promise.
+    unsafe {
+        let [centre, scale, shift] = map.map(|lanes| s.load(lanes.as_ptr()));
+        with_activation!(of.activation, f => for image in 0..images {
+            let (from, to) = (from(image), to(image));
+            for at in (0..of.input.pixels() * LANES).step_by(LANES) {
+                let z = s.fma(s.sub(s.load(from.add(at)), centre), scale, shift);
+                s.store(f.apply(s, z), to.add(at));
+            }
+        });
+    }
 }
 
 /// One block of all images. Whoever makes it has checked that memory holds the values, and gives each block to one thread.
@@ -145,14 +207,9 @@ impl Body for NormBody<'_> {
         let factor: [f64; LANES] = std::array::from_fn(|l| f64::from(self.gamma[l]) * inv_std[l]);
         let lost = |l: usize| mean[l] - f64::from(mean[l] as f32);
         let offset: [f64; LANES] = std::array::from_fn(|l| f64::from(self.beta[l]) - lost(l) * factor[l]);
-        let [scale, shift] = [factor, offset].map(|v| vector(single(v)));
-        with_activation!(self.of.activation, f => for image in 0..images {
-            let to = self.plane(output, image);
-            for at in (0..pixels * LANES).step_by(LANES) {
-                let z = s.fma(s.sub(x(image, at), centre), scale, shift);
-                unsafe { s.store(f.apply(s, z), to.add(at)) };
-            }
-        });
+        let map = [mean, factor, offset].map(single);
+        let (from, to) = (|image| self.plane(input, image).cast_const(), |image| self.plane(output, image));
+        unsafe { apply(s, self.of, map, images, from, to) };
         [mean, variance, inv_std, mean, factor, offset]
     }
 }

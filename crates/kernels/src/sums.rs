@@ -3,6 +3,7 @@
 //! Images and runs of pixels follow each other in order; within a run single precision is enough. So a sum depends neither on
 //! threads nor on how long ago another block was summed. Not here: what the sums are for ([`crate::BatchNorm`]).
 
+use crate::share::share;
 use crate::simd::{Body, Simd};
 use crate::{Isa, LANES, Memory, Planes, Team};
 
@@ -40,7 +41,7 @@ pub(crate) fn sums<S: Simd, const N: usize>(
 }
 
 /// A number that a list of channels may keep.
-pub(crate) trait Rounded: Copy {
+pub(crate) trait Rounded: Copy + Send {
     /// Rounded once.
     fn rounded(exact: f64) -> Self;
 }
@@ -69,23 +70,14 @@ pub(crate) fn per_channel<T: Rounded, const N: usize>(
 ) {
     let fits = lists.iter().all(|list| list.len() == planes.channels());
     assert!(fits, "lists of another length than {} channels", planes.channels());
-    let lists = lists.map(|list| List(list.as_mut_ptr()));
-    team.run(planes.blocks().len(), &|part, _| {
-        let block = &planes.blocks()[part];
-        for (list, lanes) in lists.iter().zip(found(part)) {
-            for (lane, number) in lanes.into_iter().take(block.count).enumerate() {
-                // SAFETY: a list has a number for every channel, and the channels of a block are one part's.
-                unsafe { *list.0.add(block.first + lane) = T::rounded(number) }
-            }
+    let blocks = planes.blocks();
+    let begin = |part: usize| blocks.get(part).map_or(planes.channels(), |block| block.first);
+    share(lists, blocks.len(), begin, team, |part, pieces| {
+        for (piece, lanes) in pieces.into_iter().zip(found(part)) {
+            piece.iter_mut().zip(lanes).for_each(|(number, lane)| *number = T::rounded(lane));
         }
     });
 }
-
-/// A list as the threads of one run see it: each writes the channels of its own blocks.
-struct List<T>(*mut T);
-
-// SAFETY: it is only an address, of a list that `per_channel` borrows exclusively; the parts write disjoint channels.
-unsafe impl<T> Sync for List<T> {}
 
 /// The sum of every channel over all images and pixels: the gradient of a bias.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! Steps of optimisers, from a gradient to new parameters; sums, sizes and means of gradients; the moving average of parameters.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::Team;
+use crate::share::{share, share_evenly};
 
 /// Stochastic gradient descent with momentum, as PyTorch defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +37,9 @@ pub struct AdamWStep {
 /// Numbers one part works on.
 const PART: usize = 1 << 14;
 
+/// Sums of parts, at most, that are added in the end.
+const SUMS: usize = 64;
+
 /// Changes `parameters` by their `gradients`; `momentum` is what the rule remembers, zeros at first. Whether all parameters are
 /// finite then: a gradient or a momentum that is not makes its parameter so as well.
 ///
@@ -50,10 +54,9 @@ pub fn sgd_step(
 ) -> bool {
     let len = parameters.len();
     assert!(gradients.len() == len && momentum.len() == len, "{len} parameters, {} gradients", gradients.len());
-    let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(momentum.chunks_mut(PART));
-    all(parts, team, |((p, g), m)| {
+    all([parameters, momentum], team, |range, [p, m]| {
         let mut seen = Exponents::default();
-        for ((p, &g), m) in p.iter_mut().zip(g).zip(m) {
+        for ((p, &g), m) in p.iter_mut().zip(&gradients[range]).zip(m) {
             let g = g + step.decay * *p;
             *m = step.momentum * *m + g;
             *p -= step.rate * if step.nesterov { g + step.momentum * *m } else { *m };
@@ -79,12 +82,10 @@ pub fn adamw_step(
     let len = parameters.len();
     let all_alike = [gradients.len(), mean.len(), square.len()].iter().all(|&l| l == len);
     assert!(all_alike, "{len} parameters, {} gradients", gradients.len());
-    let moments = mean.chunks_mut(PART).zip(square.chunks_mut(PART));
-    let parts = parameters.chunks_mut(PART).zip(gradients.chunks(PART)).zip(moments);
     let [beta, beta_square] = step.betas;
-    all(parts, team, |((p, g), (m, v))| {
+    all([parameters, mean, square], team, |range, [p, m, v]| {
         let mut seen = Exponents::default();
-        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+        for (((p, &g), m), v) in p.iter_mut().zip(&gradients[range]).zip(m).zip(v) {
             *m += (1.0 - beta) * (g - *m);
             *v = beta_square * *v + (1.0 - beta_square) * g * g;
             *p = step.kept * *p - step.rate * *m / (v.sqrt() / step.root_correction + step.eps);
@@ -97,22 +98,31 @@ pub fn adamw_step(
 
 /// The sum of the squares of all `numbers`, in double precision; its bits do not depend on the team.
 pub fn sum_of_squares(numbers: &[f32], team: &mut Team) -> f64 {
-    let mut sums = vec![0.0; numbers.len().div_ceil(PART)];
-    share(sums.iter_mut().zip(numbers.chunks(PART)), team, |(sum, part)| {
-        // Lanes of their own, so that additions need not wait for each other.
-        let mut lanes = [0.0_f64; 8];
-        let (groups, rest) = part.as_chunks::<8>();
-        for group in groups {
-            lanes.iter_mut().zip(group).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
-        }
-        *sum = rest.iter().fold(lanes.iter().sum(), |sum, &x| sum + f64::from(x) * f64::from(x));
-    });
-    sums.iter().sum()
+    let mut sums = [0.0; SUMS];
+    let size = numbers.len().div_ceil(SUMS).max(PART);
+    let parts = numbers.len().div_ceil(size);
+    share(
+        [&mut sums[..]],
+        parts,
+        |part| part,
+        team,
+        |part, [sum]| {
+            let numbers = &numbers[part * size..((part + 1) * size).min(numbers.len())];
+            // Lanes of their own, so that additions need not wait for each other.
+            let mut lanes = [0.0_f64; 8];
+            let (groups, rest) = numbers.as_chunks::<8>();
+            for group in groups {
+                lanes.iter_mut().zip(group).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
+            }
+            sum[0] = rest.iter().fold(lanes.iter().sum(), |sum, &x| sum + f64::from(x) * f64::from(x));
+        },
+    );
+    sums[..parts].iter().sum()
 }
 
 /// Multiplies all `numbers` by `factor`.
 pub fn scale(factor: f32, numbers: &mut [f32], team: &mut Team) {
-    share(numbers.chunks_mut(PART), team, |part| part.iter_mut().for_each(|x| *x *= factor));
+    share_evenly([numbers], PART, team, |_, [part]| part.iter_mut().for_each(|x| *x *= factor));
 }
 
 /// Adds `numbers` to `sums`.
@@ -121,9 +131,7 @@ pub fn scale(factor: f32, numbers: &mut [f32], team: &mut Team) {
 /// If the two lists are not equally long.
 pub fn add(sums: &mut [f32], numbers: &[f32], team: &mut Team) {
     assert!(sums.len() == numbers.len(), "sums of {} for {} numbers", sums.len(), numbers.len());
-    share(sums.chunks_mut(PART).zip(numbers.chunks(PART)), team, |(s, n)| {
-        s.iter_mut().zip(n).for_each(|(s, &n)| *s += n);
-    });
+    share_evenly([sums], PART, team, |range, [s]| s.iter_mut().zip(&numbers[range]).for_each(|(s, &n)| *s += n));
 }
 
 /// Moves an exponential moving average towards new numbers: `average = decay * average + (1 - decay) * numbers`.
@@ -132,9 +140,9 @@ pub fn add(sums: &mut [f32], numbers: &[f32], team: &mut Team) {
 /// If the two lists are not equally long.
 pub fn average_step(decay: f32, average: &mut [f32], numbers: &[f32], team: &mut Team) {
     assert!(average.len() == numbers.len(), "an average of {} for {} numbers", average.len(), numbers.len());
-    share(average.chunks_mut(PART).zip(numbers.chunks(PART)), team, |(a, n)| {
+    share_evenly([average], PART, team, |range, [a]| {
         // As a step towards the new number, so that equal numbers stay what they are.
-        a.iter_mut().zip(n).for_each(|(a, &n)| *a += (1.0 - decay) * (n - *a));
+        a.iter_mut().zip(&numbers[range]).for_each(|(a, &n)| *a += (1.0 - decay) * (n - *a));
     });
 }
 
@@ -155,27 +163,19 @@ impl Exponents {
     }
 }
 
-/// Has a team do something with every part; whether it holds for all.
-fn all<P: Send>(parts: impl ExactSizeIterator<Item = P>, team: &mut Team, work: impl Fn(P) -> bool + Sync) -> bool {
+/// Has a team do something with every part of some lists; whether it holds for all.
+fn all<const N: usize>(
+    lists: [&mut [f32]; N],
+    team: &mut Team,
+    work: impl Fn(Range<usize>, [&mut [f32]; N]) -> bool + Sync,
+) -> bool {
     let holds = AtomicBool::new(true);
-    share(parts, team, |part| {
-        if !work(part) {
+    share_evenly(lists, PART, team, |range, pieces| {
+        if !work(range, pieces) {
             holds.store(false, Ordering::Relaxed);
         }
     });
     holds.into_inner()
-}
-
-/// Has a team do something with every part.
-fn share<P: Send>(parts: impl ExactSizeIterator<Item = P>, team: &mut Team, work: impl Fn(P) + Sync) {
-    if parts.len() <= 1 {
-        return parts.for_each(work);
-    }
-    let parts: Vec<_> = parts.map(|p| Mutex::new(Some(p))).collect();
-    team.run(parts.len(), &|i, _| {
-        let taken = parts[i].lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.into_iter().for_each(&work);
-    });
 }
 
 #[cfg(test)]

@@ -8,16 +8,19 @@ use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 
 use crate::balance::balanced_order;
 use crate::config::Config;
+use crate::features::Features;
 use crate::recipe::Recipe;
 
 /// What the batches of all epochs are made from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub samples: Vec<Sample>,
     pub classes: usize,
     pub recipe: Recipe,
     pub preprocess: Preprocess,
     pub decode: DecodeOptions,
+    /// What photos are computed to once, instead of their pixels.
+    pub features: Option<Arc<Features>>,
 }
 
 /// A batch for a step.
@@ -29,6 +32,8 @@ pub(crate) struct Batch {
     pub samples: Vec<usize>,
     /// RGB pixels `[n, h, w, 3]`.
     pub pixels: Vec<u8>,
+    /// Instead of pixels, what a frozen part of the network has made of them.
+    pub features: Vec<f32>,
     /// Target distributions `[n, classes]`, times the weights of the classes.
     pub targets: Vec<f32>,
     /// Of every photo, the class that has most of it.
@@ -46,7 +51,17 @@ pub(crate) struct Batches {
     /// The next, counted from the beginning of the epoch.
     batch: usize,
     /// Views with the places of their photos.
-    views: Ordered<Result<(Photo, usize), Skipped>>,
+    views: Ordered<Result<(View, usize), Skipped>>,
+}
+
+/// What a batch takes of a photo.
+enum View {
+    Pixels(Photo),
+    /// The features of this photo, or of its mirror image.
+    Features {
+        photo: usize,
+        mirrored: bool,
+    },
 }
 
 impl Source {
@@ -58,6 +73,7 @@ impl Source {
             recipe: config.recipe.clone(),
             preprocess: config.viewed(),
             decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
+            features: None,
         }
     }
 
@@ -93,15 +109,31 @@ impl Source {
     }
 
     /// What an epoch sees of a photo, as it is called in the epoch's order, and its place among the samples.
-    fn view(&self, epoch: u32, number: usize) -> Result<(Photo, usize), Skipped> {
-        let place = number % self.samples.len();
-        let sample = &self.samples[place];
+    fn view(&self, epoch: u32, number: usize) -> Result<(View, usize), Skipped> {
+        let photo = number % self.samples.len();
+        let sample = &self.samples[photo];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
+        if let Some(features) = &self.features {
+            let mirrored = Draw::new(recipe.seed, epoch, number as u64, Purpose::Flip).chance(recipe.augment.hflip);
+            return features.view(photo, mirrored).map(|_| (View::Features { photo, mirrored }, photo));
+        }
         sample
             .decode(&self.decode)
             .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, number as u64))
-            .map(|view| (view, place))
+            .map(|view| (View::Pixels(view), photo))
             .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
+    }
+
+    /// Adds what a batch takes of a photo.
+    fn put(&self, view: &View, batch: &mut Batch) {
+        match (view, &self.features) {
+            (View::Pixels(photo), _) => batch.pixels.extend_from_slice(photo.pixels()),
+            (&View::Features { photo, mirrored }, Some(features)) => {
+                let numbers = features.view(photo, mirrored).expect("the view was there when it was asked for");
+                batch.features.extend_from_slice(numbers);
+            }
+            (View::Features { .. }, None) => unreachable!("views of features come from features"),
+        }
     }
 }
 
@@ -121,16 +153,17 @@ impl Batches {
         batch.images = 0;
         batch.samples.clear();
         batch.pixels.clear();
+        batch.features.clear();
         batch.targets.clear();
         batch.skipped.clear();
         let (classes, recipe) = (self.source.classes, &self.source.recipe);
         for view in self.views.by_ref().take(self.source.batch_size()) {
             match view {
-                Ok((photo, place)) => {
-                    let class = self.source.samples[place].class;
+                Ok((view, photo)) => {
+                    let class = self.source.samples[photo].class;
                     batch.images += 1;
-                    batch.samples.push(place);
-                    batch.pixels.extend_from_slice(photo.pixels());
+                    batch.samples.push(photo);
+                    self.source.put(&view, batch);
                     batch.targets.extend((0..classes).map(|c| smoothed(c == class, classes, recipe.smoothing as f32)));
                 }
                 Err(skipped) => batch.skipped.push(skipped),
@@ -175,6 +208,7 @@ mod tests {
             recipe: Recipe { batch_size, ..Recipe::default() },
             preprocess: Preprocess::torchvision(),
             decode: DecodeOptions::default(),
+            features: None,
         }
     }
 

@@ -25,9 +25,13 @@ pub struct Checkpoint {
 const PARTS: [&str; 4] = ["weights", "momentum", "square", "average"];
 
 impl Checkpoint {
-    /// The beginning of a run.
+    /// The beginning of a run from nothing.
     pub fn start(graph: &Graph, seed: u64) -> Self {
-        let weights = Weights::published(graph, seed);
+        Self::start_with(graph, Weights::published(graph, seed))
+    }
+
+    /// The beginning of a run from weights of its network.
+    pub(crate) fn start_with(graph: &Graph, weights: Weights) -> Self {
         let trained = |p: &cspnet_graph::Param| if p.role.is_trained() { p.len() } else { 0 };
         let momentum = UpdateState {
             momentum: graph.params().iter().map(|p| vec![0.0; trained(p)]).collect(),

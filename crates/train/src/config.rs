@@ -7,9 +7,18 @@ use cspnet_graph::Graph;
 use cspnet_vision::Preprocess;
 use serde::{Deserialize, Serialize};
 
-use crate::drops::with_drops;
 use crate::error::TrainError;
 use crate::recipe::Recipe;
+
+/// The model that a run began from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Its file; none for the program's own model.
+    pub path: Option<PathBuf>,
+    /// The hash that identifies it.
+    pub hash: String,
+}
 
 /// The resolved configuration of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +47,10 @@ pub struct Config {
     pub classes: Vec<String>,
     /// Hash of the photos (see `DataSet::fingerprint` in `cspnet-data`).
     pub fingerprint: String,
+    /// The model that the run began from, if it began from one. It is not needed to go on: the first checkpoint holds what was taken
+    /// from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun_from: Option<Origin>,
 }
 
 impl Config {
@@ -49,7 +62,7 @@ impl Config {
         self.recipe.validate()?;
         self.viewed().validate()?;
         self.manifest(graph).validate()?;
-        with_drops(graph, &self.recipe)?;
+        self.recipe.check_for(graph)?;
         if self.recipe.class_weights.as_ref().is_some_and(|w| w.len() != self.classes.len()) {
             return Err(TrainError::Recipe { field: "class-weights", rule: "as many as there are classes" });
         }

@@ -88,6 +88,52 @@ pub enum TrainError {
         /// Where the last time.
         divergence: Box<Divergence>,
     },
+    /// A network has no such stage.
+    #[error("the network has no stage `{asked}`; its stages are {} (`cspnet inspect` lists all modules)", .stages.join(", "))]
+    Stage {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        stages: Vec<String>,
+    },
+    /// A stage that cannot be frozen.
+    #[error("`{stage}` cannot be what is frozen last: {source}")]
+    Freeze {
+        /// What was asked for.
+        stage: String,
+        /// Why it cannot.
+        source: GraphError,
+    },
+    /// A network does not end as is needed to train its end alone.
+    #[error(
+        "`{0}` at the network's end is no fully connected layer, so there is no classifier to train alone; leave out --head-only"
+    )]
+    NoHead(String),
+    /// A model is mostly another network's.
+    #[error(
+        "only {loaded} of the network's {of} tensors are in the model, so it is mostly another network's; leave out --network to \
+             go on with the model's own, or say --allow-partial"
+    )]
+    Partial {
+        /// Tensors that were found.
+        loaded: usize,
+        /// Tensors of the network.
+        of: usize,
+    },
+    /// Something would stay as it was drawn at random.
+    #[error("{} would stay as drawn at random, for the model has no such tensor; freeze less, or say --allow-partial", .0)]
+    FrozenNoise(String),
+    /// The features of all photos are too many.
+    #[error("what the network makes of {photos} photos takes {} MB, more than the {} MB that are kept in memory; leave out --head-only \
+             (`--freeze-to` computes it in every epoch)", .bytes >> 20, .most >> 20)]
+    Features {
+        /// Photos.
+        photos: usize,
+        /// Bytes of their features.
+        bytes: u64,
+        /// The most that is kept.
+        most: u64,
+    },
     /// Not one photo could be loaded.
     #[error("none of the {0} photos could be read; the last was {1}")]
     NothingLoaded(&'static str, String),

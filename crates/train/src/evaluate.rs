@@ -39,7 +39,7 @@ impl Validation {
         self.loss / self.photos.max(1) as f64
     }
 
-    fn add(&mut self, logits: &[f32], class: usize) {
+    pub(crate) fn add(&mut self, logits: &[f32], class: usize) {
         let target = f64::from(logits[class]);
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&l| f64::from(l - largest).exp()).sum();
@@ -55,7 +55,6 @@ impl Validation {
 pub(crate) struct Evaluator<'a> {
     pub graph: &'a Graph,
     pub preprocess: &'a Preprocess,
-    pub decode: &'a DecodeOptions,
     pub samples: &'a [Sample],
     pub batch: usize,
     pub threads: usize,
@@ -74,7 +73,7 @@ impl Evaluator<'_> {
         let plan = Plan::new(self.graph, weights, [3, height as usize, width as usize], &options)?;
         let mut workspace = plan.workspace(self.batch, self.threads);
         let (mut validation, mut skipped) = (Validation::default(), Vec::new());
-        let mut photos = self.photos();
+        let mut photos = as_evaluated(self.samples, self.preprocess, self.threads, 2 * self.batch);
         for samples in self.samples.chunks(self.batch) {
             if stop() {
                 return Ok(None);
@@ -90,18 +89,6 @@ impl Evaluator<'_> {
             (0, Some(last)) => Err(TrainError::NothingLoaded("validation", last.why.clone())),
             _ => Ok(Some((validation, skipped))),
         }
-    }
-
-    fn photos(&self) -> Ordered<Result<Photo, Skipped>> {
-        let (samples, preprocess, decode) = (self.samples.to_vec(), self.preprocess.clone(), self.decode.clone());
-        Ordered::new(samples.len(), self.threads, 2 * self.batch, move |i| {
-            let sample = &samples[i];
-            sample.decode(&decode).and_then(|photo| preprocess.apply(&photo)).map_err(|e| Skipped {
-                path: sample.path.clone(),
-                why: e.to_string(),
-                unreadable: true,
-            })
-        })
     }
 
     fn judge(
@@ -122,6 +109,25 @@ impl Evaluator<'_> {
         }
         Ok(())
     }
+}
+
+/// Photos as evaluation sees them, in their order, loaded on threads of their own so many ahead.
+pub(crate) fn as_evaluated(
+    samples: &[Sample],
+    preprocess: &Preprocess,
+    threads: usize,
+    ahead: usize,
+) -> Ordered<Result<Photo, Skipped>> {
+    let (samples, preprocess) = (samples.to_vec(), preprocess.clone());
+    let decode = DecodeOptions { background: preprocess.background, ..DecodeOptions::default() };
+    Ordered::new(samples.len(), threads, ahead, move |i| {
+        let sample = &samples[i];
+        sample.decode(&decode).and_then(|photo| preprocess.apply(&photo)).map_err(|e| Skipped {
+            path: sample.path.clone(),
+            why: e.to_string(),
+            unreadable: true,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use crate::batches::{Batch, Batches, Source};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::TrainError;
+use crate::features::Gathered;
 use crate::learner::Learner;
+use crate::resources::Resources;
 
 /// The first and the last rate.
 const RATES: [f64; 2] = [1e-6, 10.0];
@@ -33,7 +35,7 @@ pub struct Probe {
     pub smoothed: f64,
 }
 
-/// Tries learning rates from very small to very large on a network as it begins; `told` sees every step, and ends the test with
+/// Tries learning rates from very small to very large on a network as a run of it begins; `told` sees every step, and ends the test with
 /// `false`.
 ///
 /// # Errors
@@ -42,13 +44,21 @@ pub fn find_lr(
     config: &Config,
     graph: &Graph,
     data: &DataSet,
-    threads: usize,
+    start: Checkpoint,
+    resources: Resources,
     told: &mut dyn FnMut(&Probe) -> bool,
 ) -> Result<Vec<Probe>, TrainError> {
     let network = with_normalise(graph, &config.preprocess.mean, &config.preprocess.std)?;
-    let source = Arc::new(Source::of(config, data));
-    let mut learner = Learner::new(config, &network, source.batch_size(), threads)?;
-    let Checkpoint { mut weights, mut momentum, .. } = Checkpoint::start(graph, config.recipe.seed);
+    let Checkpoint { mut weights, mut momentum, .. } = start;
+    let mut source = Source::of(config, data);
+    let mut learner = Learner::new(config, &network, &weights, source.batch_size(), resources)?;
+    let threads = resources.threads;
+    if config.recipe.is_head_only() {
+        let of = (config, &network, &weights);
+        let gathered = Gathered::of(of, data, threads, &mut |_, _| {}, &|| false)?;
+        source.features = gathered.map(|(train, _)| Arc::new(train));
+    }
+    let source = Arc::new(source);
     let (mut batch, mut probes): (_, Vec<Probe>) = (Batch::default(), Vec::new());
     let (mut batches, mut epoch, mut step) = (Batches::new(&source, 0, 0, threads), 0, 0);
     while probes.len() < STEPS {

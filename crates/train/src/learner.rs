@@ -2,22 +2,33 @@
 //!
 //! Not here: which batches, which learning rate, and what is kept ([`crate::trainer`]).
 
-use cspnet_engine::{Diagnosis, Input, Isa, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use std::sync::Arc;
+
+use cspnet_engine::{
+    Diagnosis, Input, Isa, PlanOptions, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
+};
 use cspnet_graph::rewrite::with_loss;
-use cspnet_graph::{Graph, Weights};
+use cspnet_graph::{Graph, ParamId, Weights};
 use cspnet_metrics::likeliest;
 
 use crate::batches::Batch;
 use crate::config::Config;
-use crate::drops::with_drops;
 use crate::error::TrainError;
+use crate::frozen::{Frozen, Parts, with_part};
 use crate::recipe::Recipe;
+use crate::resources::Resources;
 
 /// A network that learns by a recipe.
 pub(crate) struct Learner {
     recipe: Recipe,
+    /// What stays as it is of the network, unless batches hold what it has made of photos.
+    frozen: Option<Frozen>,
+    /// The parameters of the part that learns, if that is not the whole network.
+    params: Option<Arc<[ParamId]>>,
     plan: TrainPlan,
     workspace: TrainWorkspace,
+    /// Room for the logits of a photo.
+    logits: Vec<f32>,
 }
 
 /// What became of a batch.
@@ -32,15 +43,39 @@ pub(crate) struct Learnt {
 }
 
 impl Learner {
-    /// `network` takes pixels; batches have at most so many `photos`.
+    /// `network` takes pixels; batches have at most so many `photos`. What is frozen has these `weights`.
     ///
     /// # Errors
     /// If it cannot be trained on photos of the configuration's size.
-    pub fn new(config: &Config, network: &Graph, photos: usize, threads: usize) -> Result<Self, TrainError> {
+    pub fn new(
+        config: &Config,
+        network: &Graph,
+        weights: &Weights,
+        photos: usize,
+        resources: Resources,
+    ) -> Result<Self, TrainError> {
         let (height, width) = config.train_size;
-        let learning = with_loss(&with_drops(network, &config.recipe)?)?;
-        let plan = TrainPlan::new(&learning, [3, height as usize, width as usize], Isa::detect())?;
-        Ok(Self { recipe: config.recipe.clone(), workspace: plan.workspace(photos, threads), plan })
+        let mut picture = [3, height as usize, width as usize];
+        let Parts { frozen, learns, rates } = Parts::of(network, &config.recipe)?;
+        let mut running = None;
+        let params = frozen.is_some().then(|| learns.params.clone().into());
+        if let Some(part) = frozen {
+            picture = part.graph.shapes(picture)?[part.graph.output()];
+            if !config.recipe.is_head_only() {
+                // All instruction sets choose alike, as they do in training.
+                let options = PlanOptions { alike: true, ..PlanOptions::default() };
+                running = Some(Frozen::new(&part, weights, config.train_size, (photos, resources.threads), &options)?);
+            }
+        }
+        let plan = resources.memory.plan(&with_loss(&learns.graph)?, picture, Isa::detect())?.with_rates(rates);
+        Ok(Self {
+            recipe: config.recipe.clone(),
+            frozen: running,
+            params,
+            workspace: plan.workspace(photos, resources.threads),
+            logits: vec![0.0; plan.classes()],
+            plan,
+        })
     }
 
     /// How a step with a learning rate changes parameters; `updates` were done before.
@@ -54,8 +89,22 @@ impl Learner {
         self.recipe.grad_accum_steps <= 1 && self.recipe.clip_grad.is_none()
     }
 
-    /// Learns from a batch of a step, which [`Learner::update`] ends. `None` if there is nothing in it.
+    /// Learns from a batch of a step, which [`Learner::update`] ends. `None` if there is nothing in it. Numbers are the whole
+    /// network's.
     pub fn learn(
+        &mut self,
+        weights: &mut Weights,
+        momentum: &mut UpdateState,
+        rule: &UpdateRule,
+        batch: &Batch,
+    ) -> Result<Option<Learnt>, TrainError> {
+        let params = self.params.clone();
+        with_part(params.as_deref(), (weights, momentum), |weights, momentum| {
+            self.learn_part(weights, momentum, rule, batch)
+        })
+    }
+
+    fn learn_part(
         &mut self,
         weights: &mut Weights,
         momentum: &mut UpdateState,
@@ -67,8 +116,8 @@ impl Learner {
         }
         self.take(batch);
         let is_at_once = self.is_at_once();
-        let Self { recipe, plan, workspace } = self;
-        let (input, targets) = (Input::Pixels(&batch.pixels), &batch.targets[..]);
+        let Self { recipe, frozen, plan, workspace, logits, .. } = self;
+        let (input, targets) = (input_of(batch, frozen.as_mut())?, &batch.targets[..]);
         let Stepped { loss, symptom } = if is_at_once {
             plan.step(workspace, weights, (input, targets), momentum, rule)?
         } else {
@@ -79,7 +128,10 @@ impl Learner {
             }
             Stepped { loss, symptom }
         };
-        let is_right = |i: &usize| likeliest(&plan.logits(workspace, *i)) == batch.classes[*i];
+        let is_right = |i: &usize| {
+            plan.logits_into(workspace, *i, logits);
+            likeliest(logits) == batch.classes[*i]
+        };
         Ok(Some(Learnt { loss, right: (0..batch.images).filter(is_right).count(), symptom }))
     }
 
@@ -92,7 +144,9 @@ impl Learner {
         if let Some(most) = self.recipe.clip_grad {
             self.plan.clip(&mut self.workspace, most);
         }
-        self.plan.update(&mut self.workspace, weights, momentum, rule)
+        with_part(self.params.as_deref(), (weights, momentum), |weights, momentum| {
+            self.plan.update(&mut self.workspace, weights, momentum, rule)
+        })
     }
 
     /// Forgets the batches of a step that is not brought to its end.
@@ -101,12 +155,19 @@ impl Learner {
     }
 
     /// Where numbers are first not finite when `weights` learn from a batch; `None` if all are, or there is nothing in it.
-    pub fn diagnose(&mut self, weights: &Weights, batch: &Batch) -> Result<Option<Diagnosis>, TrainError> {
+    pub fn diagnose(&mut self, weights: &mut Weights, batch: &Batch) -> Result<Option<Diagnosis>, TrainError> {
         if batch.images == 0 {
             return Ok(None);
         }
         self.take(batch);
-        Ok(self.plan.diagnose(&mut self.workspace, weights, Input::Pixels(&batch.pixels), &batch.targets)?)
+        let input = input_of(batch, self.frozen.as_mut())?;
+        let Some(params) = &self.params else {
+            return Ok(self.plan.diagnose(&mut self.workspace, weights, input, &batch.targets)?);
+        };
+        let learnt = weights.take(params);
+        let found = self.plan.diagnose(&mut self.workspace, &learnt, input, &batch.targets);
+        weights.put_back(params, learnt);
+        Ok(found?)
     }
 
     /// What a symptom says by itself.
@@ -120,8 +181,25 @@ impl Learner {
         self.workspace.set_draw(batch.draw);
     }
 
-    /// Moves the average of the weights after an update.
-    pub fn average(&mut self, average: &mut Weights, weights: &Weights, updates: u64) -> Result<(), TrainError> {
-        Ok(self.plan.average(&mut self.workspace, average, weights, self.recipe.ema_decay_at(updates))?)
+    /// Moves the average of the weights after an update; what is frozen stays as it is in both.
+    pub fn average(&mut self, average: &mut Weights, weights: &mut Weights, updates: u64) -> Result<(), TrainError> {
+        let decay = self.recipe.ema_decay_at(updates);
+        let Some(params) = &self.params else {
+            return Ok(self.plan.average(&mut self.workspace, average, weights, decay)?);
+        };
+        let (mut moved, learnt) = (average.take(params), weights.take(params));
+        let done = self.plan.average(&mut self.workspace, &mut moved, &learnt, decay);
+        average.put_back(params, moved);
+        weights.put_back(params, learnt);
+        Ok(done?)
     }
+}
+
+/// What the part that learns reads of a batch.
+fn input_of<'a>(batch: &'a Batch, frozen: Option<&'a mut Frozen>) -> Result<Input<'a>, TrainError> {
+    Ok(match frozen {
+        _ if !batch.features.is_empty() => Input::Real(&batch.features),
+        Some(frozen) => Input::Real(frozen.values(batch.images, &batch.pixels)?),
+        None => Input::Pixels(&batch.pixels),
+    })
 }

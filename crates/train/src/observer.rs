@@ -22,6 +22,8 @@ pub struct Step<'a> {
 pub trait Observer {
     /// A step was taken.
     fn step(&mut self, _step: &Step<'_>) {}
+    /// What is frozen of the network has seen so many of all photos, before the first step.
+    fn features(&mut self, _done: usize, _all: usize) {}
     /// An epoch has ended and was judged; `is_best` if no other was better.
     fn epoch(&mut self, _epoch: &Epoch, _is_best: bool) {}
     /// To find where numbers began to be not finite, so many steps since the last checkpoint are taken again.

@@ -2,9 +2,11 @@
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
 use cspnet_engine::UpdateRule;
+use cspnet_graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::frozen::Parts;
 
 /// How gradients change parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +16,16 @@ pub enum Optimizer {
     Sgd,
     /// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101).
     AdamW,
+}
+
+/// What of a network stays as it is: parameters and running statistics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// Everything up to and including a stage, by its module's path.
+    To(String),
+    /// Everything but the classifier, which is trained with what the rest makes of each photo once and for all.
+    AllButHead,
 }
 
 /// How a network is trained.
@@ -70,6 +82,13 @@ pub struct Recipe {
     pub model_ema_decay: f64,
     /// How the photos vary.
     pub augment: Augment,
+    /// What stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
+    /// By what the learning rate is multiplied from each stage to the one before it, as it was for fine-tuning ELECTRA (Clark et
+    /// al., arXiv:2003.10555) and BEiT (Bao et al., arXiv:2106.08254).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
 }
 
 impl Recipe {
@@ -136,6 +155,39 @@ impl Recipe {
         }
     }
 
+    /// Whether a network has a place for all that the recipe asks for.
+    ///
+    /// # Errors
+    /// Names what it has no place for.
+    pub fn check_for(&self, network: &Graph) -> Result<(), TrainError> {
+        Parts::of(network, self).map(drop)
+    }
+
+    /// Whether the classifier alone learns.
+    pub(crate) fn is_head_only(&self) -> bool {
+        self.freeze == Some(Freeze::AllButHead)
+    }
+
+    /// The recipe as far as it holds for photos whose features are computed once, as evaluation sees them and as its mirror image:
+    /// they do not vary otherwise, and are not mixed.
+    #[must_use]
+    pub fn for_features(self) -> Self {
+        Self {
+            mix: Mix { mixup: 0.0, cutmix: 0.0, ..self.mix },
+            augment: Augment {
+                scale: [1.0, 1.0],
+                ratio: [1.0, 1.0],
+                crop_padding: None,
+                hflip: self.augment.hflip,
+                color_jitter: ColourJitter::default(),
+                auto_augment: None,
+                erase: RandomErasing { probability: 0.0, ..self.augment.erase },
+            },
+            freeze: Some(Freeze::AllButHead),
+            ..self
+        }
+    }
+
     /// Whether the numbers make sense.
     ///
     /// # Errors
@@ -147,7 +199,7 @@ impl Recipe {
         let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
         let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let rules: [(&'static str, bool, &'static str); 30] = [
+        let rules: [(&'static str, bool, &'static str); 31] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
@@ -172,6 +224,7 @@ impl Recipe {
                 self.class_weights.iter().flatten().all(|w| (0.0..=1e6).contains(w)),
                 "numbers in 0..=1000000",
             ),
+            ("layer-decay", self.layer_decay.is_none_or(|f| f > 0.0 && f <= 1.0), "above 0 and at most 1"),
             ("patience", self.patience != Some(0), "at least 1"),
             ("time-budget", self.time_budget.is_none_or(|s| s > 0.0 && s.is_finite()), "above 0"),
             ("drop", below_one(&self.drop), "at least 0 and below 1"),
@@ -233,6 +286,8 @@ impl Default for Recipe {
                 auto_augment: None,
                 erase: RandomErasing { probability: 0.0, mode: EraseMode::Pixel, count: 1 },
             },
+            freeze: None,
+            layer_decay: None,
         }
     }
 }

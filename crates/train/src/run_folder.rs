@@ -294,6 +294,7 @@ mod tests {
             recipe: Recipe::default(),
             classes: vec!["a".into(), "b".into()],
             fingerprint: String::new(),
+            begun_from: None,
         }
     }
 

@@ -19,15 +19,21 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluator, Validation};
+use crate::features::Gathered;
 use crate::learner::Learner;
 use crate::observer::{Observer, Step};
 use crate::recipe::Recipe;
+use crate::resources::Resources;
 use crate::run_folder::RunFolder;
 use crate::state::State;
 use guard::Spoilt;
 
 /// A checkpoint is written at the end of every epoch, and within one when the last is older than this.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
+
+/// Where the classifier alone learns, an epoch takes less time than writing its files: they then wait until the last are so old, or
+/// the run ends.
+const WRITE_AFTER: Duration = Duration::from_secs(2);
 
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +55,21 @@ pub struct Trainer {
     data: DataSet,
     source: Arc<Source>,
     learner: Learner,
-    threads: usize,
+    /// What the network makes of the photos, where its classifier alone learns.
+    gathered: Option<Gathered>,
+    resources: Resources,
     now: Checkpoint,
     /// Learning rates of the steps since the last checkpoint.
     rates: Vec<f64>,
+    /// Models of finished epochs that are to be written with the next checkpoint, by the names of their files.
+    unwritten: BTreeMap<&'static str, Arc<ModelFile>>,
     last_written: Instant,
     /// When time was last counted.
     clock: Instant,
 }
 
 impl Trainer {
-    /// A run of `config` in its `folder` that goes on from `checkpoint`, with `threads` that compute and as many that load.
+    /// A run of `config` in its `folder` that goes on from `checkpoint` with some resources.
     ///
     /// # Errors
     /// If the network cannot be trained on photos of that size, or its classes are not those of the photos.
@@ -69,11 +79,11 @@ impl Trainer {
         graph: Graph,
         data: DataSet,
         checkpoint: Checkpoint,
-        threads: usize,
+        resources: Resources,
     ) -> Result<Self, TrainError> {
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
         let source = Arc::new(Source::of(&config, &data));
-        let learner = Learner::new(&config, &judged, source.batch_size(), threads)?;
+        let learner = Learner::new(&config, &judged, &checkpoint.weights, source.batch_size(), resources)?;
         Ok(Self {
             folder,
             config,
@@ -82,9 +92,11 @@ impl Trainer {
             data,
             source,
             learner,
-            threads,
+            gathered: None,
+            resources,
             now: checkpoint,
             rates: Vec::new(),
+            unwritten: BTreeMap::new(),
             last_written: Instant::now(),
             clock: Instant::now(),
         })
@@ -115,8 +127,9 @@ impl Trainer {
         }
         self.note_beginning()?;
         self.clock = Instant::now();
+        let is_ready = self.gather_features(observer, stop)?;
         while !self.now.state.is_over {
-            if !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
+            if !is_ready || !self.train_epoch(observer, stop)? || !self.judge_epoch(observer, stop)? {
                 self.write_checkpoint(observer)?;
                 self.folder.event("stopped", &self.place())?;
                 return Ok(Outcome::Stopped);
@@ -124,6 +137,21 @@ impl Trainer {
         }
         self.folder.event("finished", &json!({ "best": self.now.state.best }))?;
         Ok(Outcome::Finished)
+    }
+
+    /// Computes what is needed of the photos before the first step; whether it came to that.
+    fn gather_features(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
+        if !self.config.recipe.is_head_only() || self.gathered.is_some() {
+            return Ok(true);
+        }
+        let network = (&self.config, &self.judged, &self.now.weights);
+        let told = &mut |done, all| observer.features(done, all);
+        let Some((train, gathered)) = Gathered::of(network, &self.data, self.resources.threads, told, stop)? else {
+            return Ok(false);
+        };
+        self.source = Arc::new(Source { features: Some(Arc::new(train)), ..Source::clone(&self.source) });
+        self.gathered = Some(gathered);
+        Ok(true)
     }
 
     /// How the network is trained.
@@ -173,7 +201,7 @@ impl Trainer {
 
     /// Where the run stands, for events.
     fn place(&self) -> serde_json::Value {
-        json!({ "epoch": self.now.state.epoch, "step": self.now.state.step, "threads": self.threads })
+        json!({ "epoch": self.now.state.epoch, "step": self.now.state.step, "threads": self.resources.threads })
     }
 
     /// The steps of the epoch that are left; whether it came to its end.
@@ -209,7 +237,7 @@ impl Trainer {
     /// The batches of the epoch that are left.
     fn batches_left(&self) -> Batches {
         let state = &self.now.state;
-        Batches::new(&self.source, state.epoch, state.step, self.threads)
+        Batches::new(&self.source, state.epoch, state.step, self.resources.threads)
     }
 
     /// Takes the next step, unless it shows that numbers are not finite; `batch` is the last it has looked at. An observer is told
@@ -294,14 +322,15 @@ impl Trainer {
         let evaluator = Evaluator {
             graph: &self.judged,
             preprocess: &self.config.preprocess,
-            decode: &self.source.decode,
             samples: &self.data.validation,
             batch: self.source.batch_size(),
-            threads: self.threads,
+            threads: self.resources.threads,
         };
-        let Some((validation, skipped)) = evaluator.run(&self.now.average, stop)? else {
-            return Ok(false);
+        let judged = match &self.gathered {
+            Some(gathered) => Some(gathered.judge(&self.now.average, &self.data.validation)?),
+            None => evaluator.run(&self.now.average, stop)?,
         };
+        let Some((validation, skipped)) = judged else { return Ok(false) };
         self.tell_skipped(&skipped, observer)?;
         if validation.loss.is_finite() {
             self.close_epoch(&validation, observer)?;
@@ -325,13 +354,15 @@ impl Trainer {
         self.now.state.close_epoch(lr, validation);
         let is_best = self.now.state.note_best(validation);
         self.now.state.is_over = self.is_over();
-        let model = self.model();
+        let model = Arc::new(self.model());
         if is_best {
-            self.folder.write_model("best", &model)?;
+            self.unwritten.insert("best", Arc::clone(&model));
         }
-        self.folder.write_model("last", &model)?;
-        self.folder.write_metrics(&self.now.state.history)?;
-        self.write_checkpoint(observer)?;
+        self.unwritten.insert("last", model);
+        let may_wait = self.config.recipe.is_head_only() && self.last_written.elapsed() < WRITE_AFTER;
+        if self.now.state.is_over || !may_wait {
+            self.write_checkpoint(observer)?;
+        }
         let epoch = self.now.state.history.last().expect("an epoch was closed");
         observer.epoch(epoch, is_best);
         self.folder.event("epoch", &serde_json::to_value(epoch).unwrap_or_default())
@@ -347,7 +378,13 @@ impl Trainer {
         is_done || recipe.patience.is_some_and(|most| state.epochs_without_better() >= most)
     }
 
+    /// Writes a checkpoint, and before it what the epochs since the last have left.
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if !self.unwritten.is_empty() {
+            self.unwritten.iter().try_for_each(|(name, model)| self.folder.write_model(name, model))?;
+            self.folder.write_metrics(&self.now.state.history)?;
+            self.unwritten.clear();
+        }
         let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
         self.last_written = Instant::now();
         self.rates.clear();
@@ -372,6 +409,9 @@ impl Trainer {
             ("train_photos".to_owned(), self.data.train.len().into()),
             ("epoch".to_owned(), state.epoch.into()),
         ]);
+        if let Some(origin) = &self.config.begun_from {
+            facts.insert("begun_from".to_owned(), origin.hash.clone().into());
+        }
         if let Some(last) = state.history.last() {
             facts.insert("validation_photos".to_owned(), self.data.validation.len().into());
             facts.insert("validation_top1".to_owned(), last.val_top1.into());

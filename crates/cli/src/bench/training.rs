@@ -7,6 +7,8 @@ use std::time::Duration;
 use cspnet::engine::{Input, Isa, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet::graph::{Graph, Shape, Weights, init, rewrite};
 
+use cspnet_train::Footprint;
+
 use super::{Run, Subject};
 use crate::failure::Failure;
 use crate::rewrites::Saved;
@@ -23,8 +25,8 @@ pub struct Training {
 
 impl Training {
     /// With weights as `cspnet train` begins with.
-    pub fn new(network: &Network, picture: Shape, isa: Isa) -> Result<Self, Failure> {
-        let plan = TrainPlan::new(&rewrite::with_loss(&network.graph)?, picture, isa)?;
+    pub fn new(network: &Network, picture: Shape, isa: Isa, memory: Footprint) -> Result<Self, Failure> {
+        let plan = memory.plan(&rewrite::with_loss(&network.graph)?, picture, isa)?;
         Ok(Self { graph: network.graph.clone(), plan })
     }
 }

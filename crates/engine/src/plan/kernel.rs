@@ -47,6 +47,8 @@ pub(super) struct Build<'g, 'a> {
     pub weights: &'g LazyWeights<'a>,
     pub shapes: &'g [Shape],
     pub isa: Isa,
+    /// The instruction set whose model of the cost chooses algorithms.
+    pub chooses: Isa,
     pub rewrites: Rewrites,
     /// Every convolution is computed by the kernel for all.
     pub direct: bool,
@@ -57,7 +59,7 @@ impl<'a> Build<'_, 'a> {
     pub(super) fn layer(&self, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Option<Layer> {
         let Task::Conv { node, .. } = step.task else { return None };
         let shape = conv_shape(&self.graph.node(node).op);
-        Layer::of(self.isa, &shape, &planes(step.inputs[0]), &planes(step.output()), &self.fusion(step, &planes))
+        Layer::of(self.chooses, &shape, &planes(step.inputs[0]), &planes(step.output()), &self.fusion(step, &planes))
     }
 
     /// The kernel of a step, by an algorithm if there is a choice; `planes` tells where values lie, and the team shares the

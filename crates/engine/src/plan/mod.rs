@@ -46,6 +46,9 @@ pub struct PlanOptions {
     /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
     /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
     pub tune: Option<Choices>,
+    /// The model of the cost is that of plain arithmetic on every machine, so that all instruction sets choose alike and AVX-512 gives
+    /// the bits of AVX2; somewhat slower than what suits each. Training chooses so.
+    pub alike: bool,
 }
 
 impl Default for PlanOptions {
@@ -57,6 +60,7 @@ impl Default for PlanOptions {
             direct: false,
             low_memory: false,
             tune: None,
+            alike: false,
         }
     }
 }
@@ -123,14 +127,15 @@ impl Plan {
         let weights = weights.into();
         weights.check(graph.params())?;
         graph.shapes(picture)?;
-        let PlanOptions { isa, rewrites, direct, low_memory, .. } = *options;
+        let PlanOptions { isa, rewrites, direct, low_memory, alike, .. } = *options;
+        let chooses = if alike { Isa::Scalar } else { isa };
         let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
         let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
         let program = Program::new(&graph, &shapes, &kept, rewrites)?;
-        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, rewrites, direct };
+        let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, chooses, rewrites, direct };
         let mut team = Team::new(default_threads());
         let layer = |step: &Step| build.layer(step, |v| program.planes(v));
         let layers: Vec<Option<Layer>> = program.steps.iter().map(layer).collect();
@@ -203,6 +208,14 @@ impl Plan {
     /// The network's answer for one image of the batch, `[c, h, w]` row-major.
     pub fn output(&self, workspace: &Workspace, image: usize) -> Vec<f32> {
         export(&self.output, workspace, image)
+    }
+
+    /// Writes the network's answer for one image of the batch where [`Plan::output`] would give it.
+    ///
+    /// # Panics
+    /// If `out` has not as many numbers as [`Plan::output_shape`].
+    pub fn output_into(&self, workspace: &Workspace, image: usize, out: &mut [f32]) {
+        export_nchw(&self.output, &workspace.memory, image, out);
     }
 
     /// The value of a tapped module for one image, `[c, h, w]` row-major; `None` if it was not asked for in the options.

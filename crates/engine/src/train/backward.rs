@@ -39,6 +39,8 @@ pub(super) enum Back {
     Pool { kind: PoolKind, window: Option<Window>, input: ValueId, output: ValueId, accumulate: bool },
     /// Through a copy, to the channels it took.
     Copy { run: CopiedRun, output: ValueId },
+    /// A value that was given up after the forward pass is computed again.
+    Again { of: ValueId },
 }
 
 impl Back {
@@ -48,7 +50,9 @@ impl Back {
             Self::ConvWeight { node, output, .. } => (Pass::BackwardWeight, node, output),
             Self::ConvData { node, input, .. } => (Pass::BackwardData, node, input),
             Self::Norm { node, input, .. } | Self::Drop { node, input, .. } => (Pass::Backward, node, input),
-            Self::Loss { logits: of } | Self::Clear { of, .. } | Self::Moments { of } => (Pass::Backward, of, of),
+            Self::Loss { logits: of } | Self::Clear { of, .. } | Self::Moments { of } | Self::Again { of } => {
+                (Pass::Backward, of, of)
+            }
             Self::Map { input, output, .. }
             | Self::Product { input, output, .. }
             | Self::Pass { input, output, .. }
@@ -61,7 +65,7 @@ impl Back {
     pub(super) fn written(&self) -> Option<ValueId> {
         match *self {
             // What is cleared is only a part, of which nothing but zeros can be told.
-            Self::Clear { .. } | Self::ConvWeight { .. } => None,
+            Self::Clear { .. } | Self::ConvWeight { .. } | Self::Again { .. } => None,
             Self::Loss { logits: of } | Self::Moments { of } => Some(of),
             Self::Copy { run, .. } => Some(run.value),
             Self::ConvData { input, .. }
@@ -71,6 +75,25 @@ impl Back {
             | Self::Pass { input, .. }
             | Self::Drop { input, .. }
             | Self::Pool { input, .. } => Some(input),
+        }
+    }
+
+    /// The value of the forward pass that it reads.
+    pub(super) fn reads(&self) -> Option<ValueId> {
+        match *self {
+            Self::Loss { logits: value }
+            | Self::ConvWeight { input: value, .. }
+            | Self::Product { other: value, .. }
+            | Self::Moments { of: value }
+            | Self::Norm { input: value, .. }
+            | Self::Map { input: value, .. }
+            | Self::Pool { input: value, .. } => Some(value),
+            Self::Clear { .. }
+            | Self::ConvData { .. }
+            | Self::Pass { .. }
+            | Self::Drop { .. }
+            | Self::Copy { .. }
+            | Self::Again { .. } => None,
         }
     }
 }

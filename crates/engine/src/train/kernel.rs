@@ -24,6 +24,7 @@ pub(super) enum Kernel {
     Norm { norm: BatchNorm, stats: usize, scale: ParamId, shift: ParamId },
     Moments { moments: Moments, slot: usize },
     Assemble { assemble: Assemble, affine: Option<Affine> },
+    Again { norm: BatchNorm, stats: usize },
     Map(Map),
     Combine(Combine),
     Pool(Pool),
@@ -151,7 +152,7 @@ impl<'a> Build<'a> {
     /// Adds the kernels of a backward step.
     fn backward(&mut self, step: &Back) {
         let (isa, program) = (self.isa, self.program);
-        let (value, gradient) = (|v: ValueId| program.planes(v), |v: ValueId| program.gradient(v));
+        let (value, gradient) = (|v: ValueId| program.planes_backward(v), |v: ValueId| program.gradient(v));
         let op = |node: ValueId| &self.graph.node(node).op;
         let kernel = match *step {
             Back::Clear { ref missing, .. } => Kernel::Clear(Clear::new(&program.gradient_of(missing))),
@@ -209,6 +210,7 @@ impl<'a> Build<'a> {
                 let (x, dy, dx) = (value(input), gradient(output), gradient(input));
                 Kernel::PoolGrad(PoolGrad::new(isa, pool_kind(kind), window, &x, &dy, &dx, accumulate))
             }
+            Back::Again { of } => self.again(of),
             Back::Copy { run, output } => {
                 let (dy, dx) = (gradient(output), gradient(run.value));
                 Kernel::Transfer(vec![Transfer::new(&dy, run.at, &dx, run.start, run.len, true)])
@@ -216,6 +218,21 @@ impl<'a> Build<'a> {
         };
         let (pass, node, of) = step.place();
         self.push(kernel, pass, &[node], of, step.written().map(gradient));
+    }
+
+    /// What computes a value again from what is kept.
+    fn again(&self, value: ValueId) -> Kernel {
+        let step = self.program.step_of(value);
+        let [input, output] = [step.inputs[0], value].map(|v| self.program.planes_backward(v));
+        match step.task {
+            Task::Norm { node, activation: act, .. } => {
+                let [eps, _] = self.numbers(node);
+                let norm = BatchNorm::new(self.isa, &input, &output, activation(act), eps);
+                Kernel::Again { norm, stats: self.stats(node) }
+            }
+            Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(function)), &input, &output)),
+            _ => unreachable!("only normalisations and functions of every element are computed again"),
+        }
     }
 
     /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
@@ -306,6 +323,7 @@ impl Kernel {
                     affine.run(scale, shift, memory, team);
                 }
             }
+            Self::Again { norm, stats } => norm.run_again(&state.stats[*stats], memory, team),
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
@@ -367,6 +385,7 @@ impl Kernel {
             Self::Conv { conv, .. } => conv.name(),
             Self::Norm { .. } | Self::Assemble { affine: Some(_), .. } => "batch norm".into(),
             Self::Assemble { affine: None, .. } => "batch norm, in convolutions".into(),
+            Self::Again { .. } => "batch norm, again".into(),
             Self::Moments { .. } => "moments".into(),
             Self::SharedNormGrad { .. } => "batch norm gradient, shared".into(),
             Self::MomentsGrad { .. } => "moments gradient".into(),

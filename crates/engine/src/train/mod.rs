@@ -10,6 +10,7 @@ mod diagnosis;
 mod gradients;
 mod kernel;
 mod norms;
+mod recompute;
 mod update;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub use diagnosis::{Diagnosis, Phase, Symptom};
 use gradients::Gradients;
 use kernel::{Build, Kernel, Made};
 use norms::Norms;
+use recompute::Recomputed;
 pub use update::{UpdateRule, UpdateState};
 
 /// A network and its loss compiled for training on pictures of one size.
@@ -52,6 +54,8 @@ pub struct TrainPlan {
     /// Channels of every value whose moments are taken for several normalisations.
     moments: Vec<usize>,
     params: Vec<Param>,
+    /// By what the learning rate of each parameter is multiplied.
+    rates: Vec<f64>,
     image_len: usize,
     scratch_len: usize,
 }
@@ -106,6 +110,19 @@ impl TrainPlan {
     /// # Errors
     /// If the picture does not fit the network, or the graph does not end in a loss.
     pub fn new(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
+        Self::compile(graph, picture, isa, false)
+    }
+
+    /// The same with less memory: what normalisations and activations give is not kept between the passes but computed again. A
+    /// step gives the same bits and takes somewhat longer.
+    ///
+    /// # Errors
+    /// As [`TrainPlan::new`].
+    pub fn recomputing(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
+        Self::compile(graph, picture, isa, true)
+    }
+
+    fn compile(graph: &Graph, picture: Shape, isa: Isa, recomputes: bool) -> Result<Self, PlanError> {
         let shapes = graph.shapes(picture)?;
         let loss = graph.node(graph.output());
         if loss.op != Op::SoftmaxCrossEntropy {
@@ -116,7 +133,7 @@ impl TrainPlan {
             return Err(PlanError::unsupported(graph, id, "pixels are normalised first or not at all"));
         }
         let logits = loss.inputs[0];
-        let program = Program::new(graph, &shapes, logits);
+        let program = Program::new(graph, &shapes, logits, recomputes);
         let Made { kernels, steps, written, running } = Build::new(graph, &shapes, isa, &program).make();
         Ok(Self {
             picture,
@@ -125,6 +142,7 @@ impl TrainPlan {
             running,
             moments: program.norms.channels(&program.layout),
             params: graph.params().to_vec(),
+            rates: vec![1.0; graph.params().len()],
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
             finished: finished(&kernels, graph.params().len()),
@@ -132,6 +150,16 @@ impl TrainPlan {
             steps,
             written,
         })
+    }
+
+    /// The same plan with a learning rate for each parameter, as a multiple of the rule's; 1 unless it is said here.
+    ///
+    /// # Panics
+    /// If there is not one for each.
+    #[must_use]
+    pub fn with_rates(self, rates: Vec<f64>) -> Self {
+        assert_eq!(rates.len(), self.params.len(), "a rate for each parameter");
+        Self { rates, ..self }
     }
 
     /// Memory for batches of `images` pictures and a team of `threads`.
@@ -232,7 +260,7 @@ impl TrainPlan {
                 }
                 kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
                 for &id in finished {
-                    if !rule.apply((id, &self.params[id]), weights, state.gradients.get(id), updates, team) {
+                    if !rule.apply(self.learnt(id), weights, state.gradients.get(id), updates, team) {
                         bad.get_or_insert(Symptom::Parameter(id));
                     }
                     state.gradients.end(id);
@@ -321,11 +349,16 @@ impl TrainPlan {
         let (gradients, team) = (&workspace.state.gradients, &mut workspace.team);
         let mut bad = None;
         for &id in self.finished.iter().flatten() {
-            if !rule.apply((id, &self.params[id]), weights, gradients.get(id), state, team) {
+            if !rule.apply(self.learnt(id), weights, gradients.get(id), state, team) {
                 bad.get_or_insert(Symptom::Parameter(id));
             }
         }
         bad
+    }
+
+    /// A parameter, and by what its learning rate is multiplied.
+    fn learnt(&self, id: ParamId) -> (ParamId, &Param, f64) {
+        (id, &self.params[id], self.rates[id])
     }
 
     /// Changes the running statistics of normalisations, by the batch's. The first that is not finite is told of.
@@ -358,11 +391,12 @@ impl TrainPlan {
         Ok(())
     }
 
-    /// The logits of one image of the last batch.
-    pub fn logits(&self, workspace: &TrainWorkspace, image: usize) -> Vec<f32> {
-        let mut out = vec![0.0; self.logits.channels()];
-        export_nchw(&self.logits, &workspace.memory, image, &mut out);
-        out
+    /// Writes the logits of one image of the last batch to `out`.
+    ///
+    /// # Panics
+    /// If it has not one number for every class.
+    pub fn logits_into(&self, workspace: &TrainWorkspace, image: usize, out: &mut [f32]) {
+        export_nchw(&self.logits, &workspace.memory, image, out);
     }
 
     /// The steps in the order in which they run, forward then backward.
@@ -432,11 +466,12 @@ struct Program {
     backward: Vec<Back>,
     norms: Norms,
     layout: Layout,
+    recomputed: Recomputed,
     arena: Arena,
 }
 
 impl Program {
-    fn new(graph: &Graph, shapes: &[Shape], logits: ValueId) -> Self {
+    fn new(graph: &Graph, shapes: &[Shape], logits: ValueId, recomputes: bool) -> Self {
         let kept = BTreeSet::from([logits, graph.output()]);
         let (mut forward, definitions) = lower(graph, &kept, Purpose::Training);
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
@@ -444,25 +479,31 @@ impl Program {
         forward.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));
         forward.sort_by_key(Step::output);
         let norms = Norms::of(&layout, &forward);
-        let backward = backward(graph, &layout, &norms, &forward);
-
-        let mut program = Self { forward, backward, norms, layout, arena: Arena::new(Vec::new(), &[], &[], &[]) };
-        let mut roots = Root::all(&program.layout, shapes);
+        let mut backward = backward(graph, &layout, &norms, &forward);
+        let mut roots = Root::all(&layout, shapes);
         roots.extend(roots.clone());
-        let kept: Vec<RootId> = program.layout.views[logits].iter().map(|p| p.root).collect();
+        let kept: Vec<RootId> = layout.views[logits].iter().map(|p| p.root).collect();
+        let recomputed = match recomputes {
+            true => Recomputed::choose(&layout, &forward, &mut backward, &kept, &mut roots),
+            false => Recomputed::default(),
+        };
+        let nowhere = Arena::new(Vec::new(), &[], &[], &[]);
+        let mut program = Self { forward, backward, norms, layout, recomputed, arena: nowhere };
         program.arena = Arena::new(roots, &program.touched(), &kept, &[]);
         program
     }
 
-    /// The roots each step of both passes reads or writes; gradients' roots follow the values'.
+    /// The roots each step of both passes reads or writes; gradients' roots follow the values', and those of values that are
+    /// computed again follow these.
     fn touched(&self) -> Vec<Vec<RootId>> {
         let roots = self.layout.roots.len();
-        let value = |v: ValueId| self.layout.views[v].iter().map(|p| p.root).collect::<Vec<_>>();
+        let roots_of = |view: &View| view.iter().map(|p| p.root).collect::<Vec<_>>();
         let gradient = |v: ValueId| self.layout.views[v].iter().map(|p| p.root + roots).collect::<Vec<_>>();
         let forward = self.forward.iter().map(|s| match s.task {
             Task::Norm { stored: false, .. } => Vec::new(),
-            _ => s.inputs.iter().chain([&s.output()]).flat_map(|&v| value(v)).collect(),
+            _ => s.inputs.iter().chain([&s.output()]).flat_map(|&v| roots_of(&self.layout.views[v])).collect(),
         });
+        let value = |v: ValueId| roots_of(&self.recomputed.view(&self.layout.views[v]));
         let backward = self.backward.iter().map(|b| match b {
             Back::Clear { missing, .. } => missing.iter().map(|p| p.root + roots).collect(),
             Back::Loss { logits } => [value(*logits), gradient(*logits)].concat(),
@@ -470,6 +511,7 @@ impl Program {
             Back::Product { other, input, output, .. } => [value(*other), gradient(*input), gradient(*output)].concat(),
             Back::Moments { of } => [value(*of), gradient(*of)].concat(),
             Back::Copy { run, output } => [gradient(run.value), gradient(*output)].concat(),
+            Back::Again { of } => [value(self.step_of(*of).inputs[0]), value(*of)].concat(),
             Back::ConvData { input, output, .. }
             | Back::Pass { input, output, .. }
             | Back::Drop { input, output, .. } => [gradient(*input), gradient(*output)].concat(),
@@ -480,8 +522,18 @@ impl Program {
         forward.chain(backward).collect()
     }
 
+    /// The step that gives a value.
+    fn step_of(&self, value: ValueId) -> &Step {
+        self.forward.iter().find(|s| s.output() == value).expect("a value that is computed has a step")
+    }
+
     fn planes(&self, value: ValueId) -> Planes {
         self.arena.planes(&self.layout.views[value])
+    }
+
+    /// A value as the backward pass reads it.
+    fn planes_backward(&self, value: ValueId) -> Planes {
+        self.arena.planes(&self.recomputed.view(&self.layout.views[value]))
     }
 
     fn gradient(&self, value: ValueId) -> Planes {

@@ -53,10 +53,11 @@ impl UpdateRule {
         }
     }
 
-    /// Changes a trained parameter, after [`UpdateRule::begin`]; whether it, and all that is remembered of it, is finite then.
+    /// Changes a trained parameter, after [`UpdateRule::begin`], with so many times the rule's learning rate; whether it, and all that
+    /// is remembered of it, is finite then.
     pub(super) fn apply(
         &self,
-        (id, param): (ParamId, &Param),
+        (id, param, times): (ParamId, &Param, f64),
         weights: &mut Weights,
         gradient: &[f32],
         state: &mut UpdateState,
@@ -66,11 +67,11 @@ impl UpdateRule {
         let decayed = |decay: f64| if param.role == Role::Weight { decay } else { 0.0 };
         match *self {
             Self::Sgd { rate, momentum: share, nesterov, decay } => {
-                let decay = decayed(f64::from(decay)) as f32;
+                let (rate, decay) = ((f64::from(rate) * times) as f32, decayed(f64::from(decay)) as f32);
                 sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team)
             }
             Self::AdamW { rate, betas, eps, decay, update } => {
-                let step = adamw(rate, betas, eps, decayed(decay), update);
+                let step = adamw(rate * times, betas, eps, decayed(decay), update);
                 adamw_step(step, weights, gradient, momentum, &mut state.square[id], team)
             }
         }

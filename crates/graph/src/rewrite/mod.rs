@@ -5,6 +5,7 @@
 
 mod chain;
 mod copying;
+mod cut;
 mod drops;
 mod ends;
 mod fold;
@@ -15,6 +16,7 @@ mod stack;
 mod threshold;
 
 pub use chain::merge_chain;
+pub use cut::{Part, cut};
 pub use drops::{with_drop_path, with_dropout, with_layer_dropout};
 pub use ends::{with_loss, with_normalise};
 pub use fold::fold_batch_norm;

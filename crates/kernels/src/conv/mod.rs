@@ -20,6 +20,7 @@ mod taps;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod turn;
 mod weights;
 mod winograd;
 

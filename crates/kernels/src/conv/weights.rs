@@ -1,11 +1,16 @@
 //! Weights in the order in which tiles read them.
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::taps::{Grid, Tap};
+use super::turn::Turn;
 use super::{Conv, Panel};
+use crate::share::share;
+use crate::simd::{Body, Simd};
 use crate::{AlignedBuf, Block, LANES, Planes, Team};
+
+/// Taps of the largest kernels whose weights are turned in registers.
+const MOST_TAPS: usize = 64;
 
 /// Floats of packed weights that are worth waking another thread for: some ten microseconds.
 const PACKED_AT_ONCE: usize = 1 << 14;
@@ -73,19 +78,6 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Room for each thread's pieces. The locks only tell the compiler that each belongs to one thread.
-pub(super) struct Rooms(Vec<Mutex<Vec<f32>>>);
-
-impl Rooms {
-    pub(super) fn of(team: &Team) -> Self {
-        Self((0..team.threads()).map(|_| Mutex::default()).collect())
-    }
-
-    pub(super) fn of_worker(&self, worker: usize) -> MutexGuard<'_, Vec<f32>> {
-        self.0[worker].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What joins the channels of one group in a source block to those in a target block.
 struct Bond {
     /// The lanes of the source block: rows of a k-block.
@@ -94,6 +86,23 @@ struct Bond {
     columns: Range<usize>,
     /// Where in the weight stands what joins the first of both through the kernel's first tap.
     first: usize,
+}
+
+/// A panel whose weights are packed, as a body for any instruction set.
+struct PackPanel<'a> {
+    conv: &'a Conv,
+    panel: &'a Panel,
+    packed: &'a mut [f32],
+    weight: Piece<'a>,
+}
+
+impl Body for PackPanel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.conv.pack_panel(s, self.panel, self.packed, self.weight);
+    }
 }
 
 impl ConvWeights {
@@ -193,23 +202,21 @@ impl Conv {
     }
 
     /// Packs panel by panel; each lies in one piece.
-    fn pack_panels(&self, mut packed: &mut [f32], weight: Numbers<'_>, team: &mut Team) {
-        let taps: usize = self.grids.iter().map(|g| g.taps.len()).sum();
+    fn pack_panels(&self, packed: &mut [f32], weight: Numbers<'_>, team: &mut Team) {
         let together = self.panels.len().div_ceil((packed.len() / PACKED_AT_ONCE).max(1)).max(1);
-        let mut pieces: Vec<(&Panel, &mut [f32])> = Vec::with_capacity(self.panels.len());
-        for panel in &self.panels {
-            let len = taps * panel.sources.len() * self.floats_of_a_k_block(panel.blocks.len());
-            pieces.push((panel, packed.split_off_mut(..len).expect("room for every panel")));
-        }
-        // The locks only tell the compiler that each part belongs to one thread.
-        let parts: Vec<Mutex<_>> = pieces.chunks_mut(together).map(Mutex::new).collect();
-        let rooms = Rooms::of(team);
-        team.run(parts.len(), &|part, worker| {
-            let mut panels = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-            let blocks = panels[0].0.blocks.start..panels[panels.len() - 1].0.blocks.end;
-            let mut room = rooms.of_worker(worker);
+        let first_of = |part: usize| (part * together).min(self.panels.len());
+        let begin = |panel: usize| self.panels.get(panel).map_or(self.packed_len, |p| p.weights[0]);
+        let first_float = |part: usize| begin(first_of(part));
+        share([packed], self.panels.len().div_ceil(together), first_float, team, |part, [mut packed]| {
+            let panels = &self.panels[first_of(part)..first_of(part + 1)];
+            let blocks = panels[0].blocks.start..panels[panels.len() - 1].blocks.end;
+            let mut room = Vec::new();
             let weight = weight.piece(self.numbers_of(blocks, weight.len()), &mut room);
-            panels.iter_mut().for_each(|(panel, floats)| self.pack_panel(panel, floats, weight));
+            for (panel, number) in panels.iter().zip(first_of(part)..) {
+                let len = begin(number + 1) - begin(number);
+                let packed = packed.split_off_mut(..len).expect("room for every panel");
+                self.isa.run(PackPanel { conv: self, panel, packed, weight });
+            }
         });
     }
 
@@ -226,11 +233,16 @@ impl Conv {
         }
     }
 
-    fn pack_panel(&self, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
+    #[inline(always)]
+    fn pack_panel<S: Simd>(&self, s: S, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
         let (width, k_block_len) = (panel.blocks.len() * LANES, self.floats_of_a_k_block(panel.blocks.len()));
         for Grid { taps, .. } in &self.grids {
             for &source in &panel.sources {
                 let k_blocks = packed.split_off_mut(..taps.len() * k_block_len).expect("room for every k-block");
+                if self.is_whole(taps, source, panel) {
+                    self.bonds(source, panel).for_each(|b| self.turn_bond(s, k_blocks, taps, width, &b, weight));
+                    continue;
+                }
                 // Pairs of lanes that share no group, or are pads, have no weight.
                 k_blocks.fill(0.0);
                 if self.lanewise {
@@ -240,6 +252,39 @@ impl Conv {
                 }
             }
         }
+    }
+
+    /// Whether all of some taps join every lane of a source block to every lane of a panel.
+    fn is_whole(&self, taps: &[Tap], source: usize, panel: &Panel) -> bool {
+        let is_full = |block: &Block| block.count == LANES;
+        let all = self.taps_in_kernel.iter().product();
+        self.group == [self.source.channels(), self.target.channels()]
+            && taps.len() == all
+            && all <= MOST_TAPS
+            && is_full(&self.source.blocks()[source])
+            && self.target.blocks()[panel.blocks.clone()].iter().all(is_full)
+    }
+
+    /// The weights of a bond of whole blocks through all taps.
+    #[inline(always)]
+    fn turn_bond<S: Simd>(
+        &self,
+        s: S,
+        k_blocks: &mut [f32],
+        taps: &[Tap],
+        width: usize,
+        bond: &Bond,
+        weight: Piece<'_>,
+    ) {
+        let mut k_block_of = [0; MOST_TAPS];
+        taps.iter().zip(0..).for_each(|(tap, k_block)| k_block_of[self.place(tap)] = k_block);
+        let turn = Turn { taps: taps.len(), steps: self.steps() };
+        turn.each(s, weight.from(bond.first), |lane, tap, numbers| {
+            let row = &mut k_blocks[(k_block_of[tap] * LANES + lane) * width..][bond.columns.clone()];
+            assert!(row.len() == LANES, "a bond of whole blocks");
+            // SAFETY: the row has eight floats.
+            unsafe { s.store(numbers, row.as_mut_ptr()) };
+        });
     }
 
     /// A depthwise convolution's weights of one block.

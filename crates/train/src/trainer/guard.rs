@@ -86,6 +86,8 @@ impl Trainer {
     ) -> Result<(), TrainError> {
         let is_too_often = before.rollbacks >= State::MOST_ROLLBACKS;
         self.now = self.folder.go_back(&self.graph, observer)?;
+        // Models of epochs that are taken again.
+        self.unwritten.clear();
         let state = &mut self.now.state;
         // Time that was spent in vain is spent all the same.
         state.spent = before.spent;
@@ -111,7 +113,7 @@ impl Trainer {
 
     /// Where numbers of a batch are first not finite, and its photos.
     fn diagnose(&mut self, batch: &Batch) -> Result<Option<(Diagnosis, Vec<usize>)>, TrainError> {
-        let found = self.learner.diagnose(&self.now.weights, batch)?;
+        let found = self.learner.diagnose(&mut self.now.weights, batch)?;
         Ok(found.map(|diagnosis| (diagnosis, batch.samples.clone())))
     }
 
@@ -132,7 +134,7 @@ impl Trainer {
             return Ok(None);
         }
         self.learner.forget();
-        let mut batches = Batches::new(&self.source, state.epoch, state.step, self.threads);
+        let mut batches = Batches::new(&self.source, state.epoch, state.step, self.resources.threads);
         let mut batch = Batch::default();
         for lr in rates {
             if stop() || self.take_step(&mut batches, &mut batch, lr, None)?.is_some() {

@@ -1,10 +1,12 @@
 //! Weights as they were learnt, in the order in which their transform reads them.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use super::{GROUP, PAIR, TAPS, Winograd};
-use crate::conv::weights::{Numbers, Rooms, gather, scatter};
+use crate::conv::turn::Turn;
+use crate::conv::weights::{Numbers, Piece, gather, scatter};
+use crate::share::share_evenly;
+use crate::simd::{Body, Simd};
 use crate::{AlignedBuf, Block, LANES, Team};
 
 /// The weights of a [`Winograd`], packed; by default the memory for some.
@@ -14,6 +16,23 @@ pub struct WinogradWeights {
     pub(super) packed: AlignedBuf,
     /// For every block of the target eight numbers.
     pub(super) bias: AlignedBuf,
+}
+
+/// A group whose weights are packed, as a body for any instruction set.
+struct PackGroup<'a> {
+    winograd: &'a Winograd,
+    packed: &'a mut [f32],
+    group: usize,
+    weight: Numbers<'a>,
+}
+
+impl Body for PackGroup<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.winograd.pack_group(s, self.packed, self.group, self.weight);
+    }
 }
 
 impl WinogradWeights {
@@ -74,41 +93,81 @@ impl Winograd {
         assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
         weights.packed.set_len(self.packed_len());
         weights.bias.set_len(self.target.blocks().len() * LANES);
-        // The locks only tell the compiler that each group belongs to one thread.
-        let groups: Vec<Mutex<_>> = weights.packed.chunks_mut(self.floats_of_a_group()).map(Mutex::new).collect();
-        let rooms = Rooms::of(team);
-        team.run(groups.len(), &|group, worker| {
-            let packed = &mut groups[group].lock().unwrap_or_else(PoisonError::into_inner)[..];
-            self.pack_group(packed, group, weight, &mut rooms.of_worker(worker));
+        let size = self.floats_of_a_group();
+        share_evenly([&mut weights.packed[..]], size, team, |range, [packed]| {
+            self.isa.run(PackGroup { winograd: self, packed, group: range.start / size, weight });
         });
-        drop(groups);
         match bias {
             Some(bias) => scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES)),
             None => weights.bias.fill(0.0),
         }
     }
 
-    fn pack_group(&self, packed: &mut [f32], group: usize, weight: Numbers<'_>, room: &mut Vec<f32>) {
+    #[inline(always)]
+    fn pack_group<S: Simd>(&self, s: S, packed: &mut [f32], group: usize, weight: Numbers<'_>) {
         let row_len = self.pairs(group) * PAIR;
         let targets = &self.target.blocks()[self.group(group)];
-        let weight = weight.piece(self.numbers_of(targets, weight.len()), room);
-        let [from_step, to_step] = self.steps();
+        let mut room = Vec::new();
+        let weight = weight.piece(self.numbers_of(targets, weight.len()), &mut room);
         for (source, block) in self.source.blocks().iter().zip(packed.chunks_exact_mut(LANES * TAPS * TAPS * row_len)) {
-            for (lane, rows) in block.chunks_exact_mut(TAPS * TAPS * row_len).enumerate() {
-                for (tap, row) in rows.chunks_exact_mut(row_len).enumerate() {
-                    // Backward, what came through the first tap leaves through the last.
-                    let tap = if self.transposed { TAPS * TAPS - 1 - tap } else { tap };
-                    for (v, lanes) in row.chunks_exact_mut(LANES).enumerate() {
-                        let count = if lane < source.count { targets.get(v).map_or(0, |t| t.count) } else { 0 };
-                        if let Some(target) = targets.get(v).filter(|_| count > 0) {
-                            let first = (source.first + lane) * from_step + target.first * to_step + tap;
-                            gather(&mut lanes[..count], weight.from(first), to_step);
-                        }
-                        lanes[count..].fill(0.0);
+            for v in 0..row_len / LANES {
+                match targets.get(v) {
+                    Some(target) if [source.count, target.count] == [LANES; 2] => {
+                        self.turn(s, block, v, row_len, (source, target), weight);
                     }
+                    target => self.pack_block(block, v, row_len, (source, target), weight),
                 }
             }
         }
+    }
+
+    /// The weights from a whole block to a whole block, which is a group's vector `v`.
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &self,
+        s: S,
+        packed: &mut [f32],
+        v: usize,
+        row_len: usize,
+        (source, target): (&Block, &Block),
+        weight: Piece<'_>,
+    ) {
+        let steps = self.steps();
+        let turn = Turn { taps: TAPS * TAPS, steps };
+        turn.each(s, weight.from(source.first * steps[0] + target.first * steps[1]), |lane, tap, numbers| {
+            let at = (lane * TAPS * TAPS + self.tap(tap)) * row_len + v * LANES;
+            let lanes: &mut [f32; LANES] = packed[at..].first_chunk_mut().expect("room for every vector");
+            // SAFETY: eight floats.
+            unsafe { s.store(numbers, lanes.as_mut_ptr()) };
+        });
+    }
+
+    /// The weights from one block to another, or to none.
+    fn pack_block(
+        &self,
+        packed: &mut [f32],
+        v: usize,
+        row_len: usize,
+        (source, target): (&Block, Option<&Block>),
+        weight: Piece<'_>,
+    ) {
+        let [from_step, to_step] = self.steps();
+        for (at, row) in packed.chunks_exact_mut(row_len).enumerate() {
+            let (lane, tap) = (at / (TAPS * TAPS), at % (TAPS * TAPS));
+            let lanes = &mut row[v * LANES..][..LANES];
+            let target = target.filter(|_| lane < source.count);
+            let count = target.map_or(0, |target| target.count);
+            if let Some(target) = target {
+                let first = (source.first + lane) * from_step + target.first * to_step + self.tap(tap);
+                gather(&mut lanes[..count], weight.from(first), to_step);
+            }
+            lanes[count..].fill(0.0);
+        }
+    }
+
+    /// The weight's tap in the place of another: backward, what came through the first leaves through the last.
+    fn tap(&self, tap: usize) -> usize {
+        if self.transposed { TAPS * TAPS - 1 - tap } else { tap }
     }
 
     /// Which of a weight's numbers lead to some target blocks.

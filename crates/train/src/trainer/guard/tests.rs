@@ -20,7 +20,8 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::observer::Step;
-use crate::recipe::{Optimizer, Recipe};
+use crate::recipe::{Freeze, Optimizer, Recipe};
+use crate::resources::{Footprint, Resources};
 use crate::run_folder::RunFolder;
 use crate::trainer::Outcome;
 
@@ -108,6 +109,7 @@ impl Workshop {
             recipe,
             classes: self.data.classes.clone(),
             fingerprint: self.data.fingerprint.clone(),
+            begun_from: None,
         }
     }
 
@@ -115,14 +117,14 @@ impl Workshop {
     fn begin(&self, name: &str, recipe: Recipe, start: Checkpoint) -> Trainer {
         let config = self.config(recipe);
         let folder = RunFolder::create(&self.path(name), &config, &network(), &start).unwrap();
-        Trainer::new(folder, config, network(), self.data.clone(), start, 2).unwrap()
+        Trainer::new(folder, config, network(), self.data.clone(), start, threads(2)).unwrap()
     }
 
     /// A run as another process would find it.
     fn resume(&self, name: &str) -> Trainer {
         let (folder, config) = RunFolder::open(&self.path(name)).unwrap();
         let checkpoint = folder.latest(&network(), &mut Nobody).unwrap();
-        Trainer::new(folder, config, network(), self.data.clone(), checkpoint, 1).unwrap()
+        Trainer::new(folder, config, network(), self.data.clone(), checkpoint, threads(1)).unwrap()
     }
 
     /// A run that has stopped in the middle of its second epoch, of three steps or so each.
@@ -153,6 +155,10 @@ fn bmp(shade: impl Fn(usize) -> u8) -> Vec<u8> {
     bytes.resize(54, 0);
     bytes.extend((0..SIDE * SIDE).flat_map(|p| [shade(p); 3]));
     bytes
+}
+
+fn threads(threads: usize) -> Resources {
+    Resources { threads, memory: Footprint::default() }
 }
 
 fn network() -> Graph {
@@ -242,6 +248,25 @@ fn a_run_goes_back_from_what_is_not_finite_and_comes_to_its_end_at_half_the_rate
         );
         assert_eq!((&event["back_to"]["epoch"], &event["back_to"]["step"]), (&1.into(), &0.into()));
         assert_eq!(event["files"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn where_a_part_is_frozen_the_layer_is_that_of_the_whole_network() {
+    let workshop = Workshop::new();
+    let recipe = Recipe { freeze: Some(Freeze::To("relu".into())), ..recipe() };
+    for (i, (param, phase, layer)) in
+        [("second.weight", "forward", "second"), ("last.running_mean", "statistics", "last")].into_iter().enumerate()
+    {
+        let mut trainer = workshop.in_second_epoch(&format!("run-{i}"), recipe.clone());
+        numbers(&mut trainer.now, param).fill(f32::NAN);
+        let mut told = Told::default();
+        assert_eq!(finish(&mut trainer, &mut told).unwrap(), Outcome::Finished);
+        let [divergence] = &told.divergences[..] else { panic!("{param}: {:?}", told.divergences) };
+        assert_eq!((&divergence.phase[..], &divergence.layer[..]), (phase, layer));
+        assert!(are_finite(&trainer.now));
+        let frozen = network().params().iter().position(|p| p.name == "first.weight").unwrap();
+        assert_eq!(trainer.now.weights.get(frozen), start().weights.get(frozen));
     }
 }
 
@@ -338,12 +363,12 @@ fn found_with_copies(mut trainer: Trainer) -> Option<(u32, usize, Diagnosis)> {
     for _ in 0..trainer.config.recipe.epochs {
         let (mut batches, mut again) = (trainer.batches_left(), trainer.batches_left());
         for step in 0..steps {
-            let (before, lr) = (trainer.now.clone(), trainer.lr());
+            let (mut before, lr) = (trainer.now.clone(), trainer.lr());
             let mut batch = Batch::default();
             let spoilt = trainer.take_step(&mut batches, &mut batch, lr, None).unwrap();
             for _ in 0..trainer.source.batches_of(step) {
                 again.next_into(&mut batch);
-                let found = trainer.learner.diagnose(&before.weights, &batch).unwrap();
+                let found = trainer.learner.diagnose(&mut before.weights, &batch).unwrap();
                 if let (Some(found), true) = (found, spoilt.is_some()) {
                     return Some((before.state.epoch, step, found));
                 }
