@@ -2,6 +2,7 @@
 
 use allocation_counter::measure;
 use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_dropout, with_loss};
 use cspnet_graph::{Graph, Weights};
 use cspnet_zoo::Spec;
@@ -15,7 +16,7 @@ struct Run {
     weights: Weights,
     average: Weights,
     state: UpdateState,
-    pixels: Vec<u8>,
+    pictures: Vec<f32>,
     targets: Vec<f32>,
 }
 
@@ -30,7 +31,7 @@ impl Run {
             average: weights.clone(),
             weights,
             state: UpdateState::default(),
-            pixels: (0..BATCH * 3 * side * side).map(|i| (i * 37 % 251) as u8).collect(),
+            pictures: reference_input(BATCH * 3 * side * side),
             targets: (0..BATCH * plan.classes()).map(|i| f32::from(u8::from(i % plan.classes() == 1))).collect(),
             plan,
         }
@@ -38,7 +39,7 @@ impl Run {
 
     /// A step as it is taken where gradients are not needed afterwards.
     fn at_once(&mut self, rule: &UpdateRule) {
-        let data = (Input::Pixels(&self.pixels), &self.targets[..]);
+        let data = (Input::Real(&self.pictures), &self.targets[..]);
         let step = self.plan.step(&mut self.workspace, &mut self.weights, data, &mut self.state, rule).unwrap();
         assert!(step.loss.is_finite());
         self.plan.average(&mut self.workspace, &mut self.average, &self.weights, 0.9).unwrap();
@@ -47,7 +48,7 @@ impl Run {
     /// A step of two batches, with clipping.
     fn kept(&mut self, rule: &UpdateRule) {
         for _ in 0..2 {
-            let input = Input::Pixels(&self.pixels);
+            let input = Input::Real(&self.pictures);
             self.plan.gradients(&mut self.workspace, &self.weights, input, &self.targets).unwrap();
             self.plan.update_running(&self.workspace, &mut self.weights);
             self.plan.accumulate(&mut self.workspace);
