@@ -40,6 +40,11 @@ impl Turn {
                     turned[target] = unsafe { s.load(weight.as_ptr().add(target * to)) };
                 }
                 turned = s.transpose(turned);
+            } else if to == 1 {
+                for column in 0..count {
+                    // SAFETY: as above, for each column is a row.
+                    turned[column] = unsafe { s.load(weight.as_ptr().add(column)) };
+                }
             } else {
                 for column in 0..count {
                     let numbers: [f32; LANES] = std::array::from_fn(|target| weight[target * to + column]);

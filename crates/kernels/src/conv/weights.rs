@@ -235,54 +235,78 @@ impl Conv {
 
     #[inline(always)]
     fn pack_panel<S: Simd>(&self, s: S, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
-        let (width, k_block_len) = (panel.blocks.len() * LANES, self.floats_of_a_k_block(panel.blocks.len()));
+        let of_a_k_block = self.floats_of_a_k_block(panel.blocks.len());
         for Grid { taps, .. } in &self.grids {
-            for &source in &panel.sources {
-                let k_blocks = packed.split_off_mut(..taps.len() * k_block_len).expect("room for every k-block");
-                if self.is_whole(taps, source, panel) {
-                    self.bonds(source, panel).for_each(|b| self.turn_bond(s, k_blocks, taps, width, &b, weight));
-                    continue;
-                }
-                // Pairs of lanes that share no group, or are pads, have no weight.
-                k_blocks.fill(0.0);
-                if self.lanewise {
-                    self.pack_lanes(k_blocks, taps, source, weight);
-                } else {
-                    self.bonds(source, panel).for_each(|b| self.pack_bond(k_blocks, taps, width, &b, weight));
-                }
+            let of_a_source = taps.len() * of_a_k_block;
+            let packed = packed.split_off_mut(..panel.sources.len() * of_a_source).expect("room for every k-block");
+            if self.is_whole(taps, panel) {
+                self.turn_panel(s, panel, packed, taps, weight);
+            } else {
+                let sources = panel.sources.iter().zip(packed.chunks_exact_mut(of_a_source.max(1)));
+                sources.for_each(|(&source, k_blocks)| self.pack_source(source, panel, k_blocks, taps, weight));
             }
         }
     }
 
-    /// Whether all of some taps join every lane of a source block to every lane of a panel.
-    fn is_whole(&self, taps: &[Tap], source: usize, panel: &Panel) -> bool {
+    /// The weights from one source block through some taps.
+    fn pack_source(&self, source: usize, panel: &Panel, k_blocks: &mut [f32], taps: &[Tap], weight: Piece<'_>) {
+        // Pairs of lanes that share no group, or are pads, have no weight.
+        k_blocks.fill(0.0);
+        if self.lanewise {
+            self.pack_lanes(k_blocks, taps, source, weight);
+        } else {
+            let width = panel.blocks.len() * LANES;
+            self.bonds(source, panel).for_each(|b| self.pack_bond(k_blocks, taps, width, &b, weight));
+        }
+    }
+
+    /// Whether all of some taps join every lane of a panel's sources to every lane of the panel.
+    fn is_whole(&self, taps: &[Tap], panel: &Panel) -> bool {
         let is_full = |block: &Block| block.count == LANES;
         let all = self.taps_in_kernel.iter().product();
         self.group == [self.source.channels(), self.target.channels()]
             && taps.len() == all
             && all <= MOST_TAPS
-            && is_full(&self.source.blocks()[source])
+            && panel.sources.iter().all(|&source| is_full(&self.source.blocks()[source]))
             && self.target.blocks()[panel.blocks.clone()].iter().all(is_full)
     }
 
-    /// The weights of a bond of whole blocks through all taps.
+    /// The weights of a panel of whole blocks through all taps, in the order in which they follow each other in memory: as few rows
+    /// of the weight at a time as may be, for those lie far apart.
+    #[inline(always)]
+    fn turn_panel<S: Simd>(&self, s: S, panel: &Panel, packed: &mut [f32], taps: &[Tap], weight: Piece<'_>) {
+        let (width, vectors) = (panel.blocks.len() * LANES, panel.blocks.len());
+        let of_a_source = taps.len() * self.floats_of_a_k_block(vectors);
+        let mut k_block_of = [0; MOST_TAPS];
+        for (k_block, tap) in taps.iter().enumerate() {
+            k_block_of[self.place(tap)] = k_block;
+        }
+        let sources = panel.sources.len();
+        for i in 0..sources * vectors {
+            let (at, vector) = if self.transposed { (i / vectors, i % vectors) } else { (i % sources, i / sources) };
+            let source = &self.source.blocks()[panel.sources[at]];
+            let bond = self.bond(0, source, &self.target.blocks()[panel.blocks.start + vector], vector);
+            let k_blocks = &mut packed[at * of_a_source..][..of_a_source];
+            self.turn_bond(s, k_blocks, &k_block_of, width, &bond, weight);
+        }
+    }
+
+    /// The weights of a bond of whole blocks through all taps, of which is known in which k-block each is.
     #[inline(always)]
     fn turn_bond<S: Simd>(
         &self,
         s: S,
         k_blocks: &mut [f32],
-        taps: &[Tap],
+        k_block_of: &[usize; MOST_TAPS],
         width: usize,
         bond: &Bond,
         weight: Piece<'_>,
     ) {
-        let mut k_block_of = [0; MOST_TAPS];
-        taps.iter().zip(0..).for_each(|(tap, k_block)| k_block_of[self.place(tap)] = k_block);
-        let turn = Turn { taps: taps.len(), steps: self.steps() };
+        let turn = Turn { taps: self.taps_in_kernel.iter().product(), steps: self.steps() };
         turn.each(s, weight.from(bond.first), |lane, tap, numbers| {
-            let row = &mut k_blocks[(k_block_of[tap] * LANES + lane) * width..][bond.columns.clone()];
-            assert!(row.len() == LANES, "a bond of whole blocks");
-            // SAFETY: the row has eight floats.
+            let at = (k_block_of[tap] * LANES + lane) * width + bond.columns.start;
+            let row: &mut [f32; LANES] = k_blocks[at..].first_chunk_mut().expect("room for every row");
+            // SAFETY: eight floats.
             unsafe { s.store(numbers, row.as_mut_ptr()) };
         });
     }
