@@ -8,6 +8,10 @@
 use crate::LANES;
 use crate::simd::Simd;
 
+/// Source blocks ahead whose numbers are asked for. Backward each channel's lie in a row of their own, pages apart, so that the
+/// processor does not see them come.
+const AHEAD: usize = 4;
+
 /// How numbers of a weight that lead from one source block to one target block lie, from the first of them on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
@@ -34,8 +38,11 @@ impl Turn {
         for (run, at) in (0..runs).flat_map(|run| (0..len).step_by(LANES).map(move |at| (run, at))) {
             let (weight, count) = (&weight[run * from + at..], (len - at).min(LANES));
             let mut turned = [s.splat(0.0); LANES];
+            let ahead = weight.as_ptr().wrapping_add(AHEAD * LANES * from);
+            s.prefetch(ahead);
             if count == LANES {
                 for target in 0..LANES {
+                    s.prefetch(ahead.wrapping_add(target * to));
                     // SAFETY: the eight numbers of a row end with its run at the latest, which the weight holds.
                     turned[target] = unsafe { s.load(weight.as_ptr().add(target * to)) };
                 }
