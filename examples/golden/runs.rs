@@ -137,8 +137,11 @@ impl Setting {
             kernels: plan.steps().iter().map(|s| s.kernel.clone()).collect(),
             ..Outcome::default()
         };
-        let logits = (0..n).flat_map(|i| plan.logits(&workspace, i));
-        outcome.put(Part::Logits, "", self.logits_shape(golden), logits.map(f64::from).collect());
+        let mut logits = vec![0.0; n * plan.classes()];
+        for (image, logits) in logits.chunks_exact_mut(plan.classes()).enumerate() {
+            plan.logits_into(&workspace, image, logits);
+        }
+        outcome.put(Part::Logits, "", self.logits_shape(golden), logits.into_iter().map(f64::from).collect());
         let mut gradients: Vec<Option<Vec<f64>>> = Vec::new();
         for (id, param) in graph.params().iter().enumerate() {
             let wide = |of: &[f32]| of.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
