@@ -38,8 +38,8 @@ impl Engine for Training {
 
     fn run(&mut self) -> Result<Vec<f32>, Failure> {
         let Self { plan, workspace, weights, state, pictures, targets } = self;
-        let loss = plan.step(workspace, weights, (Input::Real(pictures), &targets[..]), state, &RULE)?;
-        Ok(vec![loss as f32])
+        let stepped = plan.step(workspace, weights, (Input::Real(pictures), &targets[..]), state, &RULE)?;
+        Ok(vec![stepped.loss as f32])
     }
 
     fn peak(threads: usize) -> Option<f64> {
