@@ -95,13 +95,16 @@ def judged(recipe, data, seed, folder):
     if events[-1]["event"] != "finished":
         sys.exit(f"{folder}: has not ended; `cspnet resume {folder}` goes on")
     begun = next(event for event in events if event["event"] == "begun")
+    last = next(event for event in reversed(events) if event["event"] == "epoch")
     return {
         "recipe": recipe.name,
         "seed": seed,
         "command": " ".join(recipe.command("DATA", seed, "RUN")),
         "seconds": seconds(events),
         "threads": begun["threads"],
-        "epochs": sum(event["event"] == "epoch" for event in events),
+        "epochs": last["epoch"],
+        "train_top1": last["train_top1"],
+        "validation_top1": last["val_top1"],
         "test": _right(folder, data),
         "test_with_mirror_images": _right(folder, data, "--tta=flip"),
         "date": datetime.date.fromtimestamp(events[-1]["time"]).isoformat(),
@@ -138,7 +141,18 @@ def _keep(run):
 
 def table(results):
     """All runs: accuracy, time, and what one needs to have the same."""
-    head = ["recipe", "seed", "epochs", "test accuracy", "with mirror images", "minutes", "machine", "date, commit"]
+    head = [
+        "recipe",
+        "seed",
+        "epochs",
+        "test accuracy",
+        "with mirror images",
+        "last epoch: learnt from",
+        "set aside",
+        "minutes",
+        "machine",
+        "date, commit",
+    ]
     rows = [
         [
             run["recipe"],
@@ -146,6 +160,8 @@ def table(results):
             str(run["epochs"]),
             f"**{_share(run['test'])}**",
             _share(run["test_with_mirror_images"]),
+            f"{100 * run['train_top1']:.1f} %",
+            f"{100 * run['validation_top1']:.1f} %",
             f"{run['seconds'] / 60:.1f}",
             f"{run['machine']['cpu']}, {run['threads']} threads",
             f"{run['date']}, {run['commit']}",

@@ -32,6 +32,8 @@ class Table(unittest.TestCase):
             "seconds": 90.0,
             "threads": 2,
             "epochs": 16,
+            "train_top1": 0.951,
+            "validation_top1": 0.9,
             "test": {"right": 934, "of": 1000},
             "test_with_mirror_images": {"right": 941, "of": 1000},
             "date": "2026-01-02",
@@ -39,7 +41,7 @@ class Table(unittest.TestCase):
             "machine": {"cpu": "A CPU", "cores": 4},
         }
         told = recipes.table({"runs": [run, run | {"seed": 1}]})
-        row = "| cifar10 | 0 | 16 | **93.40 %** | 94.10 % | 1.5 | A CPU, 2 threads | 2026-01-02, abc |"
+        row = "| cifar10 | 0 | 16 | **93.40 %** | 94.10 % | 95.1 % | 90.0 % | 1.5 | A CPU, 2 threads | 2026-01-02, abc |"
         self.assertIn(row, told)
         self.assertEqual(told.count("    cspnet train DATA"), 1)
 

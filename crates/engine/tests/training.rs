@@ -230,6 +230,13 @@ fn the_memory_of_dense_networks_is_linear_in_their_depth() {
     assert!((growth - 1.0).abs() < 0.05, "{a}, {b}, {c} bytes: {growth}");
 }
 
+/// No other program has this network, so what holds it is the interpreter.
+#[test]
+fn the_network_for_cifar_learns_as_the_interpreter_does() {
+    let graph = cspnet_zoo::build(&format!("cspresnet9:classes={CLASSES},width=12")).unwrap();
+    Isa::available().for_each(|isa| check(&graph, 5, isa, 3));
+}
+
 /// What is computed again instead of kept changes no bit of a step.
 #[test]
 fn values_that_are_computed_again_give_the_same_step_in_less_memory() {

@@ -111,8 +111,8 @@ impl BatchNorm {
     }
 }
 
-/// One block of all images, whose `(x - centre) * scale + shift` is known. Whoever makes it has checked that memory holds the values,
-/// and gives each block to one thread.
+/// One block of all images, whose `(x - centre) * scale + shift` is known. Whoever makes it has checked that memory holds the
+/// values, and gives each block to one thread.
 struct AgainBody<'a> {
     of: &'a BatchNorm,
     block: usize,

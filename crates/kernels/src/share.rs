@@ -21,7 +21,8 @@ impl<T> List<T> {
     }
 }
 
-/// Calls `work(part, pieces)` for every part in `0..parts`, with the numbers `begin(part)..begin(part + 1)` of every list.
+/// Calls `work(part, pieces)` for every part in `0..parts`, with the numbers `begin(part)..begin(part + 1)` of every list. Where a
+/// part begins depends on nothing else.
 ///
 /// # Panics
 /// If a part begins behind the next, or a list ends before the last does.
@@ -37,7 +38,7 @@ pub(crate) fn share<T: Send, const N: usize>(
     assert!(begins_in_order && (parts == 0 || begin(parts) <= shortest), "pieces beyond lists of {shortest}");
     let lists = lists.map(|list| List(list.as_mut_ptr()));
     team.run(parts, &|part, _| {
-        let range = begin(part)..begin(part + 1).max(begin(part));
+        let range = begin(part)..begin(part + 1);
         // SAFETY: the lists are borrowed for the whole run and hold all ranges, as has been checked; parts begin in order and end
         // where the next begins, so their ranges are apart, and the team gives each part to one thread.
         let pieces = std::array::from_fn(|n| unsafe { lists[n].piece(range.clone()) });

@@ -35,8 +35,8 @@ pub struct Probe {
     pub smoothed: f64,
 }
 
-/// Tries learning rates from very small to very large on a network as a run of it begins; `told` sees every step, and ends the test with
-/// `false`.
+/// Tries learning rates from very small to very large on a network as a run of it begins; `told` sees every step, and ends the
+/// test with `false`.
 ///
 /// # Errors
 /// If the network cannot be trained on photos of that size, or no photo can be read.

@@ -2,8 +2,6 @@
 //!
 //! Not here: which batches, which learning rate, and what is kept ([`crate::trainer`]).
 
-use std::sync::Arc;
-
 use cspnet_engine::{
     Diagnosis, Input, Isa, PlanOptions, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
 };
@@ -24,7 +22,7 @@ pub(crate) struct Learner {
     /// What stays as it is of the network, unless batches hold what it has made of photos.
     frozen: Option<Frozen>,
     /// The parameters of the part that learns, if that is not the whole network.
-    params: Option<Arc<[ParamId]>>,
+    params: Option<Vec<ParamId>>,
     plan: TrainPlan,
     workspace: TrainWorkspace,
     /// Room for the logits of a photo.
@@ -58,7 +56,7 @@ impl Learner {
         let mut picture = [3, height as usize, width as usize];
         let Parts { frozen, learns, rates } = Parts::of(network, &config.recipe)?;
         let mut running = None;
-        let params = frozen.is_some().then(|| learns.params.clone().into());
+        let params = frozen.is_some().then(|| learns.params.clone());
         if let Some(part) = frozen {
             picture = part.graph.shapes(picture)?[part.graph.output()];
             if !config.recipe.is_head_only() {
@@ -98,36 +96,24 @@ impl Learner {
         rule: &UpdateRule,
         batch: &Batch,
     ) -> Result<Option<Learnt>, TrainError> {
-        let params = self.params.clone();
-        with_part(params.as_deref(), (weights, momentum), |weights, momentum| {
-            self.learn_part(weights, momentum, rule, batch)
-        })
-    }
-
-    fn learn_part(
-        &mut self,
-        weights: &mut Weights,
-        momentum: &mut UpdateState,
-        rule: &UpdateRule,
-        batch: &Batch,
-    ) -> Result<Option<Learnt>, TrainError> {
         if batch.images == 0 {
             return Ok(None);
         }
         self.take(batch);
         let is_at_once = self.is_at_once();
-        let Self { recipe, frozen, plan, workspace, logits, .. } = self;
+        let Self { recipe, frozen, params, plan, workspace, logits } = self;
         let (input, targets) = (input_of(batch, frozen.as_mut())?, &batch.targets[..]);
-        let Stepped { loss, symptom } = if is_at_once {
-            plan.step(workspace, weights, (input, targets), momentum, rule)?
-        } else {
+        let Stepped { loss, symptom } = with_part(params.as_deref(), (weights, momentum), |weights, momentum| {
+            if is_at_once {
+                return plan.step(workspace, weights, (input, targets), momentum, rule);
+            }
             let loss = plan.gradients(workspace, weights, input, targets)?;
-            let symptom = if loss.is_finite() { plan.update_running(workspace, weights) } else { Some(Symptom::Loss) };
+            let symptom = plan.update_running(workspace, weights);
             if recipe.grad_accum_steps > 1 {
                 plan.accumulate(workspace);
             }
-            Stepped { loss, symptom }
-        };
+            Ok(Stepped { loss, symptom })
+        })?;
         let is_right = |i: &usize| {
             plan.logits_into(workspace, *i, logits);
             likeliest(logits) == batch.classes[*i]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use cspnet::engine::{Input, Isa, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet::graph::{Graph, Shape, Weights, init, rewrite};
-
 use cspnet_train::Footprint;
 
 use super::{Run, Subject};

@@ -46,10 +46,13 @@ pub struct PlanOptions {
     /// Convolutions that can be computed in several ways are computed in these; what is missing here is measured, which takes
     /// seconds. `None` leaves it to a model of the cost. Nothing is measured where only direct convolutions are allowed.
     pub tune: Option<Choices>,
-    /// The model of the cost is that of plain arithmetic on every machine, so that all instruction sets choose alike and AVX-512 gives
-    /// the bits of AVX2; somewhat slower than what suits each. Training chooses so.
+    /// The model of the cost is that of plain arithmetic on every machine, so that all instruction sets choose alike and AVX-512
+    /// gives the bits of AVX2; somewhat slower than what suits each. Training chooses so.
     pub alike: bool,
 }
+
+/// The instruction set whose model of the cost chooses where all machines are to choose alike.
+pub(crate) const ALIKE: Isa = Isa::Scalar;
 
 impl Default for PlanOptions {
     fn default() -> Self {
@@ -128,7 +131,7 @@ impl Plan {
         weights.check(graph.params())?;
         graph.shapes(picture)?;
         let PlanOptions { isa, rewrites, direct, low_memory, alike, .. } = *options;
-        let chooses = if alike { Isa::Scalar } else { isa };
+        let chooses = if alike { ALIKE } else { isa };
         let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
         let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
         let shapes = graph.shapes(picture)?;

@@ -1,16 +1,16 @@
 //! The products of a step of training that read weights: a convolution, and the gradient of its input, each by the kernel that
 //! suits it.
 //!
-//! Weights change with every step, so they are packed again just before they are read, all into the same memory. Not here: the
-//! gradient of the weight ([`cspnet_kernels::ConvGrad`]).
+//! Weights change with every step, so they are packed again just before they are read, all into the same memory. Which kernel it is
+//! does not depend on the machine ([`crate::plan::ALIKE`]): a run has the same bits wherever it is made. Not here: the gradient of the
+//! weight ([`cspnet_kernels::ConvGrad`]).
 
 use cspnet_kernels::{
     Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue,
     Residual, Team, Winograd, WinogradWeights,
 };
 
-/// The instruction set whose model of the cost chooses, on every machine: a run has the same bits wherever it is made.
-const CHOOSES: Isa = Isa::Scalar;
+use crate::plan::ALIKE;
 
 /// A convolution or the gradient of its input.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Convolution {
         output: &Planes,
     ) -> Self {
         let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
-        if let Some(tile) = Winograd::tile_for(CHOOSES, &shape, input, output, &fusion) {
+        if let Some(tile) = Winograd::tile_for(ALIKE, &shape, input, output, &fusion) {
             return Self::Winograd(Box::new(Winograd::new(isa, tile, shape, input, output, fusion)));
         }
         if Grouped::fits(&shape, input, output, &fusion) {
@@ -55,7 +55,7 @@ impl Convolution {
         d_input: &Planes,
         accumulate: bool,
     ) -> Self {
-        if let Some(tile) = Winograd::backward_tile_for(CHOOSES, &shape, d_output, d_input) {
+        if let Some(tile) = Winograd::backward_tile_for(ALIKE, &shape, d_output, d_input) {
             let winograd = Winograd::backward_data(isa, tile, shape, d_output, d_input, accumulate);
             return Self::Winograd(Box::new(winograd));
         }

@@ -201,8 +201,8 @@ impl TrainPlan {
     }
 
     /// A whole step: as [`TrainPlan::gradients`], but every parameter is changed as soon as its gradient is complete and nothing
-    /// reads it any more, and the gradient is given up. Running statistics are changed as well, at the turn between the passes. As soon
-    /// as anything is not finite, the step is left, and [`Symptom`] says what had been changed by then.
+    /// reads it any more, and the gradient is given up. Running statistics are changed as well, at the turn between the passes.
+    /// As soon as anything is not finite, the step is left, and [`Symptom`] says what had been changed by then.
     ///
     /// # Errors
     /// As [`TrainPlan::gradients`]; nothing has changed then.
@@ -267,18 +267,13 @@ impl TrainPlan {
                 }
             });
             if matches!(kernel, Kernel::Loss(_)) {
-                bad = self.turn(workspace, weights);
+                bad = self.update_running(workspace, weights);
             }
             if bad.is_some() {
                 return Ok(Stepped { loss: workspace.state.loss, symptom: bad });
             }
         }
         Ok(Stepped { loss: workspace.state.loss, symptom: None })
-    }
-
-    /// Between the passes: the running statistics are changed, if the loss is finite.
-    fn turn(&self, workspace: &TrainWorkspace, weights: &mut Weights) -> Option<Symptom> {
-        if workspace.state.loss.is_finite() { self.update_running(workspace, weights) } else { Some(Symptom::Loss) }
     }
 
     fn check(
@@ -335,9 +330,9 @@ impl TrainPlan {
         norm
     }
 
-    /// Changes the parameters that have gradients by those of the workspace; what the loss does not depend on stays as it is. Running
-    /// statistics are not a matter of gradients; see [`TrainPlan::update_running`]. The first parameter that is not finite is told
-    /// of, once all were changed.
+    /// Changes the parameters that have gradients by those of the workspace; what the loss does not depend on stays as it is.
+    /// Running statistics are not a matter of gradients; see [`TrainPlan::update_running`]. The first parameter that is not
+    /// finite is told of, once all were changed.
     pub fn update(
         &self,
         workspace: &mut TrainWorkspace,
@@ -361,8 +356,12 @@ impl TrainPlan {
         (id, &self.params[id], self.rates[id])
     }
 
-    /// Changes the running statistics of normalisations, by the batch's. The first that is not finite is told of.
+    /// Changes the running statistics of normalisations, by the batch's. The first that is not finite is told of, or that the loss
+    /// is not; then none is changed.
     pub fn update_running(&self, workspace: &TrainWorkspace, weights: &mut Weights) -> Option<Symptom> {
+        if !workspace.state.loss.is_finite() {
+            return Some(Symptom::Loss);
+        }
         let mut bad = None;
         for (running, stats) in self.running.iter().zip(&workspace.state.stats) {
             let (mean, variance) = weights.pair_mut(running.mean, running.variance);

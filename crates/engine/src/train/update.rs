@@ -53,8 +53,8 @@ impl UpdateRule {
         }
     }
 
-    /// Changes a trained parameter, after [`UpdateRule::begin`], with so many times the rule's learning rate; whether it, and all that
-    /// is remembered of it, is finite then.
+    /// Changes a trained parameter, after [`UpdateRule::begin`], with so many times the rule's learning rate; whether it, and all
+    /// that is remembered of it, is finite then.
     pub(super) fn apply(
         &self,
         (id, param, times): (ParamId, &Param, f64),

@@ -39,7 +39,6 @@ impl Turn {
             let (weight, count) = (&weight[run * from + at..], (len - at).min(LANES));
             let mut turned = [s.splat(0.0); LANES];
             let ahead = weight.as_ptr().wrapping_add(AHEAD * LANES * from);
-            s.prefetch(ahead);
             if count == LANES {
                 for target in 0..LANES {
                     s.prefetch(ahead.wrapping_add(target * to));
@@ -48,6 +47,7 @@ impl Turn {
                 }
                 turned = s.transpose(turned);
             } else if to == 1 {
+                s.prefetch(ahead);
                 for column in 0..count {
                     // SAFETY: as above, for each column is a row.
                     turned[column] = unsafe { s.load(weight.as_ptr().add(column)) };

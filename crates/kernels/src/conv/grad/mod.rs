@@ -4,7 +4,8 @@
 //! Where channels have many partners, strips of pixels are packed ([`pack`]) and summed up in tiles of output times input
 //! channels ([`tiles`]), or windows are taken to points first ([`winograd`]); where each channel has only itself for a
 //! partner, lane by lane in place ([`depthwise`]). All sum a strip in registers and then add it to a total: two levels, so that
-//! long sums stay exact enough. Strips follow in order, and a weight belongs to one part. Not here: the gradient of the input ([`super::Conv::backward_data`]).
+//! long sums stay exact enough. Strips follow in order, and a weight belongs to one part. Not here: the gradient of the input
+//! ([`super::Conv::backward_data`]).
 
 mod cells;
 mod depthwise;
