@@ -26,6 +26,7 @@ pub mod cpu;
 mod dropout;
 mod loss;
 mod memory;
+mod moments;
 mod norm;
 mod norm_shared;
 mod pages;
@@ -50,8 +51,9 @@ pub use conv::{
 pub use dropout::{DropRule, DropUnit, Dropout};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
+pub use moments::{ChannelMoments, Moments, Take, Tally};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};
-pub use norm_shared::{ChannelMoments, Moments, MomentsGrad, SharedNormGrad};
+pub use norm_shared::{MomentsGrad, SharedNormGrad};
 pub use planes::{Block, LANES, Planes};
 pub use pointwise::{Affine, Combine, Map, MapGrad, Operation};
 pub use pool::{Pool, PoolGrad, PoolKind};

@@ -1,13 +1,15 @@
 //! Batch normalisation in training (Ioffe and Szegedy, arXiv:1502.03167), with the activation behind it: forward by the
 //! batch's own statistics, and backward.
 //!
-//! At inference it is folded away or an [`crate::Affine`].
+//! At inference it is folded away or an [`crate::Affine`]. Not here: how mean and variance are taken ([`ChannelMoments`]).
+
+use std::ops::Range;
 
 use crate::activation::with_activation;
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::sums::{per_channel, sums};
-use crate::{Activation, Isa, LANES, Memory, Planes, Team};
+use crate::{Activation, ChannelMoments, Isa, LANES, Memory, Planes, Team};
 
 /// Statistics of a batch for every channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,44 @@ impl BatchStats {
         self.mean.iter().chain(&self.variance).chain(&self.inv_std).all(|x| x.is_finite())
     }
 
+    /// Puts the statistics of a normalisation together from its input's: runs of channels of some values. It is to be computed as
+    /// `(x - mean) * scale + shift` if it is `centred`, else as `x * scale + shift`, which is what a convolution does to its input.
+    ///
+    /// # Panics
+    /// If these are not as many channels as scales `gamma` and shifts `beta`.
+    pub fn assemble<'a>(
+        &mut self,
+        parts: impl Iterator<Item = (&'a ChannelMoments, Range<usize>)>,
+        gamma: &[f32],
+        beta: &[f32],
+        eps: f64,
+        centred: bool,
+    ) {
+        let mut at = 0;
+        for (moments, channels) in parts {
+            self.count = moments.count;
+            for c in channels {
+                let (mean, variance) = (moments.mean[c], moments.variance[c]);
+                let inv_std = 1.0 / (variance + eps).sqrt();
+                self.mean[at] = mean as f32;
+                self.variance[at] = variance as f32;
+                self.inv_std[at] = inv_std as f32;
+                self.centre[at] = if centred { mean as f32 } else { 0.0 };
+                self.scale[at] = (f64::from(gamma[at]) * inv_std) as f32;
+                // By scale and centre as they were rounded: the scale's error then counts with the deviation only, not with the mean.
+                let rest = mean - f64::from(self.centre[at]);
+                self.shift[at] = (f64::from(beta[at]) - rest * f64::from(self.scale[at])) as f32;
+                at += 1;
+            }
+        }
+        assert!(at == gamma.len() && at == beta.len(), "{at} channels with {} scales", gamma.len());
+    }
+
+    /// What [`BatchStats::assemble`] has made of a normalisation that is not centred: `x * scale + shift`.
+    pub fn scale_and_shift(&self) -> (&[f32], &[f32]) {
+        (&self.scale, &self.shift)
+    }
+
     /// Mixes them into running statistics with the share `momentum`. The running variance takes the unbiased one, as in
     /// PyTorch.
     pub fn update_running(&self, momentum: f64, mean: &mut [f32], variance: &mut [f32]) {
@@ -50,111 +90,41 @@ impl BatchStats {
     }
 }
 
-/// `output = act(gamma * (input - mean) / sqrt(variance + eps) + beta)` by the batch's statistics.
-#[derive(Debug)]
-pub struct BatchNorm {
-    isa: Isa,
-    input: Planes,
-    output: Planes,
-    activation: Activation,
-    eps: f64,
-}
-
 /// Blocks that lie alike.
 pub(crate) fn check(of: &Planes, like: &Planes) {
     assert!(of.is_cut_like(like), "values with different blocks");
     assert!((of.height(), of.width()) == (like.height(), like.width()), "values of different size");
 }
 
+/// `output = act((input - centre) * scale + shift)` by statistics that [`BatchStats::assemble`] has made.
+#[derive(Debug)]
+pub struct BatchNorm {
+    isa: Isa,
+    input: Planes,
+    output: Planes,
+    activation: Activation,
+}
+
 impl BatchNorm {
     /// # Panics
     /// If the values have different shapes or blocks, or overlap.
-    pub fn new(isa: Isa, input: &Planes, output: &Planes, activation: Activation, eps: f64) -> Self {
+    pub fn new(isa: Isa, input: &Planes, output: &Planes, activation: Activation) -> Self {
         check(input, output);
         assert!(output.is_apart_from(input) && output.is_disjoint(), "the backward pass needs the input");
-        Self { isa, input: input.clone(), output: output.clone(), activation, eps }
+        Self { isa, input: input.clone(), output: output.clone(), activation }
     }
 
-    /// Computes all images and their statistics, with `gamma` and `beta` `[c]`.
-    ///
-    /// # Panics
-    /// If the memory has no room for the values, or a list has not one number for every channel.
-    pub fn run(&self, gamma: &[f32], beta: &[f32], stats: &mut BatchStats, memory: &mut Memory, team: &mut Team) {
-        let channels = self.input.channels();
-        assert!(memory.image_len() >= self.input.end().max(self.output.end()), "values beyond the arena");
-        assert!(
-            gamma.len() == channels && beta.len() == channels,
-            "a scale and a shift for each of {channels} channels"
-        );
-        stats.count = memory.images() * self.input.pixels();
-        let BatchStats { mean, variance, inv_std, centre, scale, shift, .. } = stats;
-        let lists = [mean, variance, inv_std, centre, scale, shift].map(|list| &mut list[..]);
-        let (images, shared) = (memory.images(), memory.share());
-        per_channel(&self.input, lists, team, |block| {
-            let [gamma, beta] = [gamma, beta].map(|of| self.input.lanes(block, of));
-            self.isa.run(NormBody { of: self, block, gamma, beta, images, shared })
-        });
-    }
-
-    /// Computes all images once more, with the same bits, by the statistics that a run has left.
+    /// Computes all images.
     ///
     /// # Panics
     /// If the memory has no room for the values, or the statistics are of other channels.
-    pub fn run_again(&self, stats: &BatchStats, memory: &mut Memory, team: &mut Team) {
+    pub fn run(&self, stats: &BatchStats, memory: &mut Memory, team: &mut Team) {
         assert!(memory.image_len() >= self.input.end().max(self.output.end()), "values beyond the arena");
         assert!(stats.centre.len() == self.input.channels(), "statistics of other channels");
         let (images, shared) = (memory.images(), memory.share());
         team.run(self.input.blocks().len(), &|block, _| {
             let map = [&stats.centre, &stats.scale, &stats.shift].map(|list| self.input.lanes(block, list));
-            self.isa.run(AgainBody { of: self, block, map, images, shared });
-        });
-    }
-}
-
-/// One block of all images, whose `(x - centre) * scale + shift` is known. Whoever makes it has checked that memory holds the
-/// values, and gives each block to one thread.
-struct AgainBody<'a> {
-    of: &'a BatchNorm,
-    block: usize,
-    map: [[f32; LANES]; 3],
-    images: usize,
-    shared: Shared,
-}
-
-impl Body for AgainBody<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let plane = |planes: &Planes, image| self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset);
-        let (from, to) = (|image| plane(&self.of.input, image).cast_const(), |image| plane(&self.of.output, image));
-        // SAFETY: memory holds the block's planes in every image, and they are this thread's.
-        unsafe { apply(s, self.of, self.map, self.images, from, to) };
-    }
-}
-
-/// `act((x - centre) * scale + shift)` of a block's planes in all images.
-///
-/// # Safety
-/// For every image both planes have all pixels, and nobody else touches the one that is written.
-#[inline(always)]
-unsafe fn apply<S: Simd>(
-    s: S,
-    of: &BatchNorm,
-    map: [[f32; LANES]; 3],
-    images: usize,
-    from: impl Fn(usize) -> *const f32,
-    to: impl Fn(usize) -> *mut f32,
-) {
-    // SAFETY: arrays have eight floats; for the planes it is the function's own promise.
-    unsafe {
-        let [centre, scale, shift] = map.map(|lanes| s.load(lanes.as_ptr()));
-        with_activation!(of.activation, f => for image in 0..images {
-            let (from, to) = (from(image), to(image));
-            for at in (0..of.input.pixels() * LANES).step_by(LANES) {
-                let z = s.fma(s.sub(s.load(from.add(at)), centre), scale, shift);
-                s.store(f.apply(s, z), to.add(at));
-            }
+            self.isa.run(NormBody { of: self, block, map, images, shared });
         });
     }
 }
@@ -163,55 +133,34 @@ unsafe fn apply<S: Simd>(
 struct NormBody<'a> {
     of: &'a BatchNorm,
     block: usize,
-    gamma: [f32; LANES],
-    beta: [f32; LANES],
+    /// Centre, scale and shift.
+    map: [[f32; LANES]; 3],
     images: usize,
     shared: Shared,
 }
 
-impl NormBody<'_> {
-    fn plane(&self, planes: &Planes, image: usize) -> *mut f32 {
-        self.shared.image(image).wrapping_add(planes.blocks()[self.block].offset)
+impl Body for NormBody<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let BatchNorm { input, output, activation, .. } = self.of;
+        // SAFETY (all below): arrays have eight floats, and `at` is the first float of a pixel of the block's planes.
+        let [centre, scale, shift] = self.map.map(|lanes| unsafe { s.load(lanes.as_ptr()) });
+        with_activation!(*activation, f => for image in 0..self.images {
+            let image = self.shared.image(image);
+            let [from, to] = [input, output].map(|planes| image.wrapping_add(planes.blocks()[self.block].offset));
+            for at in (0..input.pixels() * LANES).step_by(LANES) {
+                let z = s.fma(s.sub(unsafe { s.load(from.add(at)) }, centre), scale, shift);
+                unsafe { s.store(f.apply(s, z), to.add(at)) };
+            }
+        });
     }
 }
 
 /// Eight numbers in single precision.
 pub(crate) fn single(of: [f64; LANES]) -> [f32; LANES] {
     of.map(|v| v as f32)
-}
-
-impl Body for NormBody<'_> {
-    /// The block's statistics, in the order of [`BatchStats`].
-    type Output = [[f64; LANES]; 6];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Self::Output {
-        let (input, output) = (&self.of.input, &self.of.output);
-        let (images, pixels) = (self.images, input.pixels());
-        let count = (images * pixels) as f64;
-        // SAFETY (all loads and stores below): `plane` is the block's plane of `pixels` vectors, `at` one of them; arrays
-        // have eight floats.
-        let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
-        let x = |image: usize, at: usize| unsafe { s.load(self.plane(input, image).add(at)) };
-        let [sum] = sums(s, images, pixels, |image, at| [x(image, at)]);
-        let mean = sum.map(|v| v / count);
-        let centre = vector(single(mean));
-        let [squares, rest] = sums(s, images, pixels, |image, at| {
-            let d = s.sub(x(image, at), centre);
-            [s.mul(d, d), d]
-        });
-        // The mean was rounded; `rest` says by how much the deviations are off (Chan, Golub, LeVeque 1983).
-        let variance: [f64; LANES] = std::array::from_fn(|l| (squares[l] - rest[l] * rest[l] / count) / count);
-        let inv_std = variance.map(|v| 1.0 / (v.max(0.0) + self.of.eps).sqrt());
-        // What rounding took from the mean and the scale goes into the shift.
-        let factor: [f64; LANES] = std::array::from_fn(|l| f64::from(self.gamma[l]) * inv_std[l]);
-        let lost = |l: usize| mean[l] - f64::from(mean[l] as f32);
-        let offset: [f64; LANES] = std::array::from_fn(|l| f64::from(self.beta[l]) - lost(l) * factor[l]);
-        let map = [mean, factor, offset].map(single);
-        let (from, to) = (|image| self.plane(input, image).cast_const(), |image| self.plane(output, image));
-        unsafe { apply(s, self.of, map, images, from, to) };
-        [mean, variance, inv_std, mean, factor, offset]
-    }
 }
 
 /// The gradients of [`BatchNorm`]: of its input, of gamma and of beta. The activation's slope is found again from the input.
@@ -244,7 +193,7 @@ impl BatchNormGrad {
         Self { isa, input, d_output, d_input, activation, accumulate }
     }
 
-    /// Computes all images, with the statistics that [`BatchNorm::run`] has left.
+    /// Computes all images, with the statistics that [`BatchNorm::run`] was given.
     ///
     /// # Panics
     /// As [`BatchNorm::run`].

@@ -1,10 +1,9 @@
 //! Batch normalisations that read the same value, as all later layers of a dense block read each of its slices.
 //!
-//! They differ in scales and shifts, while mean and variance are the value's own. So these are taken once ([`Moments`]), however
-//! many read it, and so is the gradient through them: that is linear in what the readers pass back, so each reader adds its
-//! share ([`SharedNormGrad`]), and what goes through mean and variance is taken from the sum in the end ([`MomentsGrad`]). A
-//! normalisation that is alone with its input is better off with [`crate::BatchNorm`] and [`crate::BatchNormGrad`], which are
-//! one kernel each.
+//! They differ in scales and shifts, while mean and variance are the value's own ([`ChannelMoments`]). So the gradient through these
+//! is taken once, too: it is linear in what the readers pass back, so each reader adds its share ([`SharedNormGrad`]), and what goes
+//! through mean and variance is taken from the sum in the end ([`MomentsGrad`]). A normalisation that is alone with its input is
+//! better off with [`crate::BatchNormGrad`], which is one kernel.
 
 use std::ops::Range;
 
@@ -13,31 +12,9 @@ use crate::memory::Shared;
 use crate::norm::{BatchStats, Normalised, check, single};
 use crate::simd::{Body, Simd};
 use crate::sums::{per_channel, sums};
-use crate::{Activation, Isa, LANES, Memory, Planes, Team};
-
-/// Mean and variance of a batch for every channel of a value, and what the backward pass sends through them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChannelMoments {
-    mean: Vec<f64>,
-    variance: Vec<f64>,
-    /// The gradients of every mean, and of every half variance, added up over the normalisations that read them.
-    through: [Vec<f64>; 2],
-    count: usize,
-}
+use crate::{Activation, ChannelMoments, Isa, LANES, Memory, Planes, Team};
 
 impl ChannelMoments {
-    /// Of `channels` channels, of nothing yet.
-    pub fn new(channels: usize) -> Self {
-        let zeros = || vec![0.0; channels];
-        Self { mean: zeros(), variance: zeros(), through: [zeros(), zeros()], count: 0 }
-    }
-
-    /// Whether all of them are finite.
-    pub fn is_finite(&self) -> bool {
-        let lists = [&self.mean, &self.variance, &self.through[0], &self.through[1]];
-        lists.into_iter().flatten().all(|x| x.is_finite())
-    }
-
     /// Adds what a normalisation sends back through the moments of `channels`: it computed `stats`, in which they follow each
     /// other from channel `first` on, and has the gradients of its scales and shifts.
     ///
@@ -56,106 +33,6 @@ impl ChannelMoments {
             mean[c] += scale * f64::from(d_beta[of]);
             variance[c] += scale * f64::from(stats.inv_std[of]) * f64::from(d_gamma[of]);
         }
-    }
-}
-
-impl BatchStats {
-    /// Puts the statistics of a normalisation together from its input's: runs of channels of some values.
-    ///
-    /// # Panics
-    /// If these are not as many channels as scales `gamma` and shifts `beta`.
-    pub fn assemble<'a>(
-        &mut self,
-        parts: impl Iterator<Item = (&'a ChannelMoments, Range<usize>)>,
-        gamma: &[f32],
-        beta: &[f32],
-        eps: f64,
-    ) {
-        let mut at = 0;
-        for (moments, channels) in parts {
-            self.count = moments.count;
-            for c in channels {
-                let (mean, variance) = (moments.mean[c], moments.variance[c]);
-                let inv_std = 1.0 / (variance + eps).sqrt();
-                self.mean[at] = mean as f32;
-                self.variance[at] = variance as f32;
-                self.inv_std[at] = inv_std as f32;
-                self.centre[at] = 0.0;
-                self.scale[at] = (f64::from(gamma[at]) * inv_std) as f32;
-                // By the scale as it was rounded: its error then counts with the deviation only, not with the mean.
-                self.shift[at] = (f64::from(beta[at]) - mean * f64::from(self.scale[at])) as f32;
-                at += 1;
-            }
-        }
-        assert!(at == gamma.len() && at == beta.len(), "{at} channels with {} scales", gamma.len());
-    }
-
-    /// What [`BatchStats::assemble`] has made of a normalisation: `x * scale + shift`.
-    pub fn scale_and_shift(&self) -> (&[f32], &[f32]) {
-        (&self.scale, &self.shift)
-    }
-}
-
-/// Mean and variance of a value.
-#[derive(Debug)]
-pub struct Moments {
-    isa: Isa,
-    input: Planes,
-}
-
-impl Moments {
-    /// Of the value at `input`.
-    pub fn new(isa: Isa, input: &Planes) -> Self {
-        Self { isa, input: input.clone() }
-    }
-
-    /// Takes them over all images; nothing has gone through them yet.
-    ///
-    /// # Panics
-    /// If the memory has no room for the value, or there is not a place for every channel.
-    pub fn run(&self, out: &mut ChannelMoments, memory: &mut Memory, team: &mut Team) {
-        assert!(memory.image_len() >= self.input.end(), "values beyond the arena");
-        out.count = memory.images() * self.input.pixels();
-        out.through.iter_mut().for_each(|list| list.fill(0.0));
-        let (images, shared) = (memory.images(), memory.share());
-        per_channel(&self.input, [&mut out.mean[..], &mut out.variance[..]], team, |block| {
-            self.isa.run(MomentsBody { input: &self.input, block, images, shared })
-        });
-    }
-}
-
-/// One block of all images. Whoever makes it has checked that memory holds the value.
-struct MomentsBody<'a> {
-    input: &'a Planes,
-    block: usize,
-    images: usize,
-    shared: Shared,
-}
-
-impl Body for MomentsBody<'_> {
-    /// Mean and variance.
-    type Output = [[f64; LANES]; 2];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Self::Output {
-        let plane = |image: usize| self.shared.image(image).wrapping_add(self.input.blocks()[self.block].offset);
-        let (images, pixels) = (self.images, self.input.pixels());
-        let count = (images * pixels) as f64;
-        if images * pixels == 0 {
-            return [[0.0; LANES]; 2];
-        }
-        // SAFETY (here and below): the block's plane has `pixels` vectors, and `at` is one of them.
-        let centre = unsafe { s.load(plane(0)) };
-        // Squares of deviations from one of the numbers are small enough for their sum not to cancel, and one pass does
-        // (Chan, Golub, LeVeque 1983).
-        let [sum, squares] = sums(s, images, pixels, |image, at| {
-            let d = s.sub(unsafe { s.load(plane(image).add(at)) }, centre);
-            [d, s.mul(d, d)]
-        });
-        let centre = s.to_array(centre).map(f64::from);
-        let mean = std::array::from_fn(|l| centre[l] + sum[l] / count);
-        let variance = std::array::from_fn(|l| ((squares[l] - sum[l] * sum[l] / count) / count).max(0.0));
-        [mean, variance]
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pooling by a window, forward and backward. The mean over a whole plane is a window as large as the plane.
 
 use crate::activation::with_activation;
+use crate::moments::{Plane, Take, taking};
 use crate::simd::{Body, Simd};
 use crate::{Activation, Isa, LANES, Memory, Planes, Team, Window};
 
@@ -102,16 +103,29 @@ impl Pool {
     /// # Panics
     /// If the memory has no room for the values.
     pub fn run(&self, memory: &mut Memory, team: &mut Team) {
+        self.run_taking(None, memory, team);
+    }
+
+    /// The same, taking the moments of what it writes if it is asked for them.
+    ///
+    /// # Panics
+    /// As [`Pool::run`]; if the moments are of other channels.
+    pub fn run_taking(&self, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         assert!(memory.image_len() >= self.input.end().max(self.output.end()), "values beyond the arena");
-        let blocks = self.input.blocks().len();
-        let images = memory.images();
-        let shared = memory.share();
-        team.run(images * blocks, &|part, _| {
-            let (image, block) = (shared.image(part / blocks), part % blocks);
-            let input = image.wrapping_add(self.input.blocks()[block].offset);
-            let output = image.wrapping_add(self.output.blocks()[block].offset);
-            let of = PoolBody { windows: &self.windows, input, output };
-            self.isa.run(ActivatedPool { of, activation: self.activation });
+        let (images, blocks) = (memory.images(), self.input.blocks().len());
+        taking(take, images, &self.output, memory, team, |tallies, memory, team| {
+            let shared = memory.share();
+            team.run(images * blocks, &|part, _| {
+                let (image, block) = (shared.image(part / blocks), part % blocks);
+                let input = image.wrapping_add(self.input.blocks()[block].offset);
+                let output = image.wrapping_add(self.output.blocks()[block].offset);
+                let of = PoolBody { windows: &self.windows, input, output };
+                self.isa.run(ActivatedPool { of, activation: self.activation });
+                if let Some(tallies) = tallies {
+                    let plane = Plane { of: &self.output, image, slot: part / blocks, block, tallies };
+                    self.isa.run(plane);
+                }
+            });
         });
     }
 }

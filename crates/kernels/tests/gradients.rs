@@ -83,7 +83,11 @@ fn normalisation_backward() {
         let (mut stats, mut d_gamma, mut d_beta) =
             (BatchStats::new(channels), vec![0.0; channels], vec![0.0; channels]);
         // The forward pass writes to the place that the gradient is written to afterwards.
-        BatchNorm::new(isa, &x, &dx, f, eps).run(&gamma, &beta, &mut stats, &mut memory, team);
+        let mut moments = ChannelMoments::new(channels);
+        let take = Take { tally: &mut Tally::default(), moments: &mut moments };
+        Moments::new(isa, &x).run(take, &mut memory, team);
+        stats.assemble([(&moments, 0..channels)].into_iter(), &gamma, &beta, eps, true);
+        BatchNorm::new(isa, &x, &dx, f).run(&stats, &mut memory, team);
         BatchNormGrad::new(isa, &x, &dy, &dx, f, false).run(&stats, &mut d_gamma, &mut d_beta, &mut memory, team);
         for c in 0..channels {
             let (x, dy, dx) = (channel(&memory, &x, c), channel(&memory, &dy, c), channel(&memory, &dx, c));
@@ -118,7 +122,8 @@ fn normalisations_that_share_what_they_read_backward() {
         let (f, channels, team) = (dice.pick(&ACTIVATIONS), x.channels(), &mut Team::new(2));
         let pairs = [(); 2].map(|()| (dice.numbers(channels), dice.numbers(channels)));
         let mut moments = ChannelMoments::new(channels);
-        Moments::new(isa, &x).run(&mut moments, &mut memory, team);
+        let take = Take { tally: &mut Tally::default(), moments: &mut moments };
+        Moments::new(isa, &x).run(take, &mut memory, team);
         let mut grads = Vec::new();
         for ((dy, (gamma, beta)), (j, eps)) in [&dy, &other].iter().zip(&pairs).zip(eps.iter().enumerate()) {
             let (mut stats, mut d_gamma, mut d_beta) =
@@ -126,7 +131,7 @@ fn normalisations_that_share_what_they_read_backward() {
             // In two parts, as the slices of a dense block come.
             let cut = dice.below(channels);
             let parts = [0..cut, cut..channels].map(|part| (&moments, part));
-            stats.assemble(parts.into_iter(), gamma, beta, *eps);
+            stats.assemble(parts.into_iter(), gamma, beta, *eps, false);
             let share = SharedNormGrad::new(isa, &x, dy, &dx, f, j > 0);
             share.run(&stats, &mut d_gamma, &mut d_beta, &mut memory, team);
             for part in [0..cut, cut..channels] {

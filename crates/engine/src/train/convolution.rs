@@ -7,7 +7,7 @@
 
 use cspnet_kernels::{
     Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue,
-    Residual, Team, Winograd, WinogradWeights,
+    Residual, Take, Team, Winograd, WinogradWeights,
 };
 
 use crate::plan::ALIKE;
@@ -65,27 +65,35 @@ impl Convolution {
         Self::Direct(Box::new(Conv::backward_data(isa, shape, d_output, d_input, accumulate)))
     }
 
+    /// Whether it can take the moments of what it writes.
+    pub(super) fn takes_moments(&self) -> bool {
+        match self {
+            Self::Direct(conv) => conv.takes_moments(),
+            Self::Winograd(_) | Self::Grouped(_) => true,
+        }
+    }
+
     pub(super) fn run(
         &self,
         weight: &[f32],
         bias: Option<&[f32]>,
         prologue: Option<(&[f32], &[f32])>,
-        packed: &mut Packed,
+        (packed, take): (&mut Packed, Option<Take<'_>>),
         memory: &mut Memory,
         team: &mut Team,
     ) {
         match self {
             Self::Direct(conv) => {
                 conv.repack(&mut packed.direct, weight, bias, prologue, team);
-                conv.run(&packed.direct, memory, team);
+                conv.run_taking(&packed.direct, take, memory, team);
             }
             Self::Winograd(winograd) => {
                 winograd.repack(&mut packed.winograd, Numbers::Whole(weight), bias, team);
-                winograd.run(&packed.winograd, memory, team);
+                winograd.run_taking(&packed.winograd, take, memory, team);
             }
             Self::Grouped(grouped) => {
                 grouped.repack(&mut packed.grouped, weight, bias);
-                grouped.run(&packed.grouped, memory, team);
+                grouped.run_taking(&packed.grouped, take, memory, team);
             }
         }
     }

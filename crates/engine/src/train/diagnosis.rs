@@ -165,8 +165,7 @@ fn are_finite(numbers: &[f32]) -> bool {
 fn statistics_are_finite(kernel: &Kernel, state: &State) -> bool {
     match kernel {
         Kernel::Moments { slot, .. } => state.moments[*slot].is_finite(),
-        Kernel::Norm { stats, .. } => state.stats[*stats].is_finite(),
-        Kernel::Assemble { assemble, .. } => state.stats[assemble.stats()].is_finite(),
+        Kernel::Norm { assemble, .. } => state.stats[assemble.stats()].is_finite(),
         _ => true,
     }
 }

@@ -1,9 +1,9 @@
 //! A step of training, forward or backward, as a kernel.
 
-use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, Unary, ValueId, Weights};
+use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    self as kernels, Affine, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map,
-    MapGrad, Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Team, Transfer,
+    self as kernels, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad,
+    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Take, Team, Transfer,
 };
 
 use super::backward::Back;
@@ -16,27 +16,65 @@ use crate::lower::{Prologue, Step, Task};
 use crate::report::{Pass, StepReport};
 use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, pool_window};
 
-/// A step ready to run. Numbers name packed weights and statistics in the workspace's state, parameters by their id.
+/// A step ready to run. Numbers name statistics and moments in the workspace's state, parameters by their id.
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
-    Conv { conv: Convolution, norm: Option<usize>, weight: ParamId, bias: Option<ParamId> },
-    Norm { norm: BatchNorm, stats: usize, scale: ParamId, shift: ParamId },
-    Moments { moments: Moments, slot: usize },
-    Assemble { assemble: Assemble, affine: Option<Affine> },
-    Again { norm: BatchNorm, stats: usize },
+    /// And the moments of what it writes, if there are normalisations that want them.
+    Conv {
+        conv: Convolution,
+        norm: Option<usize>,
+        weight: ParamId,
+        bias: Option<ParamId>,
+        slot: Option<usize>,
+    },
+    Moments {
+        moments: Moments,
+        slot: usize,
+    },
+    /// Statistics, and what is normalised by them, unless convolutions do that as they read.
+    Norm {
+        assemble: Assemble,
+        norm: Option<BatchNorm>,
+    },
+    Again {
+        norm: BatchNorm,
+        stats: usize,
+    },
     Map(Map),
     Combine(Combine),
-    Pool(Pool),
+    /// As a convolution's.
+    Pool {
+        pool: Pool,
+        slot: Option<usize>,
+    },
     Transfer(Vec<Transfer>),
     Drop(Dropout),
     Loss(SoftmaxCrossEntropy),
     Clear(Clear),
-    ConvWeight { grad: Box<ConvGrad>, norm: Option<usize>, weight: ParamId },
-    Bias { sum: ChannelSum, bias: ParamId },
-    NormGrad { grad: BatchNormGrad, stats: usize, scale: ParamId, shift: ParamId },
-    SharedNormGrad { grad: SharedNormGrad, assemble: Assemble },
-    MomentsGrad { grad: MomentsGrad, slot: usize },
+    ConvWeight {
+        grad: Box<ConvGrad>,
+        norm: Option<usize>,
+        weight: ParamId,
+    },
+    Bias {
+        sum: ChannelSum,
+        bias: ParamId,
+    },
+    NormGrad {
+        grad: BatchNormGrad,
+        stats: usize,
+        scale: ParamId,
+        shift: ParamId,
+    },
+    SharedNormGrad {
+        grad: SharedNormGrad,
+        assemble: Assemble,
+    },
+    MomentsGrad {
+        grad: MomentsGrad,
+        slot: usize,
+    },
     MapGrad(MapGrad),
     PoolGrad(PoolGrad),
 }
@@ -89,13 +127,18 @@ impl<'a> Build<'a> {
     pub(super) fn make(mut self) -> Made {
         let program = self.program;
         for step in &program.forward {
-            if let Some(kernel) = self.forward(step) {
+            if let Some(mut kernel) = self.forward(step) {
+                let slot = self.slot(step.output()).filter(|&slot| !kernel.takes_moments(slot));
                 let written = match step.task {
                     Task::Norm { stored: false, .. } => None,
                     _ => Some(program.planes(step.output())),
                 };
                 self.push(kernel, Pass::Forward, &step.nodes, step.output(), written);
-                self.moments(step.output());
+                if let Some(slot) = slot {
+                    let moments = Moments::new(self.isa, &program.planes(step.output()));
+                    let (pass, of) = (Pass::Statistics, step.output());
+                    self.push(Kernel::Moments { moments, slot }, pass, &[of], of, None);
+                }
             }
         }
         for step in &program.backward {
@@ -122,14 +165,13 @@ impl<'a> Build<'a> {
                 let conv = Convolution::forward(self.isa, shape, before(*prologue), &input(0), &output);
                 let params = &self.graph.node(*node).params;
                 let norm = prologue.map(|p| self.stats(p.norm));
-                Kernel::Conv { conv, norm, weight: params[0], bias: params.get(1).copied() }
+                Kernel::Conv { conv, norm, weight: params[0], bias: params.get(1).copied(), slot: None }
             }
-            Task::Norm { node, activation: act, stored } if self.program.norms.is_by_moments(*node) => {
-                let affine = stored.then(|| Affine::new(self.isa, activation(*act), &input(0), &output));
+            Task::Norm { node, activation: act, stored } => {
+                let norm = stored.then(|| BatchNorm::new(self.isa, &input(0), &output, activation(*act)));
                 self.add_running(*node);
-                Kernel::Assemble { assemble: self.assemble(*node, step.inputs[0]), affine }
+                Kernel::Norm { assemble: self.assemble(*node, step.inputs[0]), norm }
             }
-            Task::Norm { node, activation: act, .. } => self.norm(*node, *act, &input(0), &output),
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(*function)), &input(0), &output)),
             Task::Combine { function, .. } => {
                 let act = activation(None);
@@ -137,7 +179,7 @@ impl<'a> Build<'a> {
             }
             Task::Pool { kind, window, .. } => {
                 let window = pool_window(*window, self.shapes[step.inputs[0]]);
-                Kernel::Pool(Pool::new(self.isa, pool_kind(*kind), window, &input(0), &output))
+                Kernel::Pool { pool: Pool::new(self.isa, pool_kind(*kind), window, &input(0), &output), slot: None }
             }
             Task::Drop { node } => {
                 let rule = drop_rule(self.graph, *node);
@@ -171,7 +213,7 @@ impl<'a> Build<'a> {
             Back::ConvData { node, input, output, accumulate } => {
                 let shape = conv_shape(op(node));
                 let conv = Convolution::backward_data(isa, shape, &gradient(output), &gradient(input), accumulate);
-                Kernel::Conv { conv, norm: None, weight: self.graph.node(node).params[0], bias: None }
+                Kernel::Conv { conv, norm: None, weight: self.graph.node(node).params[0], bias: None, slot: None }
             }
             Back::Norm { node, activation: act, input, output, accumulate } if program.norms.is_summed(node) => {
                 let (x, dy, sum) = (value(input), gradient(output), gradient(input));
@@ -226,8 +268,7 @@ impl<'a> Build<'a> {
         let [input, output] = [step.inputs[0], value].map(|v| self.program.planes_backward(v));
         match step.task {
             Task::Norm { node, activation: act, .. } => {
-                let [eps, _] = self.numbers(node);
-                let norm = BatchNorm::new(self.isa, &input, &output, activation(act), eps);
+                let norm = BatchNorm::new(self.isa, &input, &output, activation(act));
                 Kernel::Again { norm, stats: self.stats(node) }
             }
             Task::Map { function } => Kernel::Map(Map::new(self.isa, activation(Some(function)), &input, &output)),
@@ -235,16 +276,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Batch normalisation by the batch's own statistics; a normalisation of pixels has none and must come first.
-    fn norm(&mut self, node: ValueId, act: Option<Unary>, input: &Planes, output: &Planes) -> Kernel {
-        let [eps, _] = self.numbers(node);
-        let [scale, shift] = [0, 1].map(|i| self.graph.node(node).params[i]);
-        self.add_running(node);
-        let norm = BatchNorm::new(self.isa, input, output, activation(act), eps);
-        Kernel::Norm { norm, stats: self.made.running.len() - 1, scale, shift }
-    }
-
-    /// A normalisation's eps and momentum.
+    /// A normalisation's eps and momentum; a normalisation of pixels has none and must come first.
     fn numbers(&self, norm: ValueId) -> [f64; 2] {
         let Op::BatchNorm { eps, momentum } = self.graph.node(norm).op else {
             unreachable!("`TrainPlan::new` refuses a normalisation of pixels that is not the first step");
@@ -264,14 +296,11 @@ impl<'a> Build<'a> {
         self.made.running.iter().position(|r| r.norm == norm).expect("a normalisation comes before its readers")
     }
 
-    /// Adds the moments of a value, if they are wanted.
-    fn moments(&mut self, value: ValueId) {
+    /// Where the moments of a value are kept, if normalisations want them and it is the value that is written.
+    fn slot(&self, value: ValueId) -> Option<usize> {
         let Program { norms, layout, .. } = self.program;
         let slot = layout.views[value].iter().find_map(|p| norms.slot(p.root));
-        if let Some(slot) = slot.filter(|_| layout.owners[layout.views[value][0].root] == value) {
-            let moments = Moments::new(self.isa, &self.program.planes(value));
-            self.push(Kernel::Moments { moments, slot }, Pass::Statistics, &[value], value, None);
-        }
+        slot.filter(|_| layout.owners[layout.views[value][0].root] == value)
     }
 
     /// A normalisation of `input` by moments.
@@ -302,31 +331,45 @@ impl Assemble {
 }
 
 impl Kernel {
+    /// Has it take the moments of what it writes, to where they are kept; `false` if it cannot.
+    fn takes_moments(&mut self, to: usize) -> bool {
+        match self {
+            Self::Conv { conv, slot, .. } if conv.takes_moments() => *slot = Some(to),
+            Self::Pool { slot, .. } => *slot = Some(to),
+            _ => return false,
+        }
+        true
+    }
+
     pub(super) fn run(&self, batch: &Batch<'_>, state: &mut State, memory: &mut Memory, team: &mut Team) {
         let weights = |p: ParamId| batch.weights.get(p);
         match self {
             Self::Import(import) => import.run(batch.input, memory),
-            Self::Conv { conv, norm, weight, bias } => {
-                let prologue = norm.map(|n| state.stats[n].scale_and_shift());
-                conv.run(weights(*weight), bias.map(weights), prologue, &mut state.packed, memory, team);
+            Self::Conv { conv, norm, weight, bias, slot } => {
+                let State { stats, packed, tally, moments, .. } = state;
+                let prologue = norm.map(|n| stats[n].scale_and_shift());
+                let take = slot.map(|slot| Take { tally, moments: &mut moments[slot] });
+                conv.run(weights(*weight), bias.map(weights), prologue, (packed, take), memory, team);
             }
-            Self::Norm { norm, stats, scale, shift } => {
-                norm.run(weights(*scale), weights(*shift), &mut state.stats[*stats], memory, team);
+            Self::Moments { moments, slot } => {
+                let take = Take { tally: &mut state.tally, moments: &mut state.moments[*slot] };
+                moments.run(take, memory, team);
             }
-            Self::Moments { moments, slot } => moments.run(&mut state.moments[*slot], memory, team),
-            Self::Assemble { assemble: Assemble { parts, stats, scale, shift, eps }, affine } => {
+            Self::Norm { assemble: Assemble { parts, stats, scale, shift, eps }, norm } => {
                 let stats = &mut state.stats[*stats];
                 let parts = parts.iter().map(|p| (&state.moments[p.slot], p.channels.clone()));
-                stats.assemble(parts, weights(*scale), weights(*shift), *eps);
-                if let Some(affine) = affine {
-                    let (scale, shift) = stats.scale_and_shift();
-                    affine.run(scale, shift, memory, team);
+                stats.assemble(parts, weights(*scale), weights(*shift), *eps, norm.is_some());
+                if let Some(norm) = norm {
+                    norm.run(stats, memory, team);
                 }
             }
-            Self::Again { norm, stats } => norm.run_again(&state.stats[*stats], memory, team),
+            Self::Again { norm, stats } => norm.run(&state.stats[*stats], memory, team),
             Self::Map(map) => map.run(memory, team),
             Self::Combine(combine) => combine.run(memory, team),
-            Self::Pool(pool) => pool.run(memory, team),
+            Self::Pool { pool, slot } => {
+                let take = slot.map(|slot| Take { tally: &mut state.tally, moments: &mut state.moments[slot] });
+                pool.run_taking(take, memory, team);
+            }
             Self::Transfer(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
             Self::Drop(drop) => drop.run(state.draw, memory, team),
             Self::Loss(loss) => state.loss = loss.run(batch.targets, memory),
@@ -372,9 +415,7 @@ impl Kernel {
     pub(super) fn reads(&self) -> [Option<ParamId>; 2] {
         match *self {
             Self::Conv { weight, bias, .. } => [Some(weight), bias],
-            Self::Norm { scale, shift, .. } | Self::Assemble { assemble: Assemble { scale, shift, .. }, .. } => {
-                [Some(scale), Some(shift)]
-            }
+            Self::Norm { assemble: Assemble { scale, shift, .. }, .. } => [Some(scale), Some(shift)],
             _ => [None; 2],
         }
     }
@@ -383,15 +424,15 @@ impl Kernel {
         match self {
             Self::Import(_) => "import".into(),
             Self::Conv { conv, .. } => conv.name(),
-            Self::Norm { .. } | Self::Assemble { affine: Some(_), .. } => "batch norm".into(),
-            Self::Assemble { affine: None, .. } => "batch norm, in convolutions".into(),
+            Self::Norm { norm: Some(_), .. } => "batch norm".into(),
+            Self::Norm { norm: None, .. } => "batch norm, in convolutions".into(),
             Self::Again { .. } => "batch norm, again".into(),
             Self::Moments { .. } => "moments".into(),
             Self::SharedNormGrad { .. } => "batch norm gradient, shared".into(),
             Self::MomentsGrad { .. } => "moments gradient".into(),
             Self::Map(_) => "map".into(),
             Self::Combine(_) => "combine".into(),
-            Self::Pool(_) => "pool".into(),
+            Self::Pool { .. } => "pool".into(),
             Self::Transfer(_) => "transfer".into(),
             Self::Drop(_) => "dropout".into(),
             Self::Loss(_) => "softmax cross entropy".into(),

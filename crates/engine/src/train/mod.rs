@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
-    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Team, add, average_step, export_nchw, scale,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, add, average_step, export_nchw, scale,
     sum_of_squares,
 };
 
@@ -51,7 +51,7 @@ pub struct TrainPlan {
     logits: Planes,
     /// Every normalisation's running mean and variance, and the share of a batch in them.
     running: Vec<Running>,
-    /// Channels of every value whose moments are taken for several normalisations.
+    /// Channels of every value whose moments are taken.
     moments: Vec<usize>,
     params: Vec<Param>,
     /// By what the learning rate of each parameter is multiplied.
@@ -92,8 +92,10 @@ struct State {
     packed: Packed,
     /// The batch's statistics of every normalisation.
     stats: Vec<BatchStats>,
-    /// The batch's moments of every value that several normalisations read, or a hidden one.
+    /// The batch's moments of every value that normalisations read.
     moments: Vec<ChannelMoments>,
+    /// Memory for those of the value that is being written.
+    tally: Tally,
     gradients: Gradients,
     /// Sums of the gradients of several batches, as long as they wait for their update; made when the first comes.
     sums: Vec<AlignedBuf>,
@@ -170,6 +172,7 @@ impl TrainPlan {
             packed: Packed::default(),
             stats: self.running.iter().map(|r| BatchStats::new(self.params[r.mean].len())).collect(),
             moments: self.moments.iter().map(|&channels| ChannelMoments::new(channels)).collect(),
+            tally: Tally::default(),
             gradients: Gradients::new(self.params.len()),
             sums: Vec::new(),
             summed: 0,

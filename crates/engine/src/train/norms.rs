@@ -1,9 +1,9 @@
 //! How batch normalisations get at their statistics and pass gradients back: which of them share what they read.
 //!
-//! A root that several normalisations read, as each layer of a dense block reads all slices before it, has its mean and variance
-//! taken once, when it is written; and if nothing but such normalisations reads it, their gradients are added up in its own
-//! before what goes through mean and variance is taken off, once as well. Not here: kernels (`cspnet_kernels::Moments` and its
-//! neighbours).
+//! A root that normalisations read has its mean and variance taken once, by the kernel that writes it, even if several read it, as
+//! each layer of a dense block reads all slices before it. If nothing but several such normalisations reads it, their gradients are
+//! added up in its own before what goes through mean and variance is taken off, once as well. Not here: kernels
+//! (`cspnet_kernels::ChannelMoments` and its neighbours).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,9 +16,7 @@ use crate::lower::{Step, Task};
 /// Which batch normalisations of a network share what.
 #[derive(Debug, Default)]
 pub(super) struct Norms {
-    /// Normalisations whose statistics are put together from the moments of roots.
-    by_moments: BTreeSet<ValueId>,
-    /// Of these, those whose gradients are added up.
+    /// Normalisations whose gradients are added up.
     summed: BTreeSet<ValueId>,
     /// Roots whose moments are taken, and where these are kept.
     slots: BTreeMap<RootId, usize>,
@@ -37,10 +35,10 @@ impl Norms {
     /// Of the steps forward.
     pub(super) fn of(layout: &Layout, forward: &[Step]) -> Self {
         let roots = |v: ValueId| layout.views[v].iter().map(|p| p.root).collect::<BTreeSet<_>>();
-        let norms: BTreeMap<ValueId, (BTreeSet<RootId>, bool)> =
-            forward.iter().filter_map(|s| Some((norm(s)?.0, (roots(s.inputs[0]), norm(s)?.1)))).collect();
+        let norms: BTreeMap<ValueId, BTreeSet<RootId>> =
+            forward.iter().filter_map(|s| Some((norm(s)?, roots(s.inputs[0])))).collect();
         let mut readers: BTreeMap<RootId, Vec<ValueId>> = BTreeMap::new();
-        for (&norm, (read, _)) in &norms {
+        for (&norm, read) in &norms {
             read.iter().for_each(|&root| readers.entry(root).or_default().push(norm));
         }
         // Those that a prologue takes in read again in the backward pass, but only through their normalisation.
@@ -52,26 +50,18 @@ impl Norms {
             .collect();
         let is_shared = |root: &RootId| readers[root].len() > 1;
         let mut summed: BTreeSet<ValueId> =
-            norms.iter().filter(|(_, (read, _))| read.iter().any(is_shared)).map(|(&norm, _)| norm).collect();
+            norms.iter().filter(|(_, read)| read.iter().any(is_shared)).map(|(&norm, _)| norm).collect();
         // A root is added up only if all that reads it is.
         loop {
             let clean = |root: &RootId| !others.contains(root) && readers[root].iter().all(|n| summed.contains(n));
-            let kept: BTreeSet<ValueId> = summed.iter().filter(|&n| norms[n].0.iter().all(clean)).copied().collect();
+            let kept: BTreeSet<ValueId> = summed.iter().filter(|&n| norms[n].iter().all(clean)).copied().collect();
             if kept.len() == summed.len() {
                 break;
             }
             summed = kept;
         }
-        let takes = |(_, (read, stored)): &(&ValueId, &(BTreeSet<RootId>, bool))| !stored || read.iter().any(is_shared);
-        let by_moments: BTreeSet<ValueId> = norms.iter().filter(takes).map(|(&norm, _)| norm).collect();
-        let read: BTreeSet<RootId> = by_moments.iter().flat_map(|n| norms[n].0.iter().copied()).collect();
-        let sums = summed.iter().flat_map(|n| norms[n].0.iter().copied()).collect();
-        Self { by_moments, summed, slots: read.into_iter().zip(0..).collect(), sums }
-    }
-
-    /// Whether a normalisation's statistics are put together from moments.
-    pub(super) fn is_by_moments(&self, norm: ValueId) -> bool {
-        self.by_moments.contains(&norm)
+        let sums = summed.iter().flat_map(|n| norms[n].iter().copied()).collect();
+        Self { summed, slots: readers.into_keys().zip(0..).collect(), sums }
     }
 
     /// Whether a normalisation adds its gradient to its input's sum.
@@ -105,10 +95,10 @@ impl Norms {
     }
 }
 
-/// The batch normalisation that a step is, and whether its value is stored.
-fn norm(step: &Step) -> Option<(ValueId, bool)> {
+/// The batch normalisation that a step is.
+fn norm(step: &Step) -> Option<ValueId> {
     match step.task {
-        Task::Norm { node, stored, .. } => Some((node, stored)),
+        Task::Norm { node, .. } => Some(node),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use super::epilogue::TOTALS;
 use super::strip::Strip;
 use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};
+use crate::moments::{Region, Take, Tallies, taking};
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
@@ -19,22 +20,41 @@ impl Conv {
     /// # Panics
     /// If the memory has no room for the values, or no scratch for every thread.
     pub fn run(&self, weights: &ConvWeights, memory: &mut Memory, team: &mut Team) {
+        self.run_taking(weights, None, memory, team);
+    }
+
+    /// Whether it can take the moments of what it writes: in groups, how it is cut depends on the instruction set.
+    pub fn takes_moments(&self) -> bool {
+        self.is_plain()
+    }
+
+    /// The same, taking the moments of what it writes if it is asked for them.
+    ///
+    /// # Panics
+    /// As [`Conv::run`]; if it cannot take moments, or these are of other channels.
+    pub fn run_taking(&self, weights: &ConvWeights, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
+        assert!(take.is_none() || self.takes_moments(), "moments of a convolution in groups");
         let all = memory.images();
         let groups = all.div_ceil(self.together);
-        let shared = memory.share();
-        team.run(groups * self.parts.len(), &|part, worker| {
-            let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
-            let images = group * all / groups..(group + 1) * all / groups;
-            let ground = Ground::of(shared, images.start, worker);
-            self.isa.run(PartOf {
-                conv: self,
-                part,
-                weights,
-                ground,
-                images: images.len(),
-                image_len: shared.image_len(),
+        let band = self.parts.first().map_or(1, |part| part.rows.len());
+        let bands = self.target.height().div_ceil(band);
+        taking(take, groups * bands, &self.target, memory, team, |tallies, memory, team| {
+            let shared = memory.share();
+            team.run(groups * self.parts.len(), &|part, worker| {
+                let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
+                let images = group * all / groups..(group + 1) * all / groups;
+                let ground = Ground::of(shared, images.start, worker);
+                self.isa.run(PartOf {
+                    conv: self,
+                    part,
+                    weights,
+                    ground,
+                    images: images.len(),
+                    image_len: shared.image_len(),
+                    tallies: tallies.map(|tallies| (tallies, group * bands + part.rows.start / band)),
+                });
             });
         });
     }
@@ -52,7 +72,7 @@ impl Conv {
             };
             let (panels, sources) = (0..self.panels.len(), like.sources.clone());
             let part = Part { grid: 0, strip: like.strip.map(strip), rows: rows.clone(), panels, sources };
-            self.isa.run(PartOf { conv: self, part: &part, weights, ground, images: 1, image_len: 0 });
+            self.isa.run(PartOf { conv: self, part: &part, weights, ground, images: 1, image_len: 0, tallies: None });
         }
     }
 
@@ -79,6 +99,8 @@ struct PartOf<'a> {
     ground: Ground,
     images: usize,
     image_len: usize,
+    /// Where its results are added up, and in which slot.
+    tallies: Option<(Tallies, usize)>,
 }
 
 impl Body for PartOf<'_> {
@@ -134,6 +156,15 @@ impl Body for PartOf<'_> {
                         4 if S::VECTORS == 4 => run.pixels::<S, 4>(s, pixels),
                         _ => run.pixels::<S, 2>(s, pixels),
                     }
+                }
+                if let Some((tallies, slot)) = self.tallies {
+                    // Of an image, pixels of neighbouring rows lie side by side.
+                    let columns = pixels.len() / self.images;
+                    let first = target + pixels[0].to;
+                    let region = Region { first, rows: self.images, columns, row_len: self.image_len };
+                    let blocks = panel.blocks.clone();
+                    // SAFETY: these pixels have just been written; a part has its slot's sums of its panels to itself.
+                    unsafe { tallies.add(s, (slot, blocks), (&conv.target, base), region) };
                 }
             }
         }

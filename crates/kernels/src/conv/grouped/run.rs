@@ -7,6 +7,7 @@ use super::super::epilogue::Outlet;
 use super::{COLUMNS, Grouped, GroupedWeights, PAIR, Part};
 use crate::activation::with_activation;
 use crate::memory::Shared;
+use crate::moments::{Region, Take, Tallies, taking};
 use crate::simd::{Body, Simd};
 use crate::{Activation, LANES, Memory, Team};
 
@@ -26,15 +27,28 @@ impl Grouped {
     /// # Panics
     /// If the memory has no room for the values, or no scratch for every thread, or the weights are another convolution's.
     pub fn run(&self, weights: &GroupedWeights, memory: &mut Memory, team: &mut Team) {
+        self.run_taking(weights, None, memory, team);
+    }
+
+    /// The same, taking the moments of what it writes if it is asked for them.
+    ///
+    /// # Panics
+    /// As [`Grouped::run`]; if the moments are of other channels.
+    pub fn run_taking(&self, weights: &GroupedWeights, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         let fit =
             [weights.packed.len(), weights.bias.len()] == [self.floats_of_a_pair(), PAIR].map(|n| n * self.pairs());
         assert!(fit, "weights of another convolution");
         let images = memory.images();
-        let shared = memory.share();
-        team.run(images * self.parts.len(), &|part, worker| {
-            let (image, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
-            self.isa.run(PartOf { grouped: self, part, weights, shared, image, worker });
+        let band = self.parts.first().map_or(1, |part| part.rows.len());
+        let bands = self.output.height().div_ceil(band);
+        taking(take, images * bands, &self.output, memory, team, |tallies, memory, team| {
+            let shared = memory.share();
+            team.run(images * self.parts.len(), &|part, worker| {
+                let (image, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
+                let tallies = tallies.map(|tallies| (tallies, image * bands + part.rows.start / band));
+                self.isa.run(PartOf { grouped: self, part, weights, shared, image, worker, tallies });
+            });
         });
     }
 
@@ -53,6 +67,8 @@ struct PartOf<'a> {
     shared: Shared,
     image: usize,
     worker: usize,
+    /// Where its results are added up, and in which slot.
+    tallies: Option<(Tallies, usize)>,
 }
 
 impl Body for PartOf<'_> {
@@ -82,6 +98,14 @@ impl Body for PartOf<'_> {
                         8 => self.pair::<S, 2>(s, pair, strip, sums),
                         _ => self.pair::<S, 1>(s, pair, strip, sums),
                     }
+                }
+                if let Some((tallies, slot)) = self.tallies {
+                    let (width, image) = (grouped.output.width(), self.shared.image(self.image).cast_const());
+                    let first = rows.start * width * LANES;
+                    let region = Region { first, rows: 1, columns: rows.len() * width, row_len: 0 };
+                    let blocks = 2 * pair..(2 * pair + 2).min(grouped.output.blocks().len());
+                    // SAFETY: these pixels have just been written; a part has its slot's sums of its pairs to itself.
+                    unsafe { tallies.add(s, (slot, blocks), (&grouped.output, image), region) };
                 }
             }
         }

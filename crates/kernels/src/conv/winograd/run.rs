@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::filter::Filter;
-use super::input::{Points, transform};
+use super::input::{Points, Run, transform};
 use super::output::{PairSums, finish};
 use super::product::{GroupOf, Sums, multiply};
 use super::scheme::with_scheme;
@@ -11,6 +11,7 @@ use super::{CHAIN, GROUP, PAIR, Winograd, WinogradWeights, odd_lines};
 use crate::conv::bands::Ground;
 use crate::conv::{PART_WORK, PARTS};
 use crate::memory::Shared;
+use crate::moments::{Region, Take, Tallies, taking};
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
 
@@ -105,21 +106,31 @@ impl Winograd {
     /// # Panics
     /// If the memory has no room for the values, or no scratch for every thread, or the weights are another's.
     pub fn run(&self, weights: &WinogradWeights, memory: &mut Memory, team: &mut Team) {
+        self.run_taking(weights, None, memory, team);
+    }
+
+    /// The same, taking the moments of what it writes if it is asked for them.
+    ///
+    /// # Panics
+    /// As [`Winograd::run`]; if the moments are of other channels.
+    pub fn run_taking(&self, weights: &WinogradWeights, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
         let Cut { tiles, blocks, shares } = self.cut(memory.images());
-        let shared = memory.share();
         let bounds = |i: usize, of: usize, all: usize| i * all / of..(i + 1) * all / of;
-        team.run(blocks * shares, &|part, worker| {
-            let tiles = bounds(part / shares, blocks, tiles);
-            let groups = bounds(part % shares, shares, self.groups());
-            self.isa.run(PartOf {
-                winograd: self,
-                weights,
-                shared,
-                ground: Ground::of(shared, 0, worker),
-                tiles,
-                groups,
+        taking(take, blocks, &self.target, memory, team, |tallies, memory, team| {
+            let shared = memory.share();
+            team.run(blocks * shares, &|part, worker| {
+                let (block, share) = (part / shares, part % shares);
+                self.isa.run(PartOf {
+                    winograd: self,
+                    weights,
+                    shared,
+                    ground: Ground::of(shared, 0, worker),
+                    tiles: bounds(block, blocks, tiles),
+                    groups: bounds(share, shares, self.groups()),
+                    tallies: tallies.map(|tallies| (tallies, block)),
+                });
             });
         });
     }
@@ -138,7 +149,15 @@ impl Winograd {
         let blocks = all.div_ceil(self.most_tiles());
         for block in 0..blocks {
             let tiles = first + block * all / blocks..first + (block + 1) * all / blocks;
-            self.isa.run(PartOf { winograd: self, weights, shared, ground, tiles, groups: 0..self.groups() });
+            self.isa.run(PartOf {
+                winograd: self,
+                weights,
+                shared,
+                ground,
+                tiles,
+                groups: 0..self.groups(),
+                tallies: None,
+            });
         }
     }
 }
@@ -153,6 +172,8 @@ struct PartOf<'a> {
     ground: Ground,
     tiles: Range<usize>,
     groups: Range<usize>,
+    /// Where its results are added up, and in which slot.
+    tallies: Option<(Tallies, usize)>,
 }
 
 impl Body for PartOf<'_> {
@@ -202,12 +223,29 @@ impl PartOf<'_> {
                 unsafe {
                     with_scheme!(winograd.tile, finish::<S>(s, winograd, &run, blocks.clone(), bias, image, sums))
                 }
+                if let Some((tallies, slot)) = self.tallies {
+                    let (to, region) = ((&winograd.target, image.cast_const()), winograd.region(&run));
+                    // SAFETY: these pixels have just been written; a part has its slot's sums of its groups to itself.
+                    unsafe { tallies.add(s, (slot, blocks.clone()), to, region) };
+                }
             }
         }
     }
 }
 
 impl Winograd {
+    /// The pixels of the target that a run of tiles gives.
+    fn region(&self, run: &Run) -> Region {
+        let (height, width) = (self.target.height(), self.target.width());
+        let [row, column] = run.place.map(|n| n * self.tile.outputs());
+        Region {
+            first: (row * width + column) * LANES,
+            rows: self.tile.outputs().min(height - row),
+            columns: (run.tiles * self.tile.outputs()).min(width - column),
+            row_len: width * LANES,
+        }
+    }
+
     /// Groups of target blocks.
     pub(super) fn groups(&self) -> usize {
         self.target.blocks().len().div_ceil(GROUP)
