@@ -136,12 +136,15 @@ fn norm(seed: u64, isa: Isa) {
     // With so few numbers the deviation may be tiny, and rounding is magnified by what it is divided by.
     let tame = variances.iter().all(|v| *v > 1e-3);
     let mut stats = BatchStats::new(t.channels);
-    let forward = BatchNorm::new(isa, &x, &dx, act, eps);
+    let forward = BatchNorm::new(isa, &x, &dx, act);
+    let (mut tally, mut moments) = (Tally::default(), ChannelMoments::new(t.channels));
     if tame {
         t.check(
             2,
             |m, team| {
-                forward.run(&gamma, &beta, &mut stats, m, team);
+                Moments::new(isa, &x).run(Take { tally: &mut tally, moments: &mut moments }, m, team);
+                stats.assemble([(&moments, 0..t.channels)].into_iter(), &gamma, &beta, eps, true);
+                forward.run(&stats, m, team);
                 stats.mean.clone()
             },
             |i, c, y, w| value(act, z(i, c, y, w)),
