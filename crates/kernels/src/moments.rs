@@ -53,6 +53,7 @@ impl ChannelMoments {
 /// not to cancel, and one pass does (Chan, Golub, LeVeque 1983).
 #[derive(Clone, Copy, Debug, Default)]
 struct Partial {
+    /// How many; as long as there are none, the rest is another value's.
     pixels: usize,
     /// One of the slot's pixels.
     centre: [f32; LANES],
@@ -90,37 +91,48 @@ pub(crate) fn taking(
 ) {
     let Some(Take { tally, moments }) = take else { return write(None, memory, team) };
     let blocks = of.blocks().len();
-    tally.partials.clear();
-    tally.partials.resize(slots * blocks, Partial::default());
-    write(Some(Tallies { partials: tally.partials.as_mut_ptr(), blocks }), memory, team);
+    let partials = tally.empty(slots * blocks);
+    write(Some(Tallies { partials: partials.as_mut_ptr(), blocks }), memory, team);
     moments.count = memory.images() * of.pixels();
     moments.through.iter_mut().for_each(|list| list.fill(0.0));
     let ChannelMoments { mean, variance, .. } = moments;
-    per_channel(of, [&mut mean[..], &mut variance[..]], team, |block| tally.moments(block, blocks));
+    per_channel(of, [&mut mean[..], &mut variance[..]], team, |block| {
+        joined(partials.iter().skip(block).step_by(blocks))
+    });
 }
 
 impl Tally {
-    /// Mean and variance of a block out of so many.
-    fn moments(&self, block: usize, blocks: usize) -> [[f64; LANES]; 2] {
-        let partials = || self.partials.iter().skip(block).step_by(blocks).filter(|p| p.pixels > 0);
-        let Some(first) = partials().next() else { return [[0.0; LANES]; 2] };
-        let (mut pixels, mut sums) = (0.0, [[0.0; LANES]; 2]);
-        for partial in partials() {
-            let count = partial.pixels as f64;
-            pixels += count;
-            for l in 0..LANES {
-                let [sum, squares] = [partial.sums[0][l], partial.sums[1][l]];
-                let moved = f64::from(partial.centre[l]) - f64::from(first.centre[l]);
-                sums[0][l] += sum + count * moved;
-                sums[1][l] += squares + moved * (2.0 * sum + count * moved);
-            }
+    /// So many sums, of nothing.
+    fn empty(&mut self, count: usize) -> &mut [Partial] {
+        if self.partials.len() < count {
+            self.partials.resize(count, Partial::default());
         }
-        let [sum, squares] = sums;
-        let mean = std::array::from_fn(|l| f64::from(first.centre[l]) + sum[l] / pixels);
-        // What is no number stays none.
-        let variance = |l: usize| (squares[l] - sum[l] * sum[l] / pixels) / pixels;
-        [mean, std::array::from_fn(|l| if variance(l) < 0.0 { 0.0 } else { variance(l) })]
+        let partials = &mut self.partials[..count];
+        partials.iter_mut().for_each(|partial| partial.pixels = 0);
+        partials
     }
+}
+
+/// Mean and variance by the sums of all slots.
+fn joined<'a>(slots: impl Iterator<Item = &'a Partial> + Clone) -> [[f64; LANES]; 2] {
+    let slots = slots.filter(|slot| slot.pixels > 0);
+    let Some(first) = slots.clone().next() else { return [[0.0; LANES]; 2] };
+    let (mut pixels, mut sums) = (0.0, [[0.0; LANES]; 2]);
+    for partial in slots {
+        let count = partial.pixels as f64;
+        pixels += count;
+        for l in 0..LANES {
+            let [sum, squares] = [partial.sums[0][l], partial.sums[1][l]];
+            let moved = f64::from(partial.centre[l]) - f64::from(first.centre[l]);
+            sums[0][l] += sum + count * moved;
+            sums[1][l] += squares + moved * (2.0 * sum + count * moved);
+        }
+    }
+    let [sum, squares] = sums;
+    let mean = std::array::from_fn(|l| f64::from(first.centre[l]) + sum[l] / pixels);
+    // What is no number stays none.
+    let variance = |l: usize| (squares[l] - sum[l] * sum[l] / pixels) / pixels;
+    [mean, std::array::from_fn(|l| if variance(l) < 0.0 { 0.0 } else { variance(l) })]
 }
 
 /// The sums as the threads of a writer see them. Whoever adds to them gives each slot and block to one part.
@@ -191,6 +203,7 @@ unsafe fn add<S: Simd, const V: usize>(s: S, partials: *mut Partial, from: [*con
         let partial = unsafe { &mut *partials.add(v) };
         if partial.pixels == 0 {
             unsafe { s.store(s.load(from[v]), partial.centre.as_mut_ptr()) };
+            partial.sums = [[0.0; LANES]; 2];
         }
         partial.pixels += rows * columns;
         centre[v] = unsafe { s.load(partial.centre.as_ptr()) };

@@ -16,65 +16,27 @@ use crate::lower::{Prologue, Step, Task};
 use crate::report::{Pass, StepReport};
 use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, pool_window};
 
-/// A step ready to run. Numbers name statistics and moments in the workspace's state, parameters by their id.
+/// A step ready to run. Numbers name statistics and moments in the workspace's state, parameters by their id. A slot is where the
+/// moments of what is written are kept, if normalisations want them; what is normalised is hidden where only convolutions read it.
 #[derive(Debug)]
 pub(super) enum Kernel {
     Import(Import),
-    /// And the moments of what it writes, if there are normalisations that want them.
-    Conv {
-        conv: Convolution,
-        norm: Option<usize>,
-        weight: ParamId,
-        bias: Option<ParamId>,
-        slot: Option<usize>,
-    },
-    Moments {
-        moments: Moments,
-        slot: usize,
-    },
-    /// Statistics, and what is normalised by them, unless convolutions do that as they read.
-    Norm {
-        assemble: Assemble,
-        norm: Option<BatchNorm>,
-    },
-    Again {
-        norm: BatchNorm,
-        stats: usize,
-    },
+    Conv { conv: Convolution, norm: Option<usize>, weight: ParamId, bias: Option<ParamId>, slot: Option<usize> },
+    Moments { moments: Moments, slot: usize },
+    Norm { assemble: Assemble, norm: Option<BatchNorm> },
+    Again { norm: BatchNorm, stats: usize },
     Map(Map),
     Combine(Combine),
-    /// As a convolution's.
-    Pool {
-        pool: Pool,
-        slot: Option<usize>,
-    },
+    Pool { pool: Pool, slot: Option<usize> },
     Transfer(Vec<Transfer>),
     Drop(Dropout),
     Loss(SoftmaxCrossEntropy),
     Clear(Clear),
-    ConvWeight {
-        grad: Box<ConvGrad>,
-        norm: Option<usize>,
-        weight: ParamId,
-    },
-    Bias {
-        sum: ChannelSum,
-        bias: ParamId,
-    },
-    NormGrad {
-        grad: BatchNormGrad,
-        stats: usize,
-        scale: ParamId,
-        shift: ParamId,
-    },
-    SharedNormGrad {
-        grad: SharedNormGrad,
-        assemble: Assemble,
-    },
-    MomentsGrad {
-        grad: MomentsGrad,
-        slot: usize,
-    },
+    ConvWeight { grad: Box<ConvGrad>, norm: Option<usize>, weight: ParamId },
+    Bias { sum: ChannelSum, bias: ParamId },
+    NormGrad { grad: BatchNormGrad, stats: usize, scale: ParamId, shift: ParamId },
+    SharedNormGrad { grad: SharedNormGrad, assemble: Assemble },
+    MomentsGrad { grad: MomentsGrad, slot: usize },
     MapGrad(MapGrad),
     PoolGrad(PoolGrad),
 }
