@@ -164,7 +164,9 @@ fn are_finite(numbers: &[f32]) -> bool {
 /// Whether the statistics that a kernel takes are finite; true for one that takes none.
 fn statistics_are_finite(kernel: &Kernel, state: &State) -> bool {
     match kernel {
-        Kernel::Moments { slot, .. } => state.moments[*slot].is_finite(),
+        Kernel::Moments { slot, .. }
+        | Kernel::Conv { slot: Some(slot), .. }
+        | Kernel::Pool { slot: Some(slot), .. } => state.moments[*slot].is_finite(),
         Kernel::Norm { assemble, .. } => state.stats[assemble.stats()].is_finite(),
         _ => true,
     }
