@@ -115,16 +115,22 @@ impl TrainPlan {
         }
         let TrainWorkspace { memory, team, state } = workspace;
         kernel.run(batch, state, memory, team);
-        if !statistics_are_finite(kernel, state) {
+        if let Kernel::Norm { assemble, .. } = kernel
+            && !state.stats[assemble.stats()].is_finite()
+        {
             return Some(Phase::Statistics);
         }
         if matches!(kernel, Kernel::Loss(_)) && !state.loss.is_finite() {
             return Some(Phase::Loss);
         }
+        let are_moments_finite = kernel.moments().is_none_or(|slot| state.moments[slot].is_finite());
         let is_finite = kernel.learns().into_iter().flatten().all(|param| are_finite(state.gradients.get(param)))
             && self.written[at].as_ref().is_none_or(|planes| workspace.is_finite(planes));
-        let phase = if self.steps[at].pass == Pass::Forward { Phase::Forward } else { Phase::Gradient };
-        (!is_finite).then_some(phase)
+        match self.steps[at].pass {
+            Pass::Forward if !is_finite => Some(Phase::Forward),
+            _ if !is_finite => Some(Phase::Gradient),
+            _ => (!are_moments_finite).then_some(Phase::Statistics),
+        }
     }
 
     /// The first running statistic that the batch's would leave not finite.
@@ -159,15 +165,4 @@ impl TrainWorkspace {
 
 fn are_finite(numbers: &[f32]) -> bool {
     numbers.iter().all(|x| x.is_finite())
-}
-
-/// Whether the statistics that a kernel takes are finite; true for one that takes none.
-fn statistics_are_finite(kernel: &Kernel, state: &State) -> bool {
-    match kernel {
-        Kernel::Moments { slot, .. }
-        | Kernel::Conv { slot: Some(slot), .. }
-        | Kernel::Pool { slot: Some(slot), .. } => state.moments[*slot].is_finite(),
-        Kernel::Norm { assemble, .. } => state.stats[assemble.stats()].is_finite(),
-        _ => true,
-    }
 }

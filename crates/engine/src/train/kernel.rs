@@ -303,6 +303,15 @@ impl Kernel {
         true
     }
 
+    /// Where it keeps the moments that it takes.
+    pub(super) fn moments(&self) -> Option<usize> {
+        match *self {
+            Self::Moments { slot, .. } => Some(slot),
+            Self::Conv { slot, .. } | Self::Pool { slot, .. } => slot,
+            _ => None,
+        }
+    }
+
     pub(super) fn run(&self, batch: &Batch<'_>, state: &mut State, memory: &mut Memory, team: &mut Team) {
         let weights = |p: ParamId| batch.weights.get(p);
         match self {
