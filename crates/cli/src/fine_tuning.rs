@@ -76,10 +76,11 @@ pub struct Base {
 }
 
 impl FineTuning {
-    /// The model to begin from, if there is one.
-    pub fn base(&self) -> Result<Option<Base>, Failure> {
+    /// The model to begin from, if there is one: a stem that is whitened may be frozen without.
+    pub fn base(&self, recipe: &Recipe) -> Result<Option<Base>, Failure> {
         let path = match &self.from {
             Some(path) => path.as_ref(),
+            None if recipe.whiten_stem => return Ok(None),
             None if self.head_only || self.freeze_to.is_some() => None,
             None => return Ok(None),
         };

@@ -10,7 +10,7 @@ use cspnet::zoo::Spec;
 use cspnet_data::{
     Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, PaddingMode, RandAugment, RandomErasing,
 };
-use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer};
+use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, whitened};
 
 use crate::class_weights;
 use crate::failure::Failure;
@@ -139,6 +139,11 @@ struct RecipeArgs {
     /// (arXiv:2201.03545)]
     #[arg(long)]
     weight_decay: Option<f64>,
+
+    /// Begin with a first convolution that whitens patches of the photos (arXiv:2404.00498); with --freeze-to and the name of the
+    /// network's stem it stays so, as in the paper
+    #[arg(long, conflicts_with_all = ["from", "head_only"])]
+    whiten_stem: bool,
 
     /// Label smoothing (arXiv:1512.00567)
     #[arg(long, default_value_t = Recipe::default().smoothing)]
@@ -341,6 +346,7 @@ impl RecipeArgs {
             // Those are a matter of fine-tuning.
             freeze: None,
             layer_decay: None,
+            whiten_stem: self.whiten_stem,
         }
     }
 
@@ -382,7 +388,7 @@ impl RecipeArgs {
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut recipe = args.tuning.applied_to(args.recipe.recipe());
     recipe.validate()?;
-    let base = args.tuning.base()?;
+    let base = args.tuning.base(&recipe)?;
     let network = args.network(base.as_ref())?;
     check_channels(&network)?;
     recipe.check_for(&network.build()?)?;
@@ -408,7 +414,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
     let network = args.network_for(&network, data.classes.len())?;
     let graph = network.build()?;
-    let (start, loaded) = args.tuning.start(base.as_ref(), &graph, &data.classes, &recipe)?;
+    let (start, loaded) = if recipe.whiten_stem {
+        (whitened(&graph, &recipe, &preprocess, &data, resources.threads)?, None)
+    } else {
+        args.tuning.start(base.as_ref(), &graph, &data.classes, &recipe)?
+    };
     let config = Config {
         program: env!("CARGO_PKG_VERSION").into(),
         network: network.to_string(),

@@ -247,6 +247,33 @@ fn features_are_judged_as_the_whole_network_is() {
 }
 
 #[test]
+fn a_stem_that_whitens_needs_no_model_and_stays_so() {
+    let workshop = Workshop::new();
+    let flags = format!("--network {NETWORK} --size 16 --whiten-stem");
+    let stem = |name: &str, flags: &str| {
+        workshop.finish(&mut workshop.train(name, "data", flags));
+        let model = workshop.model(&format!("{name}/last.safetensors"));
+        let weight = model.manifest.graph.params().iter().position(|p| p.name == "features.conv0.weight").unwrap();
+        model.weights.get(weight).to_vec()
+    };
+    let frozen = stem("frozen", &format!("{flags} --freeze-to features.conv0"));
+    let (plus, minus) = frozen.split_at(4 * 27);
+    assert!(plus.iter().zip(minus).all(|(a, b)| *a == -b), "eight filters are four and their negatives");
+    assert!(plus.chunks(27).all(|filter| filter.iter().any(|&a| a != 0.0)));
+    assert_eq!(stem("one", &format!("{flags} --freeze-to features.conv0 --epochs 1")), frozen);
+    assert_ne!(stem("free", &flags), frozen);
+    let refused = |flags: &str| {
+        let output = workshop.train("refused", "data", flags).output().unwrap();
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let error = refused(&format!("{flags} --freeze-to features.denseblock1"));
+    assert!(error.contains("would stay as drawn at random"), "{error}");
+    let error = refused(&format!("{flags} --from"));
+    assert!(error.contains("--whiten-stem") && error.contains("--from"), "{error}");
+}
+
+#[test]
 fn what_cannot_begin_says_why() {
     let workshop = Workshop::new();
     let refused = |command: &mut Command, code: i32| {

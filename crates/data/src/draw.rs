@@ -27,6 +27,8 @@ pub enum Purpose {
     Dropout,
     /// Which photos of a class come in an epoch.
     Balance,
+    /// Which patches of photos the stem is whitened by.
+    Whiten,
 }
 
 /// A stream of random numbers.

@@ -121,7 +121,7 @@ pub enum TrainError {
         of: usize,
     },
     /// Something would stay as it was drawn at random.
-    #[error("{} would stay as drawn at random, for the model has no such tensor; freeze less, or say --allow-partial", .0)]
+    #[error("{} would stay as drawn at random, for no model has such a tensor; freeze less, or say --allow-partial", .0)]
     FrozenNoise(String),
     /// The features of all photos are too many.
     #[error("what the network makes of {photos} photos takes {} MB, more than the {} MB that are kept in memory; leave out --head-only \

@@ -27,6 +27,7 @@ mod run_folder;
 mod start;
 mod state;
 mod trainer;
+mod whiten;
 
 pub use balance::balanced_weights;
 pub use checkpoint::Checkpoint;
@@ -42,3 +43,4 @@ pub use run_folder::RunFolder;
 pub use start::{Loaded, start_from};
 pub use state::{Best, Epoch, State};
 pub use trainer::{Outcome, Trainer};
+pub use whiten::whitened;

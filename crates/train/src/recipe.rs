@@ -89,6 +89,9 @@ pub struct Recipe {
     /// al., arXiv:2003.10555) and BEiT (Bao et al., arXiv:2106.08254).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
+    /// Whether a run from nothing begins with a first convolution that whitens patches of the photos (Jordan, arXiv:2404.00498).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whiten_stem: bool,
 }
 
 impl Recipe {
@@ -288,6 +291,7 @@ impl Default for Recipe {
             },
             freeze: None,
             layer_decay: None,
+            whiten_stem: false,
         }
     }
 }
