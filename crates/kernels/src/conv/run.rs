@@ -32,6 +32,7 @@ impl Conv {
                 conv: self,
                 part,
                 weights,
+                packed: weights.packed.as_ptr(),
                 ground,
                 images: images.len(),
                 image_len: shared.image_len(),
@@ -42,7 +43,7 @@ impl Conv {
     /// Computes some rows of one image, of a convolution that has one grid and no groups. Whoever calls it has checked the memory
     /// behind the ground, and that nobody else touches these rows of the target.
     pub(super) fn run_rows(&self, weights: &ConvWeights, rows: Range<usize>, ground: Ground) {
-        let like = &self.parts[0];
+        let (like, packed) = (&self.parts[0], weights.packed.as_ptr());
         let band = like.rows.len();
         for first in rows.clone().step_by(band) {
             let rows = first..(first + band).min(rows.end);
@@ -52,7 +53,7 @@ impl Conv {
             };
             let (panels, sources) = (0..self.panels.len(), like.sources.clone());
             let part = Part { grid: 0, strip: like.strip.map(strip), rows: rows.clone(), panels, sources };
-            self.isa.run(PartOf { conv: self, part: &part, weights, ground, images: 1, image_len: 0 });
+            self.isa.run(PartOf { conv: self, part: &part, weights, packed, ground, images: 1, image_len: 0 });
         }
     }
 
@@ -71,14 +72,17 @@ impl Conv {
 
 /// One part of some images, as a body for any instruction set. Whoever makes it has checked that the memory holds all values
 /// and the scratch, and gives every part to one thread.
-struct PartOf<'a> {
-    conv: &'a Conv,
-    part: &'a Part,
-    weights: &'a ConvWeights,
+pub(super) struct PartOf<'a> {
+    pub conv: &'a Conv,
+    pub part: &'a Part,
+    /// Bias and prologue.
+    pub weights: &'a ConvWeights,
+    /// Where the packed weights of the first panel lie, or would lie: those of the part's panels are there.
+    pub packed: *const f32,
     /// Where the first of its images lies, how many there are, and the floats from one to the next.
-    ground: Ground,
-    images: usize,
-    image_len: usize,
+    pub ground: Ground,
+    pub images: usize,
+    pub image_len: usize,
 }
 
 impl Body for PartOf<'_> {
@@ -123,8 +127,9 @@ impl Body for PartOf<'_> {
                 // SAFETY: the scratch behind the totals holds a panel's offsets where there is no strip; it is the worker's.
                 offsets = unsafe { moved(offsets, &in_band, self.ground.to_band(), totals.wrapping_add(TOTALS)) };
             }
-            let weights = self.weights;
-            let run = Run { conv, panel, grid: part.grid, weights, source, offsets, base, target, totals };
+            let bias = &self.weights.bias[panel.blocks.start * LANES..];
+            let packed = self.packed.wrapping_add(panel.weights[part.grid]);
+            let run = Run { conv, panel, packed, bias, source, offsets, base, target, totals };
             for pixels in pixels.chunks(pixels.len().div_ceil(runs)) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
@@ -173,8 +178,9 @@ unsafe fn moved<'a>(offsets: &[isize], in_band: &Range<usize>, by: isize, room: 
 struct Run<'a> {
     conv: &'a Conv,
     panel: &'a Panel,
-    grid: usize,
-    weights: &'a ConvWeights,
+    /// Its weights for the part's grid.
+    packed: *const f32,
+    bias: &'a [f32],
     source: *const f32,
     /// From an output pixel's first source float to the panel's k-blocks.
     offsets: &'a [isize],
@@ -196,8 +202,7 @@ impl Run<'_> {
     unsafe fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: &[Pixel]) {
         let conv = self.conv;
         let offsets = self.offsets;
-        let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
-        let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
+        let bias = self.bias.as_ptr();
         let step = conv.floats_of_a_k_block(V);
         let finish = conv.finish::<V>(self.panel, self.target, self.base);
         let tiling = Tiling::of::<S, V>(pixels.len());
@@ -205,7 +210,7 @@ impl Run<'_> {
         for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
-                weights: packed.wrapping_add(first * step),
+                weights: self.packed.wrapping_add(first * step),
                 step,
                 bias: (n == 0).then_some(bias),
                 lanewise: conv.lanewise,

@@ -1,0 +1,110 @@
+//! Running a convolution with a weight as it was learnt: where the weight is large and the images are small, a thread packs the few
+//! panels it is about to run and computes all images with them, so that packed weights stay in the second-level cache and never
+//! travel to memory.
+//!
+//! Training does so, for its weights change with every step. No bit depends on how it is done. Not here: how weights are packed
+//! ([`super::weights`]) and parts are run ([`super::run`]).
+
+use super::bands::Ground;
+use super::run::PartOf;
+use super::tile::LINE;
+use super::weights::{Numbers, PackPanels};
+use super::{Conv, ConvWeights, Part};
+use crate::{LANES, Memory, Team};
+
+/// Floats of packed weights that the second-level cache holds beside the source.
+const PACKED: usize = 256 * 1024;
+
+/// Floats of packed weights, below which the caches hold them all.
+const LEAST: usize = 128 * 1024;
+
+/// Pieces that panels are cut into at least, for threads to share.
+const PIECES: usize = 4;
+
+impl Conv {
+    /// Computes all images of the memory, with what [`Conv::pack`] packs; `weights` is memory for that.
+    ///
+    /// # Panics
+    /// As [`Conv::pack`] and [`Conv::run`]; the scratch is that of [`Conv::unpacked_scratch_len`].
+    pub fn run_unpacked(
+        &self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        prologue: Option<(&[f32], &[f32])>,
+        weights: &mut ConvWeights,
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
+        let source = self.source.blocks().len() * LANES * self.source.pixels();
+        match self.panels_a_piece() {
+            // Every piece reads the source of all images.
+            Some(size) if memory.images() * source <= self.packed_len => {
+                self.pack_others(weights, weight.len(), bias, prologue);
+                self.run_pieces(size, weight, weights, memory, team);
+            }
+            _ => {
+                self.repack(weights, weight, bias, prologue, team);
+                self.run(weights, memory, team);
+            }
+        }
+    }
+
+    /// Floats of scratch that each thread needs for [`Conv::run_unpacked`].
+    pub fn unpacked_scratch_len(&self) -> usize {
+        self.room().start + self.panels_a_piece().map_or(0, |size| self.packed(0..size).len())
+    }
+
+    /// What begins behind the scratch of a run.
+    fn room(&self) -> std::ops::RangeFrom<usize> {
+        self.scratch_len().next_multiple_of(LINE)..
+    }
+
+    /// Panels that are packed at a time, where it may be worth it.
+    fn panels_a_piece(&self) -> Option<usize> {
+        // All panels see the whole source, so that each piece is made of the same bands.
+        let is_plain = self.group == [self.source.channels(), self.target.channels()];
+        let most = self.panels.len() / PIECES;
+        (is_plain && self.packed_len >= LEAST && most > 0)
+            .then(|| (PACKED / self.packed(0..1).len().max(1)).clamp(1, most))
+    }
+
+    fn run_pieces(&self, size: usize, weight: &[f32], others: &ConvWeights, memory: &mut Memory, team: &mut Team) {
+        memory.check(self.end, self.unpacked_scratch_len(), team);
+        let all = memory.images();
+        let groups = all.div_ceil(self.together);
+        let shared = memory.share();
+        let weight = Numbers::Whole(weight);
+        team.run(self.panels.len().div_ceil(size), &|piece, worker| {
+            let panels = piece * size..((piece + 1) * size).min(self.panels.len());
+            let (range, room) = (self.packed(panels.clone()), shared.scratch(worker).wrapping_add(self.room().start));
+            // SAFETY: the worker's scratch, which nobody else touches, ends with room for a piece; pieces but the last are of the same
+            // size, and no panel is wider than the first.
+            let packed = unsafe { std::slice::from_raw_parts_mut(room, range.len()) };
+            let mut own = Vec::new();
+            let weight = weight.piece(self.numbers_of(panels.clone(), weight.len()), &mut own);
+            self.isa.run(PackPanels { conv: self, panels: panels.clone(), packed, weight });
+            let packed = room.wrapping_sub(range.start).cast_const();
+            for group in 0..groups {
+                let images = group * all / groups..(group + 1) * all / groups;
+                let ground = Ground::of(shared, images.start, worker);
+                for like in self.parts.iter().filter(|part| part.panels.start == 0) {
+                    let part = Part {
+                        panels: panels.clone(),
+                        rows: like.rows.clone(),
+                        sources: like.sources.clone(),
+                        ..*like
+                    };
+                    self.isa.run(PartOf {
+                        conv: self,
+                        part: &part,
+                        weights: others,
+                        packed,
+                        ground,
+                        images: images.len(),
+                        image_len: shared.image_len(),
+                    });
+                }
+            }
+        });
+    }
+}
