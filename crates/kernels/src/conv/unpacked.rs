@@ -8,7 +8,7 @@
 use super::bands::Ground;
 use super::run::PartOf;
 use super::tile::LINE;
-use super::weights::{Numbers, PackPanels};
+use super::weights::{PackPanels, Piece};
 use super::{Conv, ConvWeights, Part};
 use crate::{LANES, Memory, Team};
 
@@ -51,12 +51,12 @@ impl Conv {
 
     /// Floats of scratch that each thread needs for [`Conv::run_unpacked`].
     pub fn unpacked_scratch_len(&self) -> usize {
-        self.room().start + self.panels_a_piece().map_or(0, |size| self.packed(0..size).len())
+        self.room() + self.panels_a_piece().map_or(0, |size| self.packed(0..size).len())
     }
 
-    /// What begins behind the scratch of a run.
-    fn room(&self) -> std::ops::RangeFrom<usize> {
-        self.scratch_len().next_multiple_of(LINE)..
+    /// Where the packed weights of a piece lie in the scratch: behind what a run takes.
+    fn room(&self) -> usize {
+        self.scratch_len().next_multiple_of(LINE)
     }
 
     /// Panels that are packed at a time, where it may be worth it.
@@ -73,15 +73,13 @@ impl Conv {
         let all = memory.images();
         let groups = all.div_ceil(self.together);
         let shared = memory.share();
-        let weight = Numbers::Whole(weight);
+        let weight = Piece::whole(weight);
         team.run(self.panels.len().div_ceil(size), &|piece, worker| {
             let panels = piece * size..((piece + 1) * size).min(self.panels.len());
-            let (range, room) = (self.packed(panels.clone()), shared.scratch(worker).wrapping_add(self.room().start));
+            let (range, room) = (self.packed(panels.clone()), shared.scratch(worker).wrapping_add(self.room()));
             // SAFETY: the worker's scratch, which nobody else touches, ends with room for a piece; pieces but the last are of the same
             // size, and no panel is wider than the first.
             let packed = unsafe { std::slice::from_raw_parts_mut(room, range.len()) };
-            let mut own = Vec::new();
-            let weight = weight.piece(self.numbers_of(panels.clone(), weight.len()), &mut own);
             self.isa.run(PackPanels { conv: self, panels: panels.clone(), packed, weight });
             let packed = room.wrapping_sub(range.start).cast_const();
             for group in 0..groups {

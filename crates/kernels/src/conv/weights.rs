@@ -74,6 +74,11 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// All numbers of a weight.
+    pub(super) fn whole(numbers: &'a [f32]) -> Self {
+        Self { numbers, first: 0 }
+    }
+
     /// The numbers from a place in the whole weight on.
     #[inline(always)]
     pub(super) fn from(&self, place: usize) -> &'a [f32] {
@@ -249,7 +254,7 @@ impl Conv {
     }
 
     /// Which of a weight's numbers lead to some panels.
-    pub(super) fn numbers_of(&self, panels: Range<usize>, all: usize) -> Range<usize> {
+    fn numbers_of(&self, panels: Range<usize>, all: usize) -> Range<usize> {
         match (self.transposed, &self.target.blocks()[self.blocks_of(panels)]) {
             (false, blocks @ [first, ..]) => {
                 let row = self.group[0] * self.taps();
