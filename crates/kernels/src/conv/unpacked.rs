@@ -60,7 +60,7 @@ impl Conv {
     }
 
     /// Panels that are packed at a time, where it may be worth it.
-    fn panels_a_piece(&self) -> Option<usize> {
+    pub(super) fn panels_a_piece(&self) -> Option<usize> {
         // All panels see the whole source, so that each piece is made of the same bands.
         let is_plain = self.group == [self.source.channels(), self.target.channels()];
         let most = self.panels.len() / PIECES;
