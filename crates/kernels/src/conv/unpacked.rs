@@ -15,6 +15,9 @@ use crate::{LANES, Memory, Team};
 /// Floats of packed weights that the second-level cache holds beside the source.
 const PACKED: usize = 256 * 1024;
 
+/// The same, at most, of panels that share strips, which would else be filled more often.
+const PACKED_BESIDE_STRIPS: usize = 2 * PACKED;
+
 /// Floats of packed weights, below which the caches hold them all.
 const LEAST: usize = 128 * 1024;
 
@@ -62,10 +65,22 @@ impl Conv {
     /// Panels that are packed at a time, where it may be worth it.
     pub(super) fn panels_a_piece(&self) -> Option<usize> {
         // All panels see the whole source, so that each piece is made of the same bands.
-        let is_plain = self.group == [self.source.channels(), self.target.channels()];
-        let most = self.panels.len() / PIECES;
-        (is_plain && self.packed_len >= LEAST && most > 0)
-            .then(|| (PACKED / self.packed(0..1).len().max(1)).clamp(1, most))
+        if self.group != [self.source.channels(), self.target.channels()] || self.packed_len < LEAST {
+            return None;
+        }
+        let (of_a_panel, most) = (self.packed(0..1).len(), self.panels.len() / PIECES);
+        let (size, room) = if self.parts.iter().all(|part| part.strip.is_none()) {
+            ((PACKED / of_a_panel).clamp(1, most.max(1)), usize::MAX)
+        } else {
+            // Each piece fills the strips anew, so there must not be more of them than parts share the panels.
+            (self.bands().map(|part| part.panels.len()).max()?, PACKED_BESIDE_STRIPS)
+        };
+        (size <= most && size * of_a_panel <= room).then_some(size)
+    }
+
+    /// The parts that have the first panel: their bands are those of all panels.
+    fn bands(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.panels.start == 0)
     }
 
     fn run_pieces(&self, size: usize, weight: &[f32], others: &ConvWeights, memory: &mut Memory, team: &mut Team) {
@@ -85,7 +100,7 @@ impl Conv {
             for group in 0..groups {
                 let images = group * all / groups..(group + 1) * all / groups;
                 let ground = Ground::of(shared, images.start, worker);
-                for like in self.parts.iter().filter(|part| part.panels.start == 0) {
+                for like in self.bands() {
                     let part = Part {
                         panels: panels.clone(),
                         rows: like.rows.clone(),
