@@ -6,8 +6,8 @@
 //! weight ([`cspnet_kernels::ConvGrad`]).
 
 use cspnet_kernels::{
-    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Numbers, Planes, Prologue,
-    Residual, Take, Team, Winograd, WinogradWeights,
+    Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Planes, Prologue, Residual,
+    Take, Team, Winograd, WinogradWeights,
 };
 
 use crate::plan::ALIKE;
@@ -84,12 +84,10 @@ impl Convolution {
     ) {
         match self {
             Self::Direct(conv) => {
-                conv.repack(&mut packed.direct, weight, bias, prologue, team);
-                conv.run_taking(&packed.direct, take, memory, team);
+                conv.run_unpacked(weight, bias, prologue, (&mut packed.direct, take), memory, team);
             }
             Self::Winograd(winograd) => {
-                winograd.repack(&mut packed.winograd, Numbers::Whole(weight), bias, team);
-                winograd.run_taking(&packed.winograd, take, memory, team);
+                winograd.run_unpacked(weight, bias, (&mut packed.winograd, take), memory, team);
             }
             Self::Grouped(grouped) => {
                 grouped.repack(&mut packed.grouped, weight, bias);
@@ -108,8 +106,8 @@ impl Convolution {
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
-            Self::Direct(conv) => conv.scratch_len(),
-            Self::Winograd(winograd) => winograd.scratch_len(),
+            Self::Direct(conv) => conv.unpacked_scratch_len(),
+            Self::Winograd(winograd) => winograd.unpacked_scratch_len(),
             Self::Grouped(grouped) => grouped.scratch_len(),
         }
     }

@@ -21,6 +21,7 @@ mod taps;
 mod tests;
 mod tile;
 mod turn;
+mod unpacked;
 mod weights;
 mod winograd;
 
@@ -130,6 +131,8 @@ pub struct Conv {
     /// For each grid, the pixels of its highest band.
     pixels: Vec<Vec<Pixel>>,
     panels: Vec<Panel>,
+    /// The panel of each block of the target.
+    panel_of: Vec<usize>,
     parts: Vec<Part>,
     /// Images whose pixels make one run, at most; their strips lie one after another.
     together: usize,
@@ -225,6 +228,7 @@ impl Conv {
             pixels: vec![Vec::new(); grids.len()],
             grids,
             panels: Vec::new(),
+            panel_of: Vec::new(),
             together: 1,
             parts: Vec::new(),
             packed_len: 0,
@@ -257,6 +261,7 @@ impl Conv {
                 weights.push(self.packed_len);
                 self.packed_len += grid.taps.len() * sources.len() * self.floats_of_a_k_block(blocks.len());
             }
+            self.panel_of.extend(blocks.clone().map(|_| self.panels.len()));
             self.panels.push(Panel { blocks, sources, weights, offsets: Vec::new() });
         }
     }

@@ -35,34 +35,63 @@ impl Conv {
     pub fn run_taking(&self, weights: &ConvWeights, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
-        assert!(take.is_none() || self.takes_moments(), "moments of a convolution in groups");
-        let all = memory.images();
-        let groups = all.div_ceil(self.together);
-        let band = self.parts.first().map_or(1, |part| part.rows.len());
-        let bands = self.target.height().div_ceil(band);
-        taking(take, groups * bands, &self.target, memory, team, |tallies, memory, team| {
-            let shared = memory.share();
-            team.run(groups * self.parts.len(), &|part, worker| {
+        self.taking(take, memory, team, |tallies, memory, team| {
+            let (all, shared) = (memory.images(), memory.share());
+            team.run(self.groups_of(all) * self.parts.len(), &|part, worker| {
                 let (group, part) = (part / self.parts.len(), &self.parts[part % self.parts.len()]);
-                let images = group * all / groups..(group + 1) * all / groups;
-                let ground = Ground::of(shared, images.start, worker);
+                let images = self.images_of(group, all);
                 self.isa.run(PartOf {
                     conv: self,
                     part,
                     weights,
-                    ground,
+                    packed: weights.packed.as_ptr(),
+                    ground: Ground::of(shared, images.start, worker),
                     images: images.len(),
                     image_len: shared.image_len(),
-                    tallies: tallies.map(|tallies| (tallies, group * bands + part.rows.start / band)),
+                    tallies: tallies.map(|tallies| (tallies, self.slot(group, part))),
                 });
             });
         });
     }
 
+    /// Runs `work` with memory for the moments of what it writes, if these are asked for.
+    pub(super) fn taking(
+        &self,
+        take: Option<Take<'_>>,
+        memory: &mut Memory,
+        team: &mut Team,
+        work: impl FnOnce(Option<Tallies>, &mut Memory, &mut Team),
+    ) {
+        assert!(take.is_none() || self.takes_moments(), "moments of a convolution in groups");
+        let slots = self.groups_of(memory.images()) * self.target.height().div_ceil(self.band());
+        taking(take, slots, &self.target, memory, team, work);
+    }
+
+    /// Rows of a part, but for the last of an image.
+    fn band(&self) -> usize {
+        self.parts.first().map_or(1, |part| part.rows.len())
+    }
+
+    /// Where what a part writes of a group of images is added up.
+    pub(super) fn slot(&self, group: usize, part: &Part) -> usize {
+        group * self.target.height().div_ceil(self.band()) + part.rows.start / self.band()
+    }
+
+    /// Groups of images that share runs, of so many images.
+    pub(super) fn groups_of(&self, images: usize) -> usize {
+        images.div_ceil(self.together)
+    }
+
+    /// The images of a group.
+    pub(super) fn images_of(&self, group: usize, images: usize) -> Range<usize> {
+        let groups = self.groups_of(images);
+        group * images / groups..(group + 1) * images / groups
+    }
+
     /// Computes some rows of one image, of a convolution that has one grid and no groups. Whoever calls it has checked the memory
     /// behind the ground, and that nobody else touches these rows of the target.
     pub(super) fn run_rows(&self, weights: &ConvWeights, rows: Range<usize>, ground: Ground) {
-        let like = &self.parts[0];
+        let (like, packed) = (&self.parts[0], weights.packed.as_ptr());
         let band = like.rows.len();
         for first in rows.clone().step_by(band) {
             let rows = first..(first + band).min(rows.end);
@@ -72,7 +101,8 @@ impl Conv {
             };
             let (panels, sources) = (0..self.panels.len(), like.sources.clone());
             let part = Part { grid: 0, strip: like.strip.map(strip), rows: rows.clone(), panels, sources };
-            self.isa.run(PartOf { conv: self, part: &part, weights, ground, images: 1, image_len: 0, tallies: None });
+            let (images, image_len, tallies) = (1, 0, None);
+            self.isa.run(PartOf { conv: self, part: &part, weights, packed, ground, images, image_len, tallies });
         }
     }
 
@@ -91,16 +121,19 @@ impl Conv {
 
 /// One part of some images, as a body for any instruction set. Whoever makes it has checked that the memory holds all values
 /// and the scratch, and gives every part to one thread.
-struct PartOf<'a> {
-    conv: &'a Conv,
-    part: &'a Part,
-    weights: &'a ConvWeights,
+pub(super) struct PartOf<'a> {
+    pub conv: &'a Conv,
+    pub part: &'a Part,
+    /// Bias and prologue.
+    pub weights: &'a ConvWeights,
+    /// Where the packed weights of the first panel lie, or would lie: those of the part's panels are there.
+    pub packed: *const f32,
     /// Where the first of its images lies, how many there are, and the floats from one to the next.
-    ground: Ground,
-    images: usize,
-    image_len: usize,
+    pub ground: Ground,
+    pub images: usize,
+    pub image_len: usize,
     /// Where its results are added up, and in which slot.
-    tallies: Option<(Tallies, usize)>,
+    pub tallies: Option<(Tallies, usize)>,
 }
 
 impl Body for PartOf<'_> {
@@ -145,8 +178,9 @@ impl Body for PartOf<'_> {
                 // SAFETY: the scratch behind the totals holds a panel's offsets where there is no strip; it is the worker's.
                 offsets = unsafe { moved(offsets, &in_band, self.ground.to_band(), totals.wrapping_add(TOTALS)) };
             }
-            let weights = self.weights;
-            let run = Run { conv, panel, grid: part.grid, weights, source, offsets, base, target, totals };
+            let bias = &self.weights.bias[panel.blocks.start * LANES..];
+            let packed = self.packed.wrapping_add(panel.weights[part.grid]);
+            let run = Run { conv, panel, packed, bias, source, offsets, base, target, totals };
             for pixels in pixels.chunks(pixels.len().div_ceil(runs)) {
                 // SAFETY: `Conv::run` has checked the lengths, `Conv::new` the values; parts write different pixels or
                 // different blocks of the target, which is apart from the source. A panel has as many blocks as said.
@@ -204,8 +238,9 @@ unsafe fn moved<'a>(offsets: &[isize], in_band: &Range<usize>, by: isize, room: 
 struct Run<'a> {
     conv: &'a Conv,
     panel: &'a Panel,
-    grid: usize,
-    weights: &'a ConvWeights,
+    /// Its weights for the part's grid.
+    packed: *const f32,
+    bias: &'a [f32],
     source: *const f32,
     /// From an output pixel's first source float to the panel's k-blocks.
     offsets: &'a [isize],
@@ -227,8 +262,7 @@ impl Run<'_> {
     unsafe fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: &[Pixel]) {
         let conv = self.conv;
         let offsets = self.offsets;
-        let packed = self.weights.packed[self.panel.weights[self.grid]..].as_ptr();
-        let bias = self.weights.bias[self.panel.blocks.start * LANES..].as_ptr();
+        let bias = self.bias.as_ptr();
         let step = conv.floats_of_a_k_block(V);
         let finish = conv.finish::<V>(self.panel, self.target, self.base);
         let tiling = Tiling::of::<S, V>(pixels.len());
@@ -236,7 +270,7 @@ impl Run<'_> {
         for (n, first) in (0..chains).map(|n| (n, n * CHAIN)) {
             let chain = Chain {
                 offsets: &offsets[first..(first + CHAIN).min(offsets.len())],
-                weights: packed.wrapping_add(first * step),
+                weights: self.packed.wrapping_add(first * step),
                 step,
                 bias: (n == 0).then_some(bias),
                 lanewise: conv.lanewise,

@@ -37,6 +37,9 @@ fn cases() -> Vec<Case> {
         case(window(7, 2, 3, 1), 1, [3, 61, 47], 16, [WHOLE, WHOLE]),
         case(window(1, 1, 0, 1), 1, [520, 1, 1], 90, [WHOLE, WHOLE]),
         case(window(1, 2, 0, 1), 1, [24, 9, 9], 40, [RAGGED, RAGGED]),
+        case(window(1, 1, 0, 1), 1, [88, 3, 5], 40, [WHOLE, WHOLE]),
+        case(window(3, 2, 1, 1), 1, [56, 7, 4], 24, [WHOLE, WHOLE]),
+        case(window(3, 2, 1, 1), 1, [16, 1, 5], 24, [WHOLE, WHOLE]),
     ]
 }
 
@@ -286,6 +289,67 @@ fn images_that_share_a_run_have_the_bits_of_each_alone() {
             assert!(batch.image(n) == run(n..n + 1).image(0), "image {n} of {images}, {}", conv.name());
         }
     }
+}
+
+/// In pieces, which late layers with large weights are cut into, and at once.
+#[test]
+fn weights_packed_as_they_are_read_give_the_same_bits() {
+    let case = |window, input, out| Case { window, groups: 1, input, out, counts: [WHOLE, WHOLE] };
+    let cases = [
+        (true, case(window(1, 1, 0, 1), [264, 3, 3], 520)),
+        (true, case(window(1, 1, 0, 1), [520, 1, 8], 261)),
+        (true, case(window(3, 1, 1, 1), [120, 7, 6], 136)),
+        (true, case(window(3, 2, 1, 1), [160, 9, 9], 128)),
+        (false, case(window(1, 1, 0, 1), [40, 3, 3], 48)),
+    ];
+    for ((in_pieces, case), isa) in cases.iter().flat_map(|case| Isa::available().map(move |isa| (case, isa))) {
+        let mut end = 0;
+        let input = place(case.input[0], [case.input[1], case.input[2]], WHOLE, &mut end);
+        let output = place(case.out, size(case), WHOLE, &mut end);
+        let taps = case.window.kernel.iter().product::<usize>();
+        let (weight, bias) = (numbers(case.out * case.input[0] * taps, 1), numbers(case.out, 2));
+        let (scale, shift) = (numbers(case.input[0], 3), numbers(case.input[0], 4));
+        let shape = ConvShape { window: case.window, groups: 1 };
+        let forward = |prologue| {
+            let fusion = Fusion { prologue, activation: Activation::Relu, residual: Residual::None };
+            Conv::forward(isa, shape, &input, &output, fusion)
+        };
+        let prologue = Some((&scale[..], &shift[..]));
+        for (conv, bias, prologue) in [
+            (forward(None), Some(&bias[..]), None),
+            (forward(Some(Prologue::Affine(Activation::Relu))), None, prologue),
+            (Conv::backward_data(isa, shape, &output, &input, false), None, None),
+            (Conv::backward_data(isa, shape, &output, &input, true), None, None),
+        ] {
+            assert_eq!(conv.panels_a_piece().is_some(), *in_pieces, "{}", conv.name());
+            let run = |threads, work: &mut dyn FnMut(&mut Memory, &mut Team)| {
+                // Two groups of images.
+                let images = conv.together + 2;
+                let mut memory = Memory::new(images, end, threads, conv.unpacked_scratch_len());
+                (0..images).for_each(|n| memory.image_mut(n)[..end].copy_from_slice(&numbers(end, n as u32)));
+                work(&mut memory, &mut Team::new(threads));
+                (0..images).map(|n| memory.image(n)[..end].to_vec()).collect::<Vec<_>>()
+            };
+            let packed = conv.pack(&weight, bias, prologue);
+            let expected = run(1, &mut |memory, team| conv.run(&packed, memory, team));
+            for threads in [1, 3] {
+                // Memory that holds another's.
+                let mut weights = small(None).pack(&[1.0; 64], Some(&[1.0; 8]), None);
+                let got = run(threads, &mut |memory, team| {
+                    conv.run_unpacked(&weight, bias, prologue, (&mut weights, None), memory, team);
+                });
+                assert!(got == expected, "{threads} threads, {}", conv.name());
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "63 numbers for 64 weights")]
+fn a_weight_that_is_too_short_is_refused_before_a_run() {
+    let conv = small(None);
+    let mut memory = Memory::new(1, 16, 1, conv.unpacked_scratch_len());
+    conv.run_unpacked(&[0.0; 63], None, None, (&mut ConvWeights::default(), None), &mut memory, &mut Team::new(1));
 }
 
 fn small(prologue: Option<Prologue>) -> Conv {

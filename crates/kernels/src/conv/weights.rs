@@ -12,6 +12,9 @@ use crate::{AlignedBuf, Block, LANES, Planes, Team};
 /// Taps of the largest kernels whose weights are turned in registers.
 const MOST_TAPS: usize = 64;
 
+/// Rows of a weight ahead of that which is copied whose numbers are asked for.
+const ROWS_AHEAD: usize = 8;
+
 /// Floats of packed weights that are worth waking another thread for: some ten microseconds.
 const PACKED_AT_ONCE: usize = 1 << 14;
 
@@ -71,6 +74,11 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// All numbers of a weight.
+    pub(super) fn whole(numbers: &'a [f32]) -> Self {
+        Self { numbers, first: 0 }
+    }
+
     /// The numbers from a place in the whole weight on.
     #[inline(always)]
     pub(super) fn from(&self, place: usize) -> &'a [f32] {
@@ -88,20 +96,33 @@ struct Bond {
     first: usize,
 }
 
-/// A panel whose weights are packed, as a body for any instruction set.
-struct PackPanel<'a> {
-    conv: &'a Conv,
-    panel: &'a Panel,
-    packed: &'a mut [f32],
-    weight: Piece<'a>,
+/// Panels whose weights are packed, as a body for any instruction set.
+pub(super) struct PackPanels<'a> {
+    pub conv: &'a Conv,
+    pub panels: Range<usize>,
+    /// What they take, one after another.
+    pub packed: &'a mut [f32],
+    pub weight: Piece<'a>,
 }
 
-impl Body for PackPanel<'_> {
+impl Body for PackPanels<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.conv.pack_panel(s, self.panel, self.packed, self.weight);
+        let Self { conv, panels, mut packed, weight } = self;
+        let together = if conv.are_whole(panels.clone()) { panels.len() } else { 1 };
+        for first in panels.step_by(together) {
+            let panels = first..first + together;
+            let packed = packed.split_off_mut(..conv.packed(panels.clone()).len()).expect("room for every panel");
+            if !conv.are_whole(panels.clone()) {
+                conv.pack_panel(&conv.panels[first], packed, weight);
+            } else if conv.transposed && conv.taps() == 1 {
+                conv.copy_panels(s, panels, packed, weight);
+            } else {
+                conv.turn_panels(s, panels, packed, weight);
+            }
+        }
     }
 }
 
@@ -109,13 +130,6 @@ impl ConvWeights {
     /// Whether they have the lengths that a convolution reads.
     pub(super) fn fit(&self, conv: &Conv) -> bool {
         [self.packed.len(), self.bias.len(), self.prologue.len()] == conv.lengths()
-    }
-
-    /// Takes on so many floats of each.
-    fn set_lengths(&mut self, [packed, bias, prologue]: [usize; 3]) {
-        self.packed.set_len(packed);
-        self.bias.set_len(bias);
-        self.prologue.set_len(prologue);
     }
 
     /// Bytes they take.
@@ -179,18 +193,32 @@ impl Conv {
         prologue: Option<(&[f32], &[f32])>,
         team: &mut Team,
     ) {
+        weights.packed.set_len(self.packed_len);
+        self.pack_others(weights, weight.len(), bias, prologue);
+        self.pack_panels(&mut weights.packed, weight, team);
+    }
+
+    /// Packs all but the weight, of which is looked at whether it has the right length.
+    pub(super) fn pack_others(
+        &self,
+        weights: &mut ConvWeights,
+        weight_len: usize,
+        bias: Option<&[f32]>,
+        prologue: Option<(&[f32], &[f32])>,
+    ) {
         let [sources, targets] = [self.source.channels(), self.target.channels()];
         let pairs = if self.transposed { sources * self.group[1] } else { targets * self.group[0] };
-        let expected = pairs * self.taps_in_kernel.iter().product::<usize>();
-        assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
+        let expected = pairs * self.taps();
+        assert!(weight_len == expected, "{weight_len} numbers for {expected} weights");
         assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
         assert!(
             prologue.is_none_or(|(scale, shift)| [scale.len(), shift.len()] == [sources; 2]),
             "a scale and a shift for each of {sources} channels"
         );
         assert!(prologue.is_some() == self.fusion.prologue.is_some(), "scale and shift belong to a prologue");
-        weights.set_lengths(self.lengths());
-        self.pack_panels(&mut weights.packed, weight, team);
+        let [_, of_bias, of_prologue] = self.lengths();
+        weights.bias.set_len(of_bias);
+        weights.prologue.set_len(of_prologue);
         match bias {
             Some(bias) => scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES)),
             None => weights.bias.fill(0.0),
@@ -205,26 +233,31 @@ impl Conv {
     fn pack_panels(&self, packed: &mut [f32], weight: Numbers<'_>, team: &mut Team) {
         let together = self.panels.len().div_ceil((packed.len() / PACKED_AT_ONCE).max(1)).max(1);
         let first_of = |part: usize| (part * together).min(self.panels.len());
-        let begin = |panel: usize| self.panels.get(panel).map_or(self.packed_len, |p| p.weights[0]);
-        let first_float = |part: usize| begin(first_of(part));
-        share([packed], self.panels.len().div_ceil(together), first_float, team, |part, [mut packed]| {
-            let panels = &self.panels[first_of(part)..first_of(part + 1)];
-            let blocks = panels[0].blocks.start..panels[panels.len() - 1].blocks.end;
+        let first_float = |part: usize| self.packed(0..first_of(part)).end;
+        share([packed], self.panels.len().div_ceil(together), first_float, team, |part, [packed]| {
+            let panels = first_of(part)..first_of(part + 1);
             let mut room = Vec::new();
-            let weight = weight.piece(self.numbers_of(blocks, weight.len()), &mut room);
-            for (panel, number) in panels.iter().zip(first_of(part)..) {
-                let len = begin(number + 1) - begin(number);
-                let packed = packed.split_off_mut(..len).expect("room for every panel");
-                self.isa.run(PackPanel { conv: self, panel, packed, weight });
-            }
+            let weight = weight.piece(self.numbers_of(panels.clone(), weight.len()), &mut room);
+            self.isa.run(PackPanels { conv: self, panels, packed, weight });
         });
     }
 
-    /// Which of a weight's numbers lead to some target blocks.
-    fn numbers_of(&self, blocks: Range<usize>, all: usize) -> Range<usize> {
-        match (self.transposed, &self.target.blocks()[blocks]) {
+    /// Where the packed weights of some panels lie.
+    pub(super) fn packed(&self, panels: Range<usize>) -> Range<usize> {
+        let begin = |panel: usize| self.panels.get(panel).map_or(self.packed_len, |p| p.weights[0]);
+        begin(panels.start)..begin(panels.end)
+    }
+
+    /// Taps of the kernel.
+    fn taps(&self) -> usize {
+        self.taps_in_kernel.iter().product()
+    }
+
+    /// Which of a weight's numbers lead to some panels.
+    fn numbers_of(&self, panels: Range<usize>, all: usize) -> Range<usize> {
+        match (self.transposed, &self.target.blocks()[self.blocks_of(panels)]) {
             (false, blocks @ [first, ..]) => {
-                let row = self.group[0] * self.taps_in_kernel.iter().product::<usize>();
+                let row = self.group[0] * self.taps();
                 let channels: usize = blocks.iter().map(|b| b.count).sum();
                 first.first * row..(first.first + channels) * row
             }
@@ -233,18 +266,19 @@ impl Conv {
         }
     }
 
-    #[inline(always)]
-    fn pack_panel<S: Simd>(&self, s: S, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
+    /// The target blocks of some panels.
+    fn blocks_of(&self, panels: Range<usize>) -> Range<usize> {
+        let blocks = |panel: usize| self.panels[panel].blocks.clone();
+        blocks(panels.start).start..blocks(panels.end - 1).end
+    }
+
+    fn pack_panel(&self, panel: &Panel, mut packed: &mut [f32], weight: Piece<'_>) {
         let of_a_k_block = self.floats_of_a_k_block(panel.blocks.len());
         for Grid { taps, .. } in &self.grids {
             let of_a_source = taps.len() * of_a_k_block;
             let packed = packed.split_off_mut(..panel.sources.len() * of_a_source).expect("room for every k-block");
-            if self.is_whole(taps, panel) {
-                self.turn_panel(s, panel, packed, taps, weight);
-            } else {
-                let sources = panel.sources.iter().zip(packed.chunks_exact_mut(of_a_source.max(1)));
-                sources.for_each(|(&source, k_blocks)| self.pack_source(source, panel, k_blocks, taps, weight));
-            }
+            let sources = panel.sources.iter().zip(packed.chunks_exact_mut(of_a_source.max(1)));
+            sources.for_each(|(&source, k_blocks)| self.pack_source(source, panel, k_blocks, taps, weight));
         }
     }
 
@@ -260,61 +294,85 @@ impl Conv {
         }
     }
 
-    /// Whether all of some taps join every lane of a panel's sources to every lane of the panel.
-    fn is_whole(&self, taps: &[Tap], panel: &Panel) -> bool {
+    /// Whether every lane of the source is joined to every lane of some panels through all taps.
+    fn are_whole(&self, panels: Range<usize>) -> bool {
         let is_full = |block: &Block| block.count == LANES;
-        let all = self.taps_in_kernel.iter().product();
+        let seen: usize = self.grids.iter().map(|grid| grid.taps.len()).sum();
         self.group == [self.source.channels(), self.target.channels()]
-            && taps.len() == all
-            && all <= MOST_TAPS
-            && panel.sources.iter().all(|&source| is_full(&self.source.blocks()[source]))
-            && self.target.blocks()[panel.blocks.clone()].iter().all(is_full)
+            && seen == self.taps()
+            && seen <= MOST_TAPS
+            && self.source.blocks().iter().all(is_full)
+            && self.target.blocks()[self.blocks_of(panels)].iter().all(is_full)
     }
 
-    /// The weights of a panel of whole blocks through all taps, in the order in which they follow each other in memory: as few rows
-    /// of the weight at a time as may be, for those lie far apart.
+    /// The weights of whole panels through all taps, in the order in which they follow each other in memory: as few rows of the
+    /// weight at a time as may be, for those lie far apart.
     #[inline(always)]
-    fn turn_panel<S: Simd>(&self, s: S, panel: &Panel, packed: &mut [f32], taps: &[Tap], weight: Piece<'_>) {
-        let (width, vectors) = (panel.blocks.len() * LANES, panel.blocks.len());
-        let of_a_source = taps.len() * self.floats_of_a_k_block(vectors);
-        let mut k_block_of = [0; MOST_TAPS];
-        for (k_block, tap) in taps.iter().enumerate() {
-            k_block_of[self.place(tap)] = k_block;
-        }
-        let sources = panel.sources.len();
-        for i in 0..sources * vectors {
-            let (at, vector) = if self.transposed { (i / vectors, i % vectors) } else { (i % sources, i / sources) };
-            let source = &self.source.blocks()[panel.sources[at]];
-            let bond = self.bond(0, source, &self.target.blocks()[panel.blocks.start + vector], vector);
-            let k_blocks = &mut packed[at * of_a_source..][..of_a_source];
-            self.turn_bond(s, k_blocks, &k_block_of, width, &bond, weight);
+    fn turn_panels<S: Simd>(&self, s: S, panels: Range<usize>, packed: &mut [f32], weight: Piece<'_>) {
+        let (places, sources) = (self.places(), self.source.blocks().len());
+        let turn = Turn { taps: self.taps(), steps: self.steps() };
+        let (begin, blocks) = (self.packed(panels.clone()).start, self.blocks_of(panels.clone()));
+        let [outer, inner] = if self.transposed { [sources, blocks.len()] } else { [blocks.len(), sources] };
+        for i in 0..outer {
+            for j in 0..inner {
+                let (source, block) = if self.transposed { (i, j) } else { (j, i) };
+                let block = blocks.start + block;
+                let panel = &self.panels[self.panel_of[block]];
+                let (vectors, vector) = (panel.blocks.len(), block - panel.blocks.start);
+                let first = self.source.blocks()[source].first * turn.steps[0]
+                    + self.target.blocks()[block].first * turn.steps[1];
+                let packed = &mut packed[panel.weights[0] - begin..];
+                turn.each(s, weight.from(first), |lane, tap, numbers| {
+                    let [first, step] = places[tap];
+                    let at = (first + source * step + lane * LANES) * vectors + vector * LANES;
+                    let row: &mut [f32; LANES] = packed[at..].first_chunk_mut().expect("room for every row");
+                    // SAFETY: eight floats.
+                    unsafe { s.store(numbers, row.as_mut_ptr()) };
+                });
+            }
         }
     }
 
-    /// The weights of a bond of whole blocks through all taps, of which is known in which k-block each is.
+    /// Where the weights of each tap lie in a whole panel of one block: those from the first source block, and how far it is to the
+    /// next block's. All that is longer by as much as a panel has blocks.
+    fn places(&self) -> [[usize; 2]; MOST_TAPS] {
+        let (mut places, mut begin) = ([[0; 2]; MOST_TAPS], 0);
+        let of_a_k_block = self.floats_of_a_k_block(1);
+        for Grid { taps, .. } in &self.grids {
+            let step = taps.len() * of_a_k_block;
+            for (k_block, tap) in taps.iter().enumerate() {
+                places[self.place(tap)] = [begin + k_block * of_a_k_block, step];
+            }
+            begin += self.source.blocks().len() * step;
+        }
+        places
+    }
+
+    /// The weights of whole panels for the gradient of the input of a 1x1 convolution: rows lie in the weight as a k-block has them,
+    /// and only go apart. Of each row all panels are taken at once, for the next lies pages away.
     #[inline(always)]
-    fn turn_bond<S: Simd>(
-        &self,
-        s: S,
-        k_blocks: &mut [f32],
-        k_block_of: &[usize; MOST_TAPS],
-        width: usize,
-        bond: &Bond,
-        weight: Piece<'_>,
-    ) {
-        let turn = Turn { taps: self.taps_in_kernel.iter().product(), steps: self.steps() };
-        turn.each(s, weight.from(bond.first), |lane, tap, numbers| {
-            let at = (k_block_of[tap] * LANES + lane) * width + bond.columns.start;
-            let row: &mut [f32; LANES] = k_blocks[at..].first_chunk_mut().expect("room for every row");
-            // SAFETY: eight floats.
-            unsafe { s.store(numbers, row.as_mut_ptr()) };
-        });
+    fn copy_panels<S: Simd>(&self, s: S, panels: Range<usize>, packed: &mut [f32], weight: Piece<'_>) {
+        let [row_len, _] = self.steps();
+        let (begin, blocks) = (self.packed(panels.clone()).start, self.blocks_of(panels.clone()));
+        let first = self.target.blocks()[blocks.start].first;
+        for channel in 0..self.source.channels() {
+            let mut row = &weight.from(channel * row_len + first)[..blocks.len() * LANES];
+            for panel in &self.panels[panels.clone()] {
+                let width = panel.blocks.len() * LANES;
+                let to = &mut packed[panel.weights[0] - begin + channel * width..][..width];
+                let from = row.split_off(..width).expect("a row of all panels");
+                s.prefetch(from.as_ptr().wrapping_add(ROWS_AHEAD * row_len));
+                for (to, from) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(from.as_chunks::<LANES>().0) {
+                    *to = *from;
+                }
+            }
+        }
     }
 
     /// A depthwise convolution's weights of one block.
     fn pack_lanes(&self, k_blocks: &mut [f32], taps: &[Tap], source: usize, weight: Piece<'_>) {
         let Block { first, count, .. } = self.source.blocks()[source];
-        let step = self.taps_in_kernel.iter().product();
+        let step = self.taps();
         for (k_block, tap) in k_blocks.chunks_exact_mut(LANES).zip(taps) {
             gather(&mut k_block[..count], weight.from(first * step + self.place(tap)), step);
         }
@@ -352,7 +410,7 @@ impl Conv {
         let (rows, to) = (lanes(source, 0), lanes(target, 1));
         let [from_step, to_step] = self.steps();
         // A group's weights follow those of the groups before it.
-        let first = begin[0] * self.group[1] * self.taps_in_kernel.iter().product::<usize>()
+        let first = begin[0] * self.group[1] * self.taps()
             + (source.first + rows.start - begin[0]) * from_step
             + (target.first + to.start - begin[1]) * to_step;
         Bond { rows, columns: vector * LANES + to.start..vector * LANES + to.end, first }
@@ -360,7 +418,7 @@ impl Conv {
 
     /// Numbers of the weight from one channel of a group to the next, on the source's side and on the target's.
     fn steps(&self) -> [usize; 2] {
-        let taps = self.taps_in_kernel.iter().product();
+        let taps = self.taps();
         if self.transposed { [self.group[1] * taps, taps] } else { [taps, self.group[0] * taps] }
     }
 

@@ -193,20 +193,22 @@ impl Grouped {
         weights.packed.set_len(self.pairs() * self.floats_of_a_pair());
         weights.bias.set_len(self.pairs() * PAIR);
         let (width, taps) = (self.width, rows * COLUMNS);
-        for (at, vector) in weights.packed.chunks_exact_mut(PAIR).enumerate() {
-            let (pair, of_pair) = (at / of_output, at % of_output);
-            // Rows, source pairs, channels of each, columns.
-            let (column, channel) = (of_pair % COLUMNS, of_pair / COLUMNS % self.width);
-            let row = of_pair / COLUMNS / self.width;
-            let tap = row * COLUMNS + column;
-            for (slot, lane) in vector.iter_mut().zip(self.orders[0]) {
+        // Numbers from one channel that an output sees to the next.
+        let step = if self.transposed { width * taps } else { taps };
+        for (pair, packed) in weights.packed.chunks_exact_mut(self.floats_of_a_pair()).enumerate() {
+            let firsts = self.orders[0].map(|lane| {
                 let output = pair * PAIR + lane as usize;
+                let first =
+                    if self.transposed { output / width * width * width + output % width } else { output * width };
+                (output < outputs).then_some(first * taps)
+            });
+            // Rows, source pairs, channels of each, columns.
+            for (at, vector) in packed.as_chunks_mut::<PAIR>().0.iter_mut().enumerate() {
+                let (column, channel) = (at % COLUMNS, at / COLUMNS % width);
+                let tap = at / COLUMNS / width * COLUMNS + column;
                 // Backward, what came through the first tap leaves through the last.
-                let place = match self.transposed {
-                    false => (output * width + channel) * taps + tap,
-                    true => ((output / width * width + channel) * width + output % width) * taps + taps - 1 - tap,
-                };
-                *slot = if output < outputs { weight[place] } else { 0.0 };
+                let from = &weight[channel * step + if self.transposed { taps - 1 - tap } else { tap }..];
+                *vector = firsts.map(|first| first.map_or(0.0, |first| from[first]));
             }
         }
         for (vector, pair) in weights.bias.chunks_exact_mut(PAIR).zip(0..) {

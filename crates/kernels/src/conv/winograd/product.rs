@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::filter::{Filter, Taps, transform};
 use super::input::Points;
 use super::scheme::Scheme;
-use super::{CHAIN, PAIR, Winograd, WinogradWeights};
+use super::{CHAIN, PAIR, Winograd};
 use crate::LANES;
 use crate::conv::tile::{Ahead, Chain, LINE, Tiling};
 use crate::simd::Simd;
@@ -28,7 +28,8 @@ pub(super) struct Sums {
 /// The products of a block of tiles and a group of target blocks.
 pub(super) struct GroupOf<'a> {
     pub winograd: &'a Winograd,
-    pub weights: &'a WinogradWeights,
+    /// The group's weights.
+    pub packed: *const f32,
     pub group: usize,
     pub tiles: usize,
     pub points: Points,
@@ -40,7 +41,7 @@ pub(super) struct GroupOf<'a> {
 /// Sums up all products of a group, chain by chain: the points of its weights are made, then multiplied with the tiles.
 ///
 /// # Safety
-/// `points` holds the source at so many tiles, `sums` and `filter` have room for the group; nobody else touches those.
+/// The weights are the group's, `points` holds the source at so many tiles, `sums` and `filter` have room for the group; nobody else touches those.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(s: S, of: &GroupOf<'_>) {
     let blocks = of.winograd.offsets.len();
@@ -74,8 +75,7 @@ impl GroupOf<'_> {
 
     /// The weights of a chain of source blocks.
     fn taps(&self, chain: &Range<usize>) -> Taps {
-        let first = self.group * self.winograd.floats_of_a_group() + chain.start * self.floats_of_a_block();
-        let start = self.weights.packed[first..].as_ptr();
+        let start = self.packed.wrapping_add(chain.start * self.floats_of_a_block());
         Taps { start, channels: chain.len() * LANES }
     }
 

@@ -7,9 +7,11 @@ use super::input::{Points, Run, transform};
 use super::output::{PairSums, finish};
 use super::product::{GroupOf, Sums, multiply};
 use super::scheme::with_scheme;
+use super::weights::PackGroup;
 use super::{CHAIN, GROUP, PAIR, Winograd, WinogradWeights, odd_lines};
 use crate::conv::bands::Ground;
-use crate::conv::{PART_WORK, PARTS};
+use crate::conv::tile::LINE;
+use crate::conv::{Numbers, PART_WORK, PARTS};
 use crate::memory::Shared;
 use crate::moments::{Region, Take, Tallies, taking};
 use crate::simd::{Body, Simd};
@@ -116,6 +118,45 @@ impl Winograd {
     pub fn run_taking(&self, weights: &WinogradWeights, take: Option<Take<'_>>, memory: &mut Memory, team: &mut Team) {
         memory.check(self.end, self.scratch_len(), team);
         assert!(weights.fit(self), "weights of another convolution");
+        self.run_parts((weights, None), take, memory, team);
+    }
+
+    /// The same with what [`Winograd::pack`] packs; `weights` is memory for that. Where each group's weights are read once, its thread
+    /// packs them just before, so that they never travel to memory. No bit depends on it.
+    ///
+    /// # Panics
+    /// As [`Winograd::pack`] and [`Winograd::run_taking`]; the scratch is that of [`Winograd::unpacked_scratch_len`].
+    pub fn run_unpacked(
+        &self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        (weights, take): (&mut WinogradWeights, Option<Take<'_>>),
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
+        if self.cut(memory.images()).blocks > 1 {
+            self.repack(weights, Numbers::Whole(weight), bias, team);
+            return self.run_taking(weights, take, memory, team);
+        }
+        memory.check(self.end, self.unpacked_scratch_len(), team);
+        self.pack_bias(weights, weight.len(), bias);
+        self.run_parts((weights, Some(weight)), take, memory, team);
+    }
+
+    /// Floats of scratch that each thread needs for [`Winograd::run_unpacked`].
+    pub fn unpacked_scratch_len(&self) -> usize {
+        let group = if self.cut(1).blocks > 1 { 0 } else { self.floats_of(0) };
+        self.scratch_len().next_multiple_of(LINE) + group
+    }
+
+    /// With packed weights, or a packed bias and the weight as it was learnt.
+    fn run_parts(
+        &self,
+        (weights, unpacked): (&WinogradWeights, Option<&[f32]>),
+        take: Option<Take<'_>>,
+        memory: &mut Memory,
+        team: &mut Team,
+    ) {
         let Cut { tiles, blocks, shares } = self.cut(memory.images());
         let bounds = |i: usize, of: usize, all: usize| i * all / of..(i + 1) * all / of;
         taking(take, blocks, &self.target, memory, team, |tallies, memory, team| {
@@ -125,6 +166,7 @@ impl Winograd {
                 self.isa.run(PartOf {
                     winograd: self,
                     weights,
+                    unpacked,
                     shared,
                     ground: Ground::of(shared, 0, worker),
                     tiles: bounds(block, blocks, tiles),
@@ -152,6 +194,7 @@ impl Winograd {
             self.isa.run(PartOf {
                 winograd: self,
                 weights,
+                unpacked: None,
                 shared,
                 ground,
                 tiles,
@@ -167,6 +210,8 @@ impl Winograd {
 struct PartOf<'a> {
     winograd: &'a Winograd,
     weights: &'a WinogradWeights,
+    /// The weight as it was learnt, where only the bias is packed.
+    unpacked: Option<&'a [f32]>,
     shared: Shared,
     /// Of any image.
     ground: Ground,
@@ -194,8 +239,8 @@ impl Body for PartOf<'_> {
         for group in self.groups.clone() {
             let (filter, end) = winograd.filter(group, end);
             let (sums, _) = winograd.sums(group, self.tiles.len(), end);
-            let product =
-                GroupOf { winograd, weights: self.weights, group, tiles: self.tiles.len(), points, filter, sums };
+            let packed = self.packed(group);
+            let product = GroupOf { winograd, packed, group, tiles: self.tiles.len(), points, filter, sums };
             // SAFETY: all tiles have been transformed, and the rest of the scratch is the worker's.
             unsafe { with_scheme!(winograd.tile, multiply::<S>(s, &product)) };
             self.finish(s, group, sums);
@@ -204,6 +249,20 @@ impl Body for PartOf<'_> {
 }
 
 impl PartOf<'_> {
+    /// The packed weights of a group, which are packed now if they were not before.
+    fn packed(&self, group: usize) -> *const f32 {
+        let winograd = self.winograd;
+        let Some(weight) = self.unpacked else {
+            return self.weights.packed[group * winograd.floats_of_a_group()..].as_ptr();
+        };
+        let room = self.ground.scratch.wrapping_add(winograd.scratch_len().next_multiple_of(LINE));
+        // SAFETY: whoever made the part has checked that the scratch, which is the worker's, has room for a group behind what a run
+        // takes.
+        let packed = unsafe { std::slice::from_raw_parts_mut(room, winograd.floats_of(group)) };
+        winograd.isa.run(PackGroup { winograd, packed, group, weight: Numbers::Whole(weight) });
+        room.cast_const()
+    }
+
     /// The outputs of a group.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, group: usize, sums: Sums) {

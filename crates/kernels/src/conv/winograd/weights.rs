@@ -19,11 +19,11 @@ pub struct WinogradWeights {
 }
 
 /// A group whose weights are packed, as a body for any instruction set.
-struct PackGroup<'a> {
-    winograd: &'a Winograd,
-    packed: &'a mut [f32],
-    group: usize,
-    weight: Numbers<'a>,
+pub(super) struct PackGroup<'a> {
+    pub winograd: &'a Winograd,
+    pub packed: &'a mut [f32],
+    pub group: usize,
+    pub weight: Numbers<'a>,
 }
 
 impl Body for PackGroup<'_> {
@@ -54,7 +54,12 @@ impl Winograd {
         LANES * TAPS * TAPS * self.pairs(group) * PAIR
     }
 
-    /// Floats of all weights of a group that is not the last.
+    /// Floats of all weights of a group.
+    pub(super) fn floats_of(&self, group: usize) -> usize {
+        self.source.blocks().len() * self.floats_of_a_block(group)
+    }
+
+    /// The same of a group that is not the last.
     pub(super) fn floats_of_a_group(&self) -> usize {
         self.source.blocks().len() * LANES * TAPS * TAPS * GROUP * LANES
     }
@@ -87,16 +92,21 @@ impl Winograd {
     /// # Panics
     /// As [`Winograd::pack`].
     pub fn repack(&self, weights: &mut WinogradWeights, weight: Numbers<'_>, bias: Option<&[f32]>, team: &mut Team) {
-        let [sources, targets] = [self.source.channels(), self.target.channels()];
-        let expected = sources * targets * TAPS * TAPS;
-        assert!(weight.len() == expected, "{} numbers for {expected} weights", weight.len());
-        assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
+        self.pack_bias(weights, weight.len(), bias);
         weights.packed.set_len(self.packed_len());
-        weights.bias.set_len(self.target.blocks().len() * LANES);
         let size = self.floats_of_a_group();
         share_evenly([&mut weights.packed[..]], size, team, |range, [packed]| {
             self.isa.run(PackGroup { winograd: self, packed, group: range.start / size, weight });
         });
+    }
+
+    /// Packs the bias alone; of the weight is looked at whether it has the right length.
+    pub(super) fn pack_bias(&self, weights: &mut WinogradWeights, weight_len: usize, bias: Option<&[f32]>) {
+        let [sources, targets] = [self.source.channels(), self.target.channels()];
+        let expected = sources * targets * TAPS * TAPS;
+        assert!(weight_len == expected, "{weight_len} numbers for {expected} weights");
+        assert!(bias.is_none_or(|b| b.len() == targets), "a bias for each of {targets} channels");
+        weights.bias.set_len(self.target.blocks().len() * LANES);
         match bias {
             Some(bias) => scatter(&self.target, bias, weights.bias.chunks_exact_mut(LANES)),
             None => weights.bias.fill(0.0),
