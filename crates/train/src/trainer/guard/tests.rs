@@ -396,7 +396,7 @@ fn a_diagnosis_is_that_of_the_very_step() {
     ];
     let mut phases = BTreeSet::new();
     for (i, recipe) in recipes.into_iter().enumerate() {
-        for lr in [1e3, 1e14, 1e20, 1e38, 1e39] {
+        for lr in [1e3, 1e14, 1e20, 3e32, 1e33, 1e38, 1e39] {
             let recipe = Recipe { lr, ..recipe.clone() };
             let expected = found_with_copies(workshop.begin(&format!("copies-{i}-{lr}"), recipe.clone(), start()));
             let mut told = Told::default();
