@@ -158,7 +158,9 @@ impl Inner {
         let resize = match self.crop_mode.as_deref() {
             None | Some("center") => whole.resize,
             Some("squash") if crop == 1.0 => Resize::Stretch,
-            Some("squash") => return Err(format!("`crop_mode` is `squash` with `crop_pct` {crop}; it is known with 1")),
+            Some("squash") => {
+                return Err(format!("`crop_mode` is `squash` with `crop_pct` {crop}; it is known with 1"));
+            }
             Some(other) => return Err(format!("`crop_mode` is `{other}`; `center` and `squash` are known")),
         };
         let three = |name: &str, numbers: &Option<Vec<f32>>| {

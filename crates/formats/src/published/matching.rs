@@ -119,7 +119,8 @@ impl<'g> Names<'g> {
                 *found.entry(name[..at].to_owned()).or_default() += 1;
             }
         }
-        let best = found.into_iter().max_by_key(|(prefix, found)| (*found, Reverse(prefix.len()), Reverse(prefix.clone())));
+        let best =
+            found.into_iter().max_by_key(|(prefix, found)| (*found, Reverse(prefix.len()), Reverse(prefix.clone())));
         let (prefix, found) = best.unwrap_or_default();
         Candidate { part, prefix, found }
     }
@@ -163,7 +164,9 @@ impl<'a> Candidate<'a> {
                     }
                     Err(why) => matching.unfit.push((name, why)),
                 },
-                Some(_) => matching.unfit.push((name, "is there twice, perhaps under its old name and under today's".into())),
+                Some(_) => {
+                    matching.unfit.push((name, "is there twice, perhaps under its old name and under today's".into()))
+                }
             }
         }
         left_over.extend(left.into_values().flatten());

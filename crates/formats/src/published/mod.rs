@@ -98,7 +98,9 @@ impl<'a> Published<'a> {
                 && whole.insert(member.begin)
                 && !member.is_whole(&self.file)?
             {
-                return Err(FormatError::PyTorch("has been damaged; copy or download the file again".into()).within(name));
+                return Err(
+                    FormatError::PyTorch("has been damaged; copy or download the file again".into()).within(name)
+                );
             }
             let numbers = tensor.read(&self.file)?;
             if numbers.iter().any(|v| !v.is_finite()) {

@@ -191,7 +191,9 @@ impl<'a> Entry<'a> {
             return Err(format!("says that {named} is encrypted"));
         }
         if u16_at(fixed, 10) != 0 {
-            return Err(format!("says that {named} is compressed, which PyTorch never does; it was packed by something else"));
+            return Err(format!(
+                "says that {named} is compressed, which PyTorch never does; it was packed by something else"
+            ));
         }
         let mut large = Large::new(extra);
         let mut field = |at| match u32_at(fixed, at) {

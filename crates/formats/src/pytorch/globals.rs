@@ -29,17 +29,84 @@ impl fmt::Display for Global<'_> {
 /// Modules of Python through which a pickle takes over the program that opens it. That nothing happens here does not rest on
 /// this list: it is there so that whoever has such a file hears of it.
 const WEAPONS: &[&str] = &[
-    "os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib", "imp", "commands", "popen2",
-    "webbrowser", "ctypes", "marshal", "code", "codeop", "pip", "ensurepip", "pdb", "bdb", "timeit", "asyncio", "pickle",
-    "cPickle", "_pickle", "dill", "cloudpickle", "requests", "urllib", "urllib2", "httplib", "http", "aiohttp", "ftplib",
-    "smtplib", "telnetlib", "ssl", "threading", "multiprocessing", "signal", "platform", "pydoc", "doctest", "trace",
-    "profile", "cProfile", "idlelib", "lib2to3", "distutils", "venv", "zipimport", "pkgutil", "types", "inspect", "gc",
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "shutil",
+    "socket",
+    "pty",
+    "runpy",
+    "importlib",
+    "imp",
+    "commands",
+    "popen2",
+    "webbrowser",
+    "ctypes",
+    "marshal",
+    "code",
+    "codeop",
+    "pip",
+    "ensurepip",
+    "pdb",
+    "bdb",
+    "timeit",
+    "asyncio",
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "requests",
+    "urllib",
+    "urllib2",
+    "httplib",
+    "http",
+    "aiohttp",
+    "ftplib",
+    "smtplib",
+    "telnetlib",
+    "ssl",
+    "threading",
+    "multiprocessing",
+    "signal",
+    "platform",
+    "pydoc",
+    "doctest",
+    "trace",
+    "profile",
+    "cProfile",
+    "idlelib",
+    "lib2to3",
+    "distutils",
+    "venv",
+    "zipimport",
+    "pkgutil",
+    "types",
+    "inspect",
+    "gc",
 ];
 
 /// Functions of Python itself with which the same can be done.
 const BUILTIN_WEAPONS: &[&str] = &[
-    "eval", "exec", "execfile", "compile", "open", "file", "input", "raw_input", "__import__", "breakpoint", "apply", "globals",
-    "locals", "vars", "memoryview", "help", "reload",
+    "eval",
+    "exec",
+    "execfile",
+    "compile",
+    "open",
+    "file",
+    "input",
+    "raw_input",
+    "__import__",
+    "breakpoint",
+    "apply",
+    "globals",
+    "locals",
+    "vars",
+    "memoryview",
+    "help",
+    "reload",
 ];
 
 impl<'a> Global<'a> {
@@ -104,7 +171,8 @@ pub(super) fn storage<'a>(
     identifier: Value<'a>,
     member: impl Fn(&str) -> Option<Member>,
 ) -> Result<Value<'a>, String> {
-    let Some(&[Value::Text("storage"), class, Value::Text(key), _place, Value::Integer(count)]) = heap.tuple(identifier)
+    let Some(&[Value::Text("storage"), class, Value::Text(key), _place, Value::Integer(count)]) =
+        heap.tuple(identifier)
     else {
         return Err("a reference to something that is no storage".into());
     };
@@ -129,7 +197,9 @@ fn tensor<'a>(
 ) -> Result<Tensor, String> {
     let storage = match heap.get(storage) {
         Some(Object::Storage(storage)) => *storage,
-        Some(Object::Opaque { made_by, .. }) => return Err(format!("a tensor of what {made_by} makes, which is no storage")),
+        Some(Object::Opaque { made_by, .. }) => {
+            return Err(format!("a tensor of what {made_by} makes, which is no storage"));
+        }
         _ => return Err("a tensor of something that is no storage".into()),
     };
     let whole = |value| match value {

@@ -155,7 +155,11 @@ impl<'a> Machine<'a> {
     /// A frame's length, which only says how much to read at a time.
     fn frame(&mut self) -> Result<(), String> {
         let count = self.unsigned(8)?;
-        if count > (self.code.len() - self.at) as u64 { Err("a frame that is longer than the pickle".into()) } else { Ok(()) }
+        if count > (self.code.len() - self.at) as u64 {
+            Err("a frame that is longer than the pickle".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn stop(&mut self) -> Result<Value<'a>, String> {
@@ -187,7 +191,7 @@ impl<'a> Machine<'a> {
     fn last(&mut self, count: usize) -> Result<Vec<Value<'a>>, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
-        Ok(self.stack.split_off(from.ok_or("a value is missing")?))
+        Ok(self.above(from.ok_or("a value is missing")?))
     }
 
     fn pop(&mut self) -> Result<Value<'a>, String> {
@@ -197,7 +201,12 @@ impl<'a> Machine<'a> {
     /// Takes everything above the last mark off the stack, and the mark.
     fn marked(&mut self) -> Result<Vec<Value<'a>>, String> {
         let from = self.marks.pop().ok_or("a mark is missing")?;
-        Ok(self.stack.split_off(from))
+        Ok(self.above(from))
+    }
+
+    /// Takes everything above a height off the stack, into a list that is no longer than that.
+    fn above(&mut self, from: usize) -> Vec<Value<'a>> {
+        self.stack.drain(from..).collect()
     }
 
     fn drop_top(&mut self) -> Result<(), String> {

@@ -49,7 +49,8 @@ pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {
     let (mut heap, value) = machine::run(&name, &code, member)?;
     match parts::find(&mut heap, value) {
         Ok(parts) if parts.is_empty() => refuse(
-            "holds no tensors by name; files of a network's weights come from `torch.save(network.state_dict(), FILE)`".into(),
+            "holds no tensors by name; files of a network's weights come from `torch.save(network.state_dict(), FILE)`"
+                .into(),
         ),
         Ok(parts) => Ok(parts),
         Err(why) => refuse(why),

@@ -3,6 +3,7 @@
 use super::heap::{Heap, Id, Object, Tensor, Value};
 use crate::published::{Numbers, Part, Tensor as Published};
 use crate::tensors::{Entry, Stored};
+use crate::text;
 
 /// How deep dictionaries and modules are looked into.
 const MAX_DEPTH: usize = 32;
@@ -18,7 +19,7 @@ const MAX_NAME: usize = 512;
 
 /// The tensors in a value, those of each dictionary together.
 pub(super) fn find<'a>(heap: &mut Heap<'a>, value: Value<'a>) -> Result<Vec<Part>, String> {
-    let mut finder = Finder { heap, parts: Vec::new(), entries: 0 };
+    let mut finder = Finder { heap, parts: Vec::new(), tensors: 0, entries: 0 };
     finder.part(value, "", 0)?;
     Ok(finder.parts)
 }
@@ -26,13 +27,16 @@ pub(super) fn find<'a>(heap: &mut Heap<'a>, value: Value<'a>) -> Result<Vec<Part
 struct Finder<'h, 'a> {
     heap: &'h mut Heap<'a>,
     parts: Vec<Part>,
+    /// Tensors found so far, apart from what only stands in the place of one.
+    tensors: usize,
+    /// Entries looked at so far.
     entries: usize,
 }
 
 impl<'a> Finder<'_, 'a> {
     /// The tensors of a dictionary, and then those of the dictionaries in it; or those of a module.
     fn part(&mut self, value: Value<'a>, path: &str, depth: usize) -> Result<(), String> {
-        let place = self.parts.len();
+        let (place, before) = (self.parts.len(), self.tensors);
         self.parts.push(Part { path: path.to_owned(), tensors: Vec::new() });
         let mut within = Vec::new();
         if let Some(state) = self.module(value) {
@@ -44,12 +48,13 @@ impl<'a> Finder<'_, 'a> {
             let Value::Text(key) = key else { continue };
             if self.heap.dict(value).is_some() || self.module(value).is_some() {
                 self.heap.charge::<u8>(path.len() + key.len())?;
+                self.heap.charge::<(String, Value<'_>)>(1)?;
                 within.push((join(path, key)?, value));
             } else {
                 self.tensor(value, key.to_owned(), place)?;
             }
         }
-        if self.parts[place].tensors.iter().all(|tensor| tensor.content.is_err()) {
+        if self.tensors == before {
             self.parts.remove(place);
         }
         within.into_iter().try_for_each(|(path, value)| self.part(value, &path, depth + 1))
@@ -94,11 +99,14 @@ impl<'a> Finder<'_, 'a> {
     /// Notes a tensor, or what stands in a tensor's place and cannot be read.
     fn tensor(&mut self, value: Value<'a>, name: String, place: usize) -> Result<(), String> {
         let content = match self.heap.get(value) {
-            Some(Object::Tensor(tensor)) => numbers(tensor, &name),
+            Some(Object::Tensor(tensor)) => {
+                self.tensors += 1;
+                numbers(tensor, &name)
+            }
             Some(Object::Opaque { made_by, .. }) => Err(format!("is made by {made_by}, which is not read")),
             _ => return Ok(()),
         };
-        check_length(&name)?;
+        check_name(&name)?;
         self.heap.charge::<Published>(1)?;
         self.heap.charge::<u8>(2 * name.len() + MAX_NAME)?;
         self.parts[place].tensors.push(Published { name, content });
@@ -127,11 +135,14 @@ fn numbers(tensor: &Tensor, name: &str) -> Result<Numbers, String> {
 }
 
 fn join(path: &str, key: &str) -> Result<String, String> {
-    check_length(key)?;
+    check_name(key)?;
     let name = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    check_length(&name).map(|()| name)
+    check_name(&name).map(|()| name)
 }
 
-fn check_length(name: &str) -> Result<(), String> {
-    if name.len() <= MAX_NAME { Ok(()) } else { Err(format!("a name of {} bytes; at most {MAX_NAME} are read", name.len())) }
+fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > MAX_NAME {
+        return Err(format!("a name of {} bytes; at most {MAX_NAME} are read", name.len()));
+    }
+    text::check("the name of a tensor", name)
 }
