@@ -128,7 +128,7 @@ fn manifest(args: &Args) -> Result<Manifest, Failure> {
     let network = match (&args.network, &config) {
         (Some(network), _) => network.clone(),
         (None, Some(config)) => network_of(config)?,
-        (None, None) => unreachable!("clap demands one of them"),
+        (None, None) => return Err(Failure::Message("which network is it? say it with `--network`".into())),
     };
     let graph = zoo::build(&network)?;
     let mut manifest = Manifest::new(&network, graph);

@@ -242,6 +242,26 @@ fn unknown_classes_stand_for_themselves() {
 }
 
 #[test]
+fn of_parts_with_as_many_parameters_the_averaged_one_is_taken() {
+    let halves = |path: &[&str]| {
+        let inner = dict(&[("conv.weight", good())]);
+        path.iter().rev().fold(inner, |value, name| dict(&[(name, value)]))
+    };
+    for (averaged, part) in
+        [(&["ema", "module"][..], "ema.module"), (&["model_ema"], "model_ema"), (&["model"], "model")]
+    {
+        let other = if part == "model" { "weights" } else { "model" };
+        let entries = [(averaged[0], halves(&averaged[1..])), (other, halves(&[]))];
+        let matching = read(&file(&pickle(dict(&entries)))).unwrap().1;
+        assert_eq!((matching.part.as_str(), matching.other_parts[0].as_str()), (part, other));
+    }
+    // A prefix that few names have does not count.
+    let mixed = dict(&[("net.conv.weight", good()), ("loss.weight", tensor(0, &[24], &[1]))]);
+    let matching = read(&file(&pickle(mixed))).unwrap().1;
+    assert_eq!((matching.prefix.as_str(), matching.left_over), ("net.", vec!["loss.weight".to_owned()]));
+}
+
+#[test]
 fn tensors_lie_in_their_storage() {
     let shape = [2, 3, 1, 1];
     for (bytes, reason) in [
@@ -505,14 +525,17 @@ fn ends_of_archives_that_lie_are_refused() {
     }
     let mut cut = directory.clone();
     cut[28] += 10;
-    refused(&[&bytes[..], &cut, &end(3, len, begin)].concat(), "the directory: ");
+    refused(&[&bytes[..], &cut, &end(3, len, begin)].concat(), "has a header that says something else");
     cut[28] = 0xFF;
     refused(&[&bytes[..], &cut, &end(3, len, begin)].concat(), "the directory: is cut off within an entry");
     // A directory of many members, and one that is longer than any is read.
     let empty: Vec<Member> = (0..60_000).map(|i| member(&format!("a/{i}"), b"")).collect();
     refused(&zip(&empty), "without a `data.pkl`");
-    let names: Vec<Member> = (0..1000).map(|i| member(&format!("a/{i}/{}", "x".repeat(6000)), b"")).collect();
-    refused(&zip(&names), "at most 4194304 are read");
+    let long = |count: usize| -> Vec<Member> {
+        (0..count).map(|i| member(&format!("a/{i}/{}", "x".repeat(6000)), b"")).collect()
+    };
+    refused(&zip(&long(1)), "a name of 6004 bytes");
+    refused(&zip(&long(1000)), "at most 4194304 are read");
 }
 
 /// Opcodes that are allowed, with short operands, so that random ones get far.

@@ -137,8 +137,8 @@ struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     /// Its place among parts that have as many parameters.
     fn rank(&self) -> usize {
-        let last = self.part.path.rsplit('.').next();
-        AVERAGES.iter().position(|&name| Some(name) == last).unwrap_or(AVERAGES.len())
+        let averages = self.part.path.split('.').filter_map(|name| AVERAGES.iter().position(|&a| a == name));
+        averages.min().unwrap_or(AVERAGES.len())
     }
 
     fn places(&self, graph: &Graph) -> Places<'a> {

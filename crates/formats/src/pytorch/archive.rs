@@ -12,6 +12,9 @@ use crate::tensors::Bytes;
 /// Longest directory that is read, in bytes: some fifty thousand members.
 const MAX_DIRECTORY: usize = 4 << 20;
 
+/// Longest name of a member, in bytes.
+const MAX_NAME: usize = 512;
+
 /// Bytes of what ends an archive, and of the longest comment behind it.
 const END: usize = 22;
 const MAX_COMMENT: usize = u16::MAX as usize;
@@ -186,13 +189,17 @@ impl<'a> Entry<'a> {
         let (name, rest) = rest.split_at_checked(u16_at(fixed, 28).into()).ok_or_else(cut)?;
         let (extra, rest) = rest.split_at_checked(u16_at(fixed, 30).into()).ok_or_else(cut)?;
         let (_comment, rest) = rest.split_at_checked(u16_at(fixed, 32).into()).ok_or_else(cut)?;
+        if name.len() > MAX_NAME {
+            return Err(format!("has a name of {} bytes; at most {MAX_NAME} are read", name.len()));
+        }
         let named = String::from_utf8_lossy(name);
         if u16_at(fixed, 8) & 1 != 0 {
             return Err(format!("says that {named} is encrypted"));
         }
         if u16_at(fixed, 10) != 0 {
             return Err(format!(
-                "says that {named} is compressed, which PyTorch never does; it was packed by something else"
+                "says that {named} is compressed; if this is a TorchScript program, write its weights with PyTorch: \
+                 `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
             ));
         }
         let mut large = Large::new(extra);
