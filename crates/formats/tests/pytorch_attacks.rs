@@ -401,7 +401,10 @@ fn bombs_burst_at_their_limits() {
     refused(&file(&pickle(tensors)), "would take more than 32 MB");
     let dicts = [begin, b"}q\x020(".to_vec(), b"h\x01h\x02".repeat(60_000), b"u".to_vec()].concat();
     refused(&file(&pickle(dicts)), "would take more than 32 MB");
-    refused(&file(&pickle(dict(&[(&"x".repeat(513), good())]))), "a name of 513 bytes");
+    for length in [513, 20 << 20] {
+        refused(&file(&pickle(dict(&[(&"x".repeat(length), good())]))), &format!("a name of {length} bytes"));
+        refused(&file(&pickle(dict(&[(&"x".repeat(length), dict(&[]))]))), &format!("a name of {length} bytes"));
+    }
     refused(&file(&pickle(dict(&[("conv\u{1b}[2K", good())]))), "control character U+001B");
 }
 

@@ -51,7 +51,7 @@ impl<'a> Finder<'_, 'a> {
                 self.heap.charge::<(String, Value<'_>)>(1)?;
                 within.push((join(path, key)?, value));
             } else {
-                self.tensor(value, key.to_owned(), place)?;
+                self.tensor(value, key, place)?;
             }
         }
         if self.tensors == before {
@@ -72,7 +72,7 @@ impl<'a> Finder<'_, 'a> {
                 match (kind, self.module(value)) {
                     ("_modules", Some(state)) => self.members(state, &name, place, depth + 1)?,
                     ("_modules", None) => {}
-                    _ => self.tensor(value, name, place)?,
+                    _ => self.tensor(value, &name, place)?,
                 }
             }
         }
@@ -97,19 +97,22 @@ impl<'a> Finder<'_, 'a> {
     }
 
     /// Notes a tensor, or what stands in a tensor's place and cannot be read.
-    fn tensor(&mut self, value: Value<'a>, name: String, place: usize) -> Result<(), String> {
+    fn tensor(&mut self, value: Value<'a>, name: &str, place: usize) -> Result<(), String> {
         let content = match self.heap.get(value) {
             Some(Object::Tensor(tensor)) => {
+                check_name(name)?;
                 self.tensors += 1;
-                numbers(tensor, &name)
+                numbers(tensor, name)
             }
-            Some(Object::Opaque { made_by, .. }) => Err(format!("is made by {made_by}, which is not read")),
+            Some(Object::Opaque { made_by, .. }) => {
+                check_name(name)?;
+                Err(format!("is made by {made_by}, which is not read"))
+            }
             _ => return Ok(()),
         };
-        check_name(&name)?;
         self.heap.charge::<Published>(1)?;
         self.heap.charge::<u8>(2 * name.len() + MAX_NAME)?;
-        self.parts[place].tensors.push(Published { name, content });
+        self.parts[place].tensors.push(Published { name: name.to_owned(), content });
         Ok(())
     }
 
