@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cspnet_formats::{FormatError, Matching, Published, read_published, read_published_bytes};
+use cspnet_formats::{FormatError, Matching, ModelFile, Published, read_published, read_published_bytes};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 fn path(name: &str) -> PathBuf {
@@ -86,6 +86,14 @@ fn the_old_form_says_how_it_becomes_the_new_one() {
 }
 
 #[test]
+fn where_a_model_is_expected_files_of_pytorch_are_told_to_be_imported() {
+    for name in ["state_dict.pth", "old.pth"] {
+        let error = ModelFile::read(path(name)).unwrap_err().to_string();
+        assert!(error.contains("does not say which network") && error.contains("cspnet import"), "{error}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_told_tensor_by_tensor() {
     let error = read_published(path("state_dict.pth"), &network(5)).unwrap_err();
     let FormatError::File { source, .. } = error else { panic!("{error}") };
@@ -107,7 +115,7 @@ fn files_are_told_apart_by_their_bytes() {
         (b"version https://git-lfs.github.com/spec/v1", "neither a safetensors file nor"),
         (b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00N.", "neither a safetensors file nor"),
         (b"", "too short for a header"),
-        (b"PK\x03\x04", "too short for a header"),
+        (b"PK\x03\x04", "the archive's end"),
         (b"PK\x03\x04\x00\x00\x00\x00\x00\x00", "the archive's end"),
     ] {
         let error = read_published_bytes(bytes, &network(3)).unwrap_err().to_string();

@@ -9,7 +9,7 @@ use std::path::Path;
 use cspnet_graph::{Graph, Weights};
 
 use crate::error::FormatError;
-use crate::pytorch;
+use crate::pytorch::{self, Form};
 use crate::tensors::{Bytes, Header};
 pub use matching::Matching;
 use matching::Places;
@@ -61,13 +61,10 @@ impl<'a> Published<'a> {
     }
 
     fn new(file: Bytes<'a>) -> Result<Self, FormatError> {
-        let parts = match Library::of(&file)? {
-            Library::PyTorch => pytorch::read(&file)?,
-            Library::Safetensors => {
-                let tensors = Header::read(&file)?.tensors.into_iter();
-                let tensors = tensors.map(|t| Tensor { name: t.entry.name.clone(), content: Ok(t.into()) }).collect();
-                vec![Part { path: String::new(), tensors }]
-            }
+        let parts = match pytorch::form(&file)? {
+            Some(Form::Today) => pytorch::read(&file)?,
+            Some(Form::Old) => return Err(FormatError::OldPyTorch),
+            None => vec![safetensors(&file)?],
         };
         Ok(Self { file, parts })
     }
@@ -127,26 +124,19 @@ impl<'a> Published<'a> {
     }
 }
 
-/// Whose form a file has.
-enum Library {
-    Safetensors,
-    PyTorch,
-}
-
-impl Library {
-    /// By the file's first bytes.
-    fn of(file: &Bytes<'_>) -> Result<Self, FormatError> {
-        let mut begin = [0; pytorch::OLD_BEGIN.len()];
-        let begin = &mut begin[..file.len().min(pytorch::OLD_BEGIN.len())];
-        file.read(0, begin)?;
-        match begin {
-            // A header's length, and the header. Where there is none, that is told better by who reads it.
-            _ if begin.get(8).is_none_or(|&first| first == b'{') => Ok(Self::Safetensors),
-            _ if begin.starts_with(pytorch::BEGIN) => Ok(Self::PyTorch),
-            _ if *begin == *pytorch::OLD_BEGIN => Err(FormatError::OldPyTorch),
-            _ => Err(FormatError::Unknown),
+/// The tensors of a safetensors file.
+fn safetensors(file: &Bytes<'_>) -> Result<Part, FormatError> {
+    // The header's length, and the header's first byte. Where there is none, that is told better by who reads it.
+    let mut begin = [0; 9];
+    if begin.len() <= file.len() {
+        file.read(0, &mut begin)?;
+        if begin[8] != b'{' {
+            return Err(FormatError::Unknown);
         }
     }
+    let tensors = Header::read(file)?.tensors.into_iter();
+    let tensors = tensors.map(|t| Tensor { name: t.entry.name.clone(), content: Ok(t.into()) }).collect();
+    Ok(Part { path: String::new(), tensors })
 }
 
 /// The weights of `graph` from a file of timm, torchvision or Hugging Face; see [`Published::weights`].

@@ -45,7 +45,7 @@ impl Numbers {
         let mut step = shape.iter().product::<usize>();
         let mut spread = Vec::new();
         for (&size, &stride) in shape.iter().zip(strides) {
-            step = if size == 0 { 0 } else { step / size };
+            step = step.checked_div(size).unwrap_or(0);
             spread.push(Dimension { size, stride, step });
         }
         spread.retain(|d| d.size != 1);

@@ -242,7 +242,7 @@ impl<'a> Machine<'a> {
     fn set(&mut self, values: Vec<Value<'a>>) -> Result<(), String> {
         let dict = self.top()?;
         self.heap.charge::<Value<'_>>(values.len())?;
-        if values.len() % 2 != 0 {
+        if !values.len().is_multiple_of(2) {
             return Err("a key without a value".into());
         }
         match self.heap.get_mut(dict) {

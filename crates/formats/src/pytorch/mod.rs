@@ -24,11 +24,33 @@ pub(crate) use archive::Member;
 /// Longest pickle that is read, in bytes; those of checkpoints have one or two hundred bytes for each tensor.
 const MAX_PICKLE: usize = 32 << 20;
 
-/// How a file of PyTorch begins.
-pub(crate) const BEGIN: &[u8] = b"PK\x03\x04";
+/// How a file begins that is a zip archive.
+const BEGIN: &[u8] = b"PK\x03\x04";
 
 /// How one begins that was written before PyTorch 1.6: a pickle of a number that stands for it.
-pub(crate) const OLD_BEGIN: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+const OLD_BEGIN: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+
+/// The form of a file of PyTorch.
+pub(crate) enum Form {
+    /// A zip archive.
+    Today,
+    /// That of before version 1.6.
+    Old,
+}
+
+/// The form of a file by its first bytes; `None` if it is not one of PyTorch.
+pub(crate) fn form(file: &Bytes<'_>) -> Result<Option<Form>, FormatError> {
+    let mut begin = [0; OLD_BEGIN.len()];
+    let begin = &mut begin[..file.len().min(OLD_BEGIN.len())];
+    file.read(0, begin)?;
+    Ok(match begin {
+        // A safetensors file may have a header of just such a length. In an archive it is a way to compress that there is not.
+        [_, _, _, _, _, _, _, _, b'{', ..] => None,
+        _ if begin.starts_with(BEGIN) => Some(Form::Today),
+        _ if begin.starts_with(OLD_BEGIN) => Some(Form::Old),
+        _ => None,
+    })
+}
 
 /// The tensors of a file, those of each dictionary in it together.
 pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {

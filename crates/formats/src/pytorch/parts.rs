@@ -47,9 +47,10 @@ impl<'a> Finder<'_, 'a> {
             self.count(depth)?;
             let Value::Text(key) = key else { continue };
             if self.heap.dict(value).is_some() || self.module(value).is_some() {
-                self.heap.charge::<u8>(path.len() + key.len())?;
+                let path = join(path, key)?;
+                self.heap.charge::<u8>(path.len())?;
                 self.heap.charge::<(String, Value<'_>)>(1)?;
-                within.push((join(path, key)?, value));
+                within.push((path, value));
             } else {
                 self.tensor(value, key, place)?;
             }
