@@ -5,29 +5,46 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use cspnet::formats::{Dtype, Manifest, ModelFile, read_published};
+use cspnet::formats::text::shown;
+use cspnet::formats::{Dtype, FormatError, Manifest, Matching, ModelFile, Published, TimmConfig};
 use cspnet::graph::Graph;
 use cspnet::vision::Preprocess;
 use cspnet::{Assume, published_preprocess, zoo};
 
 use crate::failure::Failure;
 
-/// Make a model file from a safetensors file of timm or torchvision.
+/// Make a model file from a file of timm, torchvision or Hugging Face.
 ///
 /// Such a file holds tensors and nothing else, so you say which network they belong to and whose preprocessing it was
-/// trained with. The model file then carries both, and the labels.
+/// trained with. The model file then carries both, and the labels. Safetensors files and those of PyTorch's `torch.save` are
+/// told apart by their bytes, whatever they are called. Of a PyTorch file only tensors and containers are read; nothing in it
+/// is ever run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A safetensors file
+    /// A safetensors file, or one of PyTorch (.pth, .pt, .bin)
     file: PathBuf,
 
     /// The network its tensors belong to (see `cspnet models`), such as 'densenet121:classes=10'
-    #[arg(long)]
-    network: String,
+    #[arg(long, required_unless_present = "config")]
+    network: Option<String>,
 
     /// Whose preprocessing the network was trained with
-    #[arg(long, value_enum)]
-    assume: Library,
+    #[arg(long, value_enum, required_unless_present = "config")]
+    assume: Option<Library>,
+
+    /// The `config.json` that lies beside the weights of a timm network on Hugging Face: it says which network this is, its
+    /// labels, preprocessing and licence; what you give yourself counts more
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["assume", "size"])]
+    config: Option<PathBuf>,
+
+    /// The dictionary in a checkpoint whose tensors are taken, such as 'state_dict_ema'; by default the one that has most of the
+    /// network's, and of several the averaged one
+    #[arg(long, value_name = "NAME")]
+    part: Option<String>,
+
+    /// Say of every tensor whether it matched, is missing, does not fit or is left over, also where the import fails
+    #[arg(long)]
+    list: bool,
 
     /// Pixels of the photo's sides; by default what the network was published for
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=8192))]
@@ -68,6 +85,15 @@ pub enum Precision {
     F16,
 }
 
+impl From<Library> for Assume {
+    fn from(library: Library) -> Self {
+        match library {
+            Library::Timm => Self::Timm,
+            Library::Torchvision => Self::Torchvision,
+        }
+    }
+}
+
 impl From<Precision> for Dtype {
     fn from(precision: Precision) -> Self {
         match precision {
@@ -79,26 +105,100 @@ impl From<Precision> for Dtype {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let graph = zoo::build(&args.network)?;
-    let assume = match args.assume {
-        Library::Timm => Assume::Timm,
-        Library::Torchvision => Assume::Torchvision,
+    let manifest = manifest(args)?;
+    let (weights, matching) = match Published::open(&args.file)?.weights(&manifest.graph, args.part.as_deref()) {
+        Err(error) if args.list => {
+            list_mismatch(&error)?;
+            return Err(error.into());
+        }
+        read => read?,
     };
-    let preprocess = preprocess(&args.network, &graph, assume, args.size)?;
-    let (weights, matching) = read_published(&args.file, &graph)?;
-    let mut manifest = Manifest::new(&args.network, graph);
-    manifest.labels = labels(args.labels.as_deref())?;
-    manifest.preprocess = preprocess;
-    manifest.licence.clone_from(&args.licence);
-    manifest.dtype = args.dtype.into();
+    if args.list {
+        list(&matching)?;
+    }
+    tell(&matching)?;
     let model = ModelFile { manifest, weights };
     model.write(&args.output)?;
-    let mut err = io::stderr().lock();
-    writeln!(err, "{} tensors matched", matching.matched)?;
-    if !matching.left_over.is_empty() {
-        writeln!(err, "{} left over: {}", matching.left_over.len(), matching.left_over.join(", "))?;
-    }
     say_written(&model, &args.output)
+}
+
+/// All that the model file says, from the command line and from timm's `config.json`.
+fn manifest(args: &Args) -> Result<Manifest, Failure> {
+    let config = args.config.as_ref().map(TimmConfig::read).transpose()?;
+    let network = match (&args.network, &config) {
+        (Some(network), _) => network.clone(),
+        (None, Some(config)) => network_of(config)?,
+        (None, None) => return Err(Failure::Message("which network is it? say it with `--network`".into())),
+    };
+    let graph = zoo::build(&network)?;
+    let mut manifest = Manifest::new(&network, graph);
+    manifest.preprocess = match args.assume {
+        None => config.as_ref().and_then(|c| c.preprocess.clone()),
+        Some(library) => preprocess(&network, &manifest.graph, library.into(), args.size)?,
+    };
+    manifest.labels = labels(args.labels.as_deref())?;
+    manifest.licence.clone_from(&args.licence);
+    manifest.dtype = args.dtype.into();
+    if let Some(config) = config {
+        if args.labels.is_none() {
+            manifest.labels = config.labels;
+        }
+        manifest.licence = manifest.licence.or(config.licence);
+    }
+    manifest.validate()?;
+    Ok(manifest)
+}
+
+/// The network of the zoo that timm's `config.json` speaks of.
+fn network_of(config: &TimmConfig) -> Result<String, Failure> {
+    let mut knobs = Vec::new();
+    knobs.extend(config.classes.map(|classes| format!("classes={classes}")));
+    if config.channels != 3 {
+        knobs.push(format!("channels={}", config.channels));
+    }
+    let separator = if knobs.is_empty() { "" } else { ":" };
+    let spec: zoo::Spec = format!("{}{separator}{}", config.architecture, knobs.join(",")).parse()?;
+    Ok(spec.to_string())
+}
+
+/// Says of every tensor what has become of it.
+fn list(matching: &Matching) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let Matching { matched, missing, unfit, left_over, .. } = matching;
+    matched.iter().try_for_each(|name| writeln!(out, "matched    {name}"))?;
+    missing.iter().try_for_each(|name| writeln!(out, "missing    {name}"))?;
+    unfit.iter().try_for_each(|(name, why)| writeln!(out, "unfit      {name} {}", shown(why)))?;
+    left_over.iter().try_for_each(|name| writeln!(out, "left over  {}", shown(name)))
+}
+
+/// Says the same where the import failed for that.
+fn list_mismatch(error: &FormatError) -> io::Result<()> {
+    match error {
+        FormatError::File { source, .. } => list_mismatch(source),
+        FormatError::Mismatch(matching) => list(matching),
+        _ => Ok(()),
+    }
+}
+
+/// Says where the weights came from, and what was left.
+fn tell(matching: &Matching) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    write!(err, "{} tensors matched", matching.matched.len())?;
+    if !matching.part.is_empty() {
+        write!(err, " in `{}`", shown(&matching.part))?;
+    }
+    if !matching.prefix.is_empty() {
+        write!(err, ", with `{}` before their names", shown(&matching.prefix))?;
+    }
+    writeln!(err)?;
+    for part in matching.other_parts.iter().filter(|part| !part.is_empty()) {
+        writeln!(err, "`{0}` has as many; `--part {0}` takes them from there", shown(part))?;
+    }
+    if !matching.left_over.is_empty() {
+        let names: Vec<_> = matching.left_over.iter().map(|name| shown(name)).collect();
+        writeln!(err, "{} left over: {}", names.len(), names.join(", "))?;
+    }
+    Ok(())
 }
 
 /// How photos are brought to a network of the zoo; `None` where it takes something else than red, green and blue.

@@ -108,10 +108,41 @@ fn a_new_model_is_written_inspected_used_and_imported() {
     assert!(["cat", "dog", "fish"].contains(&label.as_str()));
     let c = path("c.safetensors");
     let import = ["import", &a, "--network", network, "--assume", "timm", "--labels", "x,y,z", "-o", &c];
-    let output = run(&import);
+    let output = run(&[&import[..], &["--list"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("matched    stages.0.conv_down.conv.weight\n"));
     let wrong = run(&["import", &a, "--network", "cs3darknet_m", "--assume", "timm", "-o", &c]);
     assert!(text(&wrong.stderr).contains("is it the right network"));
+    let fewer = "cs3darknet_s:classes=2";
+    let wrong = run(&["import", &a, "--network", fewer, "--assume", "timm", "--list", "-o", &c]);
+    assert!(!wrong.status.success());
+    assert!(text(&wrong.stdout).contains("unfit      head.fc.bias has shape [3] instead of [2]\n"));
+}
+
+#[test]
+fn what_lies_beside_weights_on_hugging_face_is_taken_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (weights, config, model) = (path("pytorch_model.bin"), path("config.json"), path("m.safetensors"));
+    assert!(run(&["new", "cs3darknet_s:classes=2", "-o", &weights]).status.success());
+    let said = serde_json::json!({
+        "architecture": "cs3darknet_s", "num_classes": 2, "label_names": ["cat", "dog"],
+        "pretrained_cfg": {
+            "input_size": [3, 64, 64], "interpolation": "bilinear", "crop_pct": 0.5, "crop_mode": "center",
+            "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "license": "apache-2.0"
+        }
+    });
+    std::fs::write(&config, said.to_string()).unwrap();
+    let output = run(&["import", &weights, "--config", &config, "-o", &model]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let manifest = cspnet_formats::ModelFile::read(&model).unwrap().manifest;
+    assert_eq!(
+        (manifest.network.as_str(), manifest.licence.as_deref()),
+        ("cs3darknet_s:classes=2", Some("apache-2.0"))
+    );
+    assert_eq!((manifest.labels.join(","), manifest.preprocess.unwrap().size), ("cat,dog".to_owned(), (64, 64)));
+    let output = run(&["import", &weights, "-o", &model]);
+    assert!(text(&output.stderr).contains("--network"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -125,8 +156,9 @@ fn a_network_of_one_channel_takes_no_photos() {
     let output = run(&[&import[..], &["--size", "64"]].concat());
     assert!(text(&output.stderr).contains("leave `--size` out"), "{}", text(&output.stderr));
     assert!(!output.status.success() && !std::path::Path::new(&b).exists());
-    let output = run(&import);
+    let output = run(&[&import[..], &["--list"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("matched    stages.0.conv_down.conv.weight\n"));
     let output = run(&["predict", "--model", &b, "examples/photos/coffee.jpg"]);
     assert!(text(&output.stderr).contains("takes 1-channel pictures"), "{}", text(&output.stderr));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use cspnet_graph::{GraphError, ReadError, WeightsError};
 use cspnet_vision::VisionError;
 
+use crate::published::Matching;
 use crate::text::shown;
 
 /// Why a file cannot be used.
@@ -39,6 +40,18 @@ pub enum FormatError {
     /// The bytes are no sound safetensors file.
     #[error("not a sound safetensors file: {}; copy or download it again", shown(.0))]
     Damaged(String),
+    /// A file of another program, and of none that is read.
+    #[error("neither a safetensors file nor one that PyTorch's `torch.save` wrote")]
+    Unknown,
+    /// What PyTorch wrote before its version 1.6, and writes on demand.
+    #[error(
+        "a PyTorch file in the form of before version 1.6, which is not read; with PyTorch, write it anew: \
+         python -c \"import torch; torch.save(torch.load('OLD.pth', map_location='cpu', weights_only=True), 'NEW.pth')\""
+    )]
+    OldPyTorch,
+    /// A PyTorch file that is damaged, or holds what is not read; where in it, and what.
+    #[error("not a PyTorch file that can be read: {}", shown(.0))]
+    PyTorch(String),
     /// The bytes are not those that were written.
     #[error("the file has been changed since it was written ({0}); copy or download it again")]
     Changed(&'static str),
@@ -63,6 +76,20 @@ pub enum FormatError {
     /// Tensors that do not fit the network.
     #[error("{}", shown(.0))]
     Tensors(String),
+    /// Tensors of another library's file that are not those of the network.
+    #[error("{}", shown(&.0.to_string()))]
+    Mismatch(Box<Matching>),
+    /// A part that another library's file does not have.
+    #[error("there is no `{}` in the file; it has {}", shown(part), shown(there))]
+    NoPart {
+        /// What was asked for.
+        part: String,
+        /// What there is.
+        there: String,
+    },
+    /// A `config.json` that does not say how photos are prepared, or in a way that is not known.
+    #[error("not a `config.json` of timm that can be used: {}", shown(.0))]
+    TimmConfig(String),
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
@@ -92,6 +119,14 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// What is wrong with a PyTorch file, with the place in it.
+    pub(crate) fn within(self, place: &str) -> Self {
+        match self {
+            Self::PyTorch(why) => Self::PyTorch(format!("{place}: {why}")),
+            other => other,
+        }
+    }
+
     /// The error with the file it is about, unless it names it already.
     pub(crate) fn at(self, path: &Path) -> Self {
         match self {

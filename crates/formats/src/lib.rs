@@ -16,14 +16,17 @@ mod model_file;
 mod names;
 pub mod onnx;
 mod published;
+mod pytorch;
 mod sealed;
 mod state_file;
 mod tensors;
 pub mod text;
+mod timm_config;
 
 pub use choices_file::{ChoicesFile, Circumstances};
 pub use error::FormatError;
 pub use manifest::{Dtype, Manifest};
 pub use model_file::{ModelFile, OpenModel};
-pub use published::{Matching, read_published, read_published_bytes};
+pub use published::{Matching, Published, read_published, read_published_bytes};
 pub use state_file::StateFile;
+pub use timm_config::TimmConfig;

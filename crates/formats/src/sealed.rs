@@ -9,6 +9,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::error::FormatError;
+use crate::pytorch;
 use crate::tensors::{Bytes, Entry, Header, MAX_HEADER, Stored};
 
 /// Bytes that are hashed at a time.
@@ -104,6 +105,9 @@ impl Sealed {
 impl<'a> Opened<'a> {
     /// Takes a file apart; `missing` is the error for one without a text of that name.
     pub(crate) fn new(bytes: Bytes<'a>, key: &str, missing: FormatError) -> Result<Self, FormatError> {
+        if pytorch::form(&bytes)?.is_some() {
+            return Err(missing);
+        }
         let Header { bytes: header, mut texts, tensors } = Header::read(&bytes)?;
         let hash = texts.remove(&format!("{key}.sha256"));
         match texts.remove(key) {

@@ -1,4 +1,4 @@
-//! Tensors of a safetensors file: where they stand, and their numbers, which are read piece by piece.
+//! Tensors of a file, and of a safetensors file in particular: where they stand, and their numbers, which are read piece by piece.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -56,7 +56,8 @@ impl Bytes<'_> {
         Ok(Self::File(OpenFile { file: Mutex::new(file), path: path.to_owned(), len }))
     }
 
-    fn len(&self) -> usize {
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Memory(bytes) => bytes.len(),
             Self::File(file) => file.len,
@@ -116,9 +117,14 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// Of which the numbers begin at this place of the file.
+    pub(crate) fn new(entry: Entry, begin: usize) -> Self {
+        Self { entry, begin }
+    }
+
     /// Whether its numbers can be weights.
     pub(crate) fn holds_numbers(&self) -> bool {
-        matches!(self.entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+        matches!(self.entry.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
 
     /// Fills a slice with the bytes of its numbers from a place on.
@@ -151,6 +157,10 @@ fn convert(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
     match dtype {
         Dtype::F16 => out.iter_mut().zip(pairs).for_each(|(v, b)| *v = f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => out.iter_mut().zip(pairs).for_each(|(v, b)| *v = bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => {
+            let eights = bytes.chunks_exact(8).map(|b| [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+            out.iter_mut().zip(eights).for_each(|(v, b)| *v = f64::from_le_bytes(b) as f32);
+        }
         _ => {
             let fours = bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
             out.iter_mut().zip(fours).for_each(|(v, b)| *v = f32::from_le_bytes(b));

@@ -174,7 +174,7 @@ fn published_files_match_by_name_or_say_what_does_not() {
     original.write(&path).unwrap();
     let (weights, matching) = read_published(&path, &graph()).unwrap();
     assert_eq!(weights, original.weights);
-    assert_eq!((matching.matched, matching.left_over.len()), (7, 0));
+    assert_eq!((matching.matched.len(), matching.left_over.len()), (7, 0));
     let mut b = Builder::new();
     let x = b.input(3);
     let x = b.conv("conv", x, Conv::new(4, 1));

@@ -1,0 +1,279 @@
+//! The zip archive around a PyTorch file: where the bytes of each of its members stand.
+//!
+//! Not a reader of zip in general. PyTorch stores members as they are, one behind the other, so one that is compressed,
+//! encrypted or in another file is refused, and so are two that share bytes: nothing becomes longer than it is in the file.
+//! The directory at the end counts, and what stands before each member has to agree with it.
+
+use std::collections::HashMap;
+
+use crate::error::FormatError;
+use crate::tensors::Bytes;
+
+/// Longest directory that is read, in bytes: some fifty thousand members.
+const MAX_DIRECTORY: usize = 4 << 20;
+
+/// Longest name of a member, in bytes.
+const MAX_NAME: usize = 512;
+
+/// Bytes of what ends an archive, and of the longest comment behind it.
+const END: usize = 22;
+const MAX_COMMENT: usize = u16::MAX as usize;
+
+/// Bytes of the two parts that come before the end where 32 bits are not enough, or might not be.
+const LOCATOR: usize = 20;
+const END_64: usize = 56;
+
+/// Bytes of a member's entry in the directory, and of its own header, without names and extra fields.
+const ENTRY: usize = 46;
+const HEADER: usize = 30;
+
+/// Bytes that are checked at a time.
+const CHUNK: usize = 64 << 10;
+
+/// A member: a piece of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Where its bytes begin.
+    pub begin: usize,
+    /// How many they are.
+    pub len: usize,
+    /// Their CRC-32, or 0 if PyTorch was told not to compute it.
+    crc: u32,
+}
+
+impl Member {
+    /// Its bytes.
+    pub(super) fn read(&self, file: &Bytes<'_>) -> Result<Vec<u8>, FormatError> {
+        let mut bytes = vec![0; self.len];
+        file.read(self.begin, &mut bytes).map(|()| bytes)
+    }
+
+    /// Whether its bytes are those that were written.
+    pub(crate) fn is_whole(&self, file: &Bytes<'_>) -> Result<bool, FormatError> {
+        if self.crc == 0 {
+            return Ok(true);
+        }
+        let (mut sum, mut chunk) = (crc32fast::Hasher::new(), vec![0; CHUNK.min(self.len)]);
+        for at in (0..self.len).step_by(CHUNK) {
+            let chunk = &mut chunk[..CHUNK.min(self.len - at)];
+            file.read(self.begin + at, chunk)?;
+            sum.update(chunk);
+        }
+        Ok(sum.finalize() == self.crc)
+    }
+}
+
+/// The members of an archive by name.
+pub(super) struct Archive {
+    members: HashMap<String, Member>,
+}
+
+impl Archive {
+    /// Reads the directory of an archive and looks at each member's own header.
+    pub(super) fn open(file: &Bytes<'_>) -> Result<Self, FormatError> {
+        let directory = Directory::find(file)?;
+        let bytes = directory.read(file)?;
+        let mut members = HashMap::new();
+        let mut taken = Vec::new();
+        let mut rest = &bytes[..];
+        for _ in 0..directory.count {
+            let (entry, behind) = Entry::split(rest).map_err(|why| refuse("the directory", why))?;
+            rest = behind;
+            let name = std::str::from_utf8(entry.name).map_err(|e| refuse("the directory", e.to_string()))?;
+            let member = entry.locate(file, directory.begin).map_err(|e| e.within(name))?;
+            taken.push((entry.begin, member.begin + member.len));
+            if members.insert(name.to_owned(), member).is_some() {
+                return Err(refuse(name, "is there twice".into()));
+            }
+        }
+        if !rest.is_empty() {
+            return Err(refuse("the directory", "is longer than its entries".into()));
+        }
+        taken.sort_unstable();
+        if taken.windows(2).any(|pair| pair[1].0 < pair[0].1) {
+            return Err(refuse("the directory", "lets two members share bytes".into()));
+        }
+        Ok(Self { members })
+    }
+
+    /// A member by its name.
+    pub(super) fn get(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    /// Names of all members.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+}
+
+/// Where the directory stands.
+struct Directory {
+    begin: usize,
+    len: usize,
+    count: usize,
+}
+
+impl Directory {
+    /// Finds it by what ends the archive.
+    fn find(file: &Bytes<'_>) -> Result<Self, FormatError> {
+        let broken = |why: &str| refuse("the archive's end", why.into());
+        let from = file.len().saturating_sub(END + MAX_COMMENT);
+        let mut tail = vec![0; file.len() - from];
+        file.read(from, &mut tail)?;
+        let ends = |&at: &usize| {
+            tail[at..].starts_with(b"PK\x05\x06") && at + END + usize::from(u16_at(&tail, at + 20)) == tail.len()
+        };
+        let at = tail.len().checked_sub(END).and_then(|last| (0..=last).rev().find(ends));
+        let at = at.ok_or_else(|| broken("is missing; the file has been cut, so copy or download it again"))?;
+        let end = &tail[at..at + END];
+        let small = [u64::from(u16_at(end, 10)), u64::from(u32_at(end, 12)), u64::from(u32_at(end, 16))];
+        let parts = [u16_at(end, 4), u16_at(end, 6)];
+        let mut limit = from + at;
+        let mut found = small;
+        let mut whole = parts == [0, 0] && u16_at(end, 8) == u16_at(end, 10);
+        if let Some(begin) = limit.checked_sub(LOCATOR + END_64) {
+            let mut large = [0; END_64 + LOCATOR];
+            file.read(begin, &mut large)?;
+            let locator = &large[END_64..];
+            if locator.starts_with(b"PK\x06\x07") {
+                if u64_at(locator, 8) != begin as u64 || !large.starts_with(b"PK\x06\x06") {
+                    return Err(broken("does not stand where it says"));
+                }
+                found = [u64_at(&large, 32), u64_at(&large, 40), u64_at(&large, 48)];
+                let unsaid = [u64::from(u16::MAX), u64::from(u32::MAX), u64::from(u32::MAX)];
+                let agree = (0..3).all(|i| small[i] == found[i] || small[i] == unsaid[i]);
+                whole = agree && u32_at(&large, 16) == 0 && u32_at(&large, 20) == 0 && u64_at(&large, 24) == found[0];
+                limit = begin;
+            }
+        }
+        if !whole {
+            return Err(broken("does not agree with itself, or speaks of other files"));
+        }
+        let [count, len, begin] = found.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if begin.checked_add(len) != Some(limit) {
+            return Err(broken("does not follow the directory"));
+        }
+        if len > MAX_DIRECTORY {
+            return Err(broken(&format!("speaks of a directory of {len} bytes; at most {MAX_DIRECTORY} are read")));
+        }
+        if count > len / ENTRY {
+            return Err(broken("counts more members than the directory can name"));
+        }
+        Ok(Self { begin, len, count })
+    }
+
+    fn read(&self, file: &Bytes<'_>) -> Result<Vec<u8>, FormatError> {
+        let mut bytes = vec![0; self.len];
+        file.read(self.begin, &mut bytes).map(|()| bytes)
+    }
+}
+
+/// What the directory says of a member.
+struct Entry<'a> {
+    name: &'a [u8],
+    crc: u32,
+    /// Where the member's own header begins.
+    begin: usize,
+    len: usize,
+}
+
+impl<'a> Entry<'a> {
+    /// Takes the first entry off a directory.
+    fn split(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), String> {
+        let cut = || "is cut off within an entry".to_owned();
+        let (fixed, rest) = bytes.split_at_checked(ENTRY).ok_or_else(cut)?;
+        if !fixed.starts_with(b"PK\x01\x02") {
+            return Err("holds something that is no entry".into());
+        }
+        let (name, rest) = rest.split_at_checked(u16_at(fixed, 28).into()).ok_or_else(cut)?;
+        let (extra, rest) = rest.split_at_checked(u16_at(fixed, 30).into()).ok_or_else(cut)?;
+        let (_comment, rest) = rest.split_at_checked(u16_at(fixed, 32).into()).ok_or_else(cut)?;
+        if name.len() > MAX_NAME {
+            return Err(format!("has a name of {} bytes; at most {MAX_NAME} are read", name.len()));
+        }
+        let named = String::from_utf8_lossy(name);
+        if u16_at(fixed, 8) & 1 != 0 {
+            return Err(format!("says that {named} is encrypted"));
+        }
+        if u16_at(fixed, 10) != 0 {
+            return Err(format!(
+                "says that {named} is compressed; if this is a TorchScript program, write its weights with PyTorch: \
+                 `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
+            ));
+        }
+        let mut large = Large::new(extra);
+        let mut field = |at| match u32_at(fixed, at) {
+            u32::MAX => large.next().ok_or_else(|| format!("lacks a number of {named}")),
+            small => Ok(u64::from(small)),
+        };
+        let (len, packed, begin) = (field(24)?, field(20)?, field(42)?);
+        if len != packed {
+            return Err(format!("gives {named} two lengths, {len} and {packed}"));
+        }
+        if u16_at(fixed, 34) != 0 {
+            return Err(format!("says that {named} is in another file"));
+        }
+        let [begin, len] = [begin, len].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        Ok((Self { name, crc: u32_at(fixed, 16), begin, len }, rest))
+    }
+
+    /// The member, by the header before its bytes; both have to end before `limit`.
+    fn locate(&self, file: &Bytes<'_>, limit: usize) -> Result<Member, FormatError> {
+        let wrong = |why: &str| FormatError::PyTorch(why.into());
+        let outside = || wrong("reaches beyond the archive's members");
+        let named = self.begin.checked_add(HEADER + self.name.len()).filter(|&end| end <= limit).ok_or_else(outside)?;
+        let mut header = vec![0; named - self.begin];
+        file.read(self.begin, &mut header)?;
+        let lengths = [18, 22].map(|at| u32_at(&header, at));
+        // Where lengths were not known yet, they stand behind the member's bytes.
+        let unsaid = u16_at(&header, 6) & 8 != 0;
+        let agree = |&l: &u32| l == u32::MAX || l as usize == self.len || (unsaid && l == 0);
+        let names = usize::from(u16_at(&header, 26)) == self.name.len() && header[HEADER..] == *self.name;
+        let stored = u16_at(&header, 8) == 0 && u16_at(&header, 6) & 1 == 0;
+        if !(header.starts_with(b"PK\x03\x04") && names && stored && lengths.iter().all(agree)) {
+            return Err(wrong("has a header that says something else than the directory"));
+        }
+        let begin = named + usize::from(u16_at(&header, 28));
+        begin.checked_add(self.len).filter(|&end| end <= limit).ok_or_else(outside)?;
+        Ok(Member { begin, len: self.len, crc: self.crc })
+    }
+}
+
+/// Numbers of 64 bits in an entry's extra field, in the order of those that 32 bits could not say.
+struct Large<'a>(&'a [u8]);
+
+impl<'a> Large<'a> {
+    fn new(mut extra: &'a [u8]) -> Self {
+        while let Some((head, rest)) = extra.split_at_checked(4) {
+            let Some((body, rest)) = rest.split_at_checked(u16_at(head, 2).into()) else { break };
+            if u16_at(head, 0) == 1 {
+                return Self(body);
+            }
+            extra = rest;
+        }
+        Self(&[])
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        let (number, rest) = self.0.split_at_checked(8)?;
+        self.0 = rest;
+        Some(u64_at(number, 0))
+    }
+}
+
+fn refuse(place: &str, why: String) -> FormatError {
+    FormatError::PyTorch(why).within(place)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
