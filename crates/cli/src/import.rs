@@ -10,24 +10,30 @@ use cspnet::graph::Graph;
 use cspnet::vision::Preprocess;
 use cspnet::{Assume, published_preprocess, zoo};
 
+use crate::darknet;
 use crate::failure::Failure;
 
-/// Make a model file from a safetensors file of timm or torchvision.
+/// Make a model file from a safetensors file of timm or torchvision, or from Darknet's files.
 ///
-/// Such a file holds tensors and nothing else, so you say which network they belong to and whose preprocessing it was
-/// trained with. The model file then carries both, and the labels.
+/// A file of timm or torchvision holds tensors and nothing else, so you say which network they belong to and whose preprocessing
+/// it was trained with. The model file then carries both, and the labels. Of Darknet there are two files: give the .cfg file, or
+/// the name of one of its networks such as 'csresnext50', and the weights.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A safetensors file
+    /// A safetensors file; with --weights, a .cfg file
     file: PathBuf,
 
+    /// The .weights file of a network of Darknet
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "assume", "size"])]
+    weights: Option<PathBuf>,
+
     /// The network its tensors belong to (see `cspnet models`), such as 'densenet121:classes=10'
-    #[arg(long)]
-    network: String,
+    #[arg(long, required_unless_present = "weights")]
+    network: Option<String>,
 
     /// Whose preprocessing the network was trained with
-    #[arg(long, value_enum)]
-    assume: Library,
+    #[arg(long, value_enum, required_unless_present = "weights")]
+    assume: Option<Library>,
 
     /// Pixels of the photo's sides; by default what the network was published for
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=8192))]
@@ -79,14 +85,29 @@ impl From<Precision> for Dtype {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let graph = zoo::build(&args.network)?;
-    let assume = match args.assume {
+    if let Some(weights) = &args.weights {
+        return darknet::import(darknet::Import {
+            cfg: &args.file,
+            weights,
+            labels: labels(args.labels.as_deref())?,
+            dtype: args.dtype.into(),
+            licence: args.licence.clone(),
+            output: &args.output,
+        });
+    }
+    let (Some(network), Some(assume)) = (&args.network, args.assume) else {
+        return Err(Failure::Message(
+            "say which network the tensors belong to, and whose: --network and --assume".into(),
+        ));
+    };
+    let graph = zoo::build(network)?;
+    let assume = match assume {
         Library::Timm => Assume::Timm,
         Library::Torchvision => Assume::Torchvision,
     };
-    let preprocess = preprocess(&args.network, &graph, assume, args.size)?;
+    let preprocess = preprocess(network, &graph, assume, args.size)?;
     let (weights, matching) = read_published(&args.file, &graph)?;
-    let mut manifest = Manifest::new(&args.network, graph);
+    let mut manifest = Manifest::new(network, graph);
     manifest.labels = labels(args.labels.as_deref())?;
     manifest.preprocess = preprocess;
     manifest.licence.clone_from(&args.licence);

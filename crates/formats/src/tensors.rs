@@ -56,7 +56,7 @@ impl Bytes<'_> {
         Ok(Self::File(OpenFile { file: Mutex::new(file), path: path.to_owned(), len }))
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Memory(bytes) => bytes.len(),
             Self::File(file) => file.len,
@@ -112,7 +112,7 @@ impl Entry {
 pub(crate) struct Stored {
     pub entry: Entry,
     /// Where in the file its numbers begin.
-    begin: usize,
+    pub begin: usize,
 }
 
 impl Stored {
