@@ -79,7 +79,11 @@ impl Section {
     /// The error that an option's value is wrong.
     pub(super) fn wrong(&self, key: &str, why: &str) -> FormatError {
         match self.entry(key) {
-            Some(e) => wrong(e.line, format!("`{}={}` {why}", e.key, e.value)),
+            Some(e) => {
+                // Of a long list its beginning.
+                let value: String = e.value.chars().take(40).collect();
+                wrong(e.line, format!("`{}={value}` {why}", e.key))
+            }
             None => wrong(self.line, format!("[{}] without `{key}`, which {why}", self.name)),
         }
     }
@@ -107,7 +111,7 @@ impl Section {
 
     /// Whether an option is there and says something else than nothing.
     pub(super) fn is_set(&self, key: &str) -> bool {
-        self.text(key).is_some_and(|value| !matches!(number(value), "0" | "none"))
+        self.text(key).is_some_and(|value| !matches!(number(value), "" | "0" | "none"))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Shapes are Darknet's, computed as it computes them. What it can do and a [`cspnet_graph::Graph`] cannot is collected with its
 //! line, so that all of it is told at once. Not here: the graph ([`super::graph`]).
 
-use cspnet_graph::{Shape, Unary, Window};
+use cspnet_graph::{GraphError, Shape, Unary, Window};
 
 use super::cfg::{Section, wrong};
 use crate::error::FormatError;
@@ -104,9 +104,18 @@ pub(super) fn parse(sections: &[Section]) -> Result<Parsed, FormatError> {
         return Err(wrong(net.line, "no layers follow"));
     }
     let mut parsed = Parsed { input, layers: Vec::new(), unsupported: Vec::new() };
+    let mut routed = 0;
     for (index, section) in rest.iter().enumerate() {
         let refuse = |why: &str| format!("line {}: [{}] {why}", section.line, section.name);
-        match kind(section, index) {
+        let kind = kind(section, index);
+        if let Ok(Kind::Route { layers, .. }) = &kind {
+            routed += layers.len();
+            if routed > GraphError::MAX_NODES {
+                return Err(section
+                    .wrong("layers", "is one of too many routes: together they take more layers than a graph has"));
+            }
+        }
+        match kind {
             Err(Trouble::Wrong(error)) => return Err(error),
             Err(Trouble::Unsupported(why)) => parsed.unsupported.push(refuse(&why)),
             Ok(kind) if parsed.layers.len() == index => {

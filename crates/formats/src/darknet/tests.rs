@@ -302,7 +302,7 @@ fn hostile_texts_are_refused_with_their_place() {
         ("[convolutional]\ndilation=2147483647\npadding=2147483647\nactivation=relu", "line 4"),
         ("[convolutional]\ngroups=3\nfilters=4", "line 4"),
         ("[connected]\noutput=2147483647\nactivation=relu", "module_list.0"),
-        ("[maxpool]\nsize=2147483647\nstride=2147483647", "not supported"),
+        ("[maxpool]\nsize=2147483647\nstride=2147483647", "module_list.0"),
         ("[maxpool]\npadding=2147483647", "line 4"),
         ("[route]\nlayers=-1", "line 5"),
         ("[avgpool]\n[route]\nlayers=-2", "line 6"),
@@ -325,6 +325,8 @@ fn hostile_texts_are_refused_with_their_place() {
     for text in ["", "[convolutional]", "[net]\nwidth=8\nheight=8", "[net]\nwidth=9999\nheight=8\n[avgpool]", "\u{0}"] {
         assert!(Network::parse(text).is_err(), "{text:?}");
     }
+    let many = format!("{net}[avgpool]\n[route]\nlayers={}0", "0,".repeat(70_000));
+    assert!(Network::parse(&many).unwrap_err().to_string().contains("too many routes"));
     // Concatenations of concatenations double at every step.
     let doubling = format!("{net}[avgpool]\n{}", "[route]\nlayers=-1,-1\n".repeat(80));
     assert!(Network::parse(&doubling).unwrap_err().to_string().contains("shape"), "doubling");
