@@ -35,9 +35,10 @@ fn add(b: &mut Builder, layer: &Layer, x: Value, before: Shape, values: &[Value]
         Kind::Convolutional { filters, window, groups, is_normalised, activation } => {
             // At one pixel this is a fully connected layer, by which a network's head is known.
             let is_linear = before[1..] == [1, 1] && *window == Window::square(1, 1, 0) && *groups == 1;
-            let y = match is_linear && !is_normalised {
-                true => b.linear("Conv2d", x, *filters),
-                false => convolution(b, x, *filters, *window, *groups, !is_normalised),
+            let y = if is_linear && !is_normalised {
+                b.linear("Conv2d", x, *filters)
+            } else {
+                convolution(b, x, *filters, *window, *groups, !is_normalised)
             };
             let y = if *is_normalised { b.batch_norm("BatchNorm2d", y) } else { y };
             activate(b, y, *activation)

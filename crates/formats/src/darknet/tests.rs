@@ -187,6 +187,7 @@ fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
 fn what_cannot_be_run_is_told_at_once_with_its_lines() {
     let elastic = Network::parse(&original("csdarknet53-elastic").unwrap()).unwrap_err().to_string();
     assert_eq!(elastic.matches("[upsample] is not supported").count(), 23, "{elastic}");
+    assert_eq!(elastic.matches("; ").count(), 22, "{elastic}");
     let text = "[net]\nwidth=8\nheight=7\n[maxpool]\nstride=2\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]";
     let all = Network::parse(text).unwrap_err().to_string();
     for place in

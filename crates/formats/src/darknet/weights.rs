@@ -33,8 +33,8 @@ impl Header {
     /// Bytes of the version.
     const VERSION_LEN: usize = 12;
 
-    /// Largest number of a version. Larger ones stand for weights of [connected] layers that lie transposed; no such file is known.
-    const MAX_VERSION: u32 = 1000;
+    /// Largest number of a version. Larger ones once stood for weights of connected layers that lie transposed.
+    const MAX_VERSION: u32 = 999;
 
     /// Bytes of the count of images.
     fn seen_len(&self) -> usize {
