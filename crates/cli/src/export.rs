@@ -9,6 +9,7 @@ use cspnet::Assume;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Manifest, atomic, onnx};
 
+use crate::darknet;
 use crate::failure::Failure;
 use crate::import::preprocess;
 use crate::inspect::size;
@@ -17,7 +18,8 @@ use crate::source::{self, Network};
 /// Write a network with its weights as a file that other engines run.
 ///
 /// ONNX files have opset 17, an open batch, the names of the network's layers and parameters, and the model's labels and
-/// preprocessing in their metadata. A network that is no model file is written as `cspnet new` would make it, untrained.
+/// preprocessing in their metadata. For Darknet, FILE has the layers; the weights and, if there are some, the labels are beside it
+/// and end in .weights and .names. A network that is no model file is written as `cspnet new` would make it, untrained.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A network (see `cspnet models`) or a model file
@@ -46,6 +48,8 @@ pub struct Args {
 enum Form {
     /// Open Neural Network Exchange
     Onnx,
+    /// Darknet's .cfg and .weights
+    Darknet,
 }
 
 /// What becomes of normalisations.
@@ -70,14 +74,14 @@ impl From<BatchNorm> for onnx::BatchNorm {
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let network = source::network(&args.network)?;
     let [height, width] = args.size.unwrap_or(network.size);
+    if args.to == Form::Darknet {
+        // Of the preprocessing, Darknet needs what holds for all sizes.
+        let manifest = manifest(&network, network.size)?;
+        return darknet::export(&network, &manifest, [height, width], &args.output);
+    }
     let manifest = manifest(&network, [height, width])?;
-    let bytes = match args.to {
-        Form::Onnx => {
-            let options =
-                onnx::Options { size: Some([height, width]), batch_norm: args.batch_norm.into(), softmax: false };
-            onnx::write(&network.graph, &network.weights().to_weights()?, Some(&manifest), &options)?
-        }
-    };
+    let options = onnx::Options { size: Some([height, width]), batch_norm: args.batch_norm.into(), softmax: false };
+    let bytes = onnx::write(&network.graph, &network.weights().to_weights()?, Some(&manifest), &options)?;
     atomic::write(&args.output, &bytes)?;
     let (path, channels) = (args.output.to_string_lossy(), network.graph.input_channels());
     let untrained = if network.file.is_none() { " (untrained)" } else { "" };

@@ -11,25 +11,31 @@ use cspnet::graph::Graph;
 use cspnet::vision::Preprocess;
 use cspnet::{Assume, published_preprocess, zoo};
 
+use crate::darknet;
 use crate::failure::Failure;
 
-/// Make a model file from a file of timm, torchvision or Hugging Face.
+/// Make a model file from a file of timm, torchvision or Hugging Face, or from Darknet's files.
 ///
-/// Such a file holds tensors and nothing else, so you say which network they belong to and whose preprocessing it was
+/// A file of the first three holds tensors and nothing else, so you say which network they belong to and whose preprocessing it was
 /// trained with. The model file then carries both, and the labels. Safetensors files and those of PyTorch's `torch.save` are
 /// told apart by their bytes, whatever they are called. Of a PyTorch file only tensors and containers are read; nothing in it
-/// is ever run.
+/// is ever run. Of Darknet there are two files: give the .cfg file, or the name of one of its networks such as 'csresnext50', and
+/// the weights.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A safetensors file, or one of PyTorch (.pth, .pt, .bin)
+    /// A safetensors file, or one of PyTorch (.pth, .pt, .bin); with --weights, a .cfg file
     file: PathBuf,
 
+    /// The .weights file of a network of Darknet
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "assume", "size", "config", "part", "list"])]
+    weights: Option<PathBuf>,
+
     /// The network its tensors belong to (see `cspnet models`), such as 'densenet121:classes=10'
-    #[arg(long, required_unless_present = "config")]
+    #[arg(long, required_unless_present_any = ["config", "weights"])]
     network: Option<String>,
 
     /// Whose preprocessing the network was trained with
-    #[arg(long, value_enum, required_unless_present = "config")]
+    #[arg(long, value_enum, required_unless_present_any = ["config", "weights"])]
     assume: Option<Library>,
 
     /// The `config.json` that lies beside the weights of a timm network on Hugging Face: it says which network this is, its
@@ -105,6 +111,16 @@ impl From<Precision> for Dtype {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(weights) = &args.weights {
+        return darknet::import(darknet::Import {
+            cfg: &args.file,
+            weights,
+            labels: labels(args.labels.as_deref())?,
+            dtype: args.dtype.into(),
+            licence: args.licence.clone(),
+            output: &args.output,
+        });
+    }
     let manifest = manifest(args)?;
     let (weights, matching) = match Published::open(&args.file)?.weights(&manifest.graph, args.part.as_deref()) {
         Err(error) if args.list => {

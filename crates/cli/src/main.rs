@@ -5,6 +5,7 @@
 
 mod bench;
 mod class_weights;
+mod darknet;
 mod embedded;
 mod eval;
 mod export;

@@ -211,6 +211,32 @@ fn a_model_is_exported_whole_or_not_at_all() {
 const SMALL: [&str; 6] = ["bench", "densenet_bc:depth=10,growth=4", "--size", "16", "--seconds", "0"];
 
 #[test]
+fn darknets_files_come_in_and_go_out_to_the_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let golden = |name: &str| project("tests/golden/darknet").join(name).to_string_lossy().into_owned();
+    let (cfg, weights) = (golden("small.cfg"), golden("small.weights"));
+    let model = file("m.safetensors");
+    let imported = run(&["import", &cfg, "--weights", &weights, "--labels", "a,b,c,d,e", "-o", &model]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let exported = run(&["export", &model, "--to", "darknet", "-o", &file("n.cfg")]);
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    assert_eq!(std::fs::read(file("n.weights")).unwrap(), std::fs::read(&weights).unwrap());
+    assert_eq!(std::fs::read_to_string(file("n.names")).unwrap(), "a\nb\nc\nd\ne\n");
+    let again = run(&["import", &file("n.cfg"), "--weights", &file("n.weights"), "-o", &file("again.safetensors")]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+
+    let other = run(&["import", "darknet53", "--weights", &weights, "-o", &file("no.safetensors")]);
+    assert!(!other.status.success() && text(&other.stderr).contains("module_list."), "{}", text(&other.stderr));
+    let unknown = run(&["import", "darknet54", "--weights", &weights, "-o", &file("no.safetensors")]);
+    assert!(text(&unknown.stderr).contains("darknet53, densenet201"), "{}", text(&unknown.stderr));
+    // timm's slope is not Darknet's.
+    let sloped = run(&["export", "cspdarknet53", "--to", "darknet", "-o", &file("no.cfg")]);
+    assert!(text(&sloped.stderr).contains("slope is 0.01"), "{}", text(&sloped.stderr));
+    assert!(!std::path::Path::new(&file("no.cfg")).exists());
+}
+
+#[test]
 fn speed_is_told_as_json() {
     let output = run(&[&SMALL[..], &["--batch", "1,3", "--threads", "1,2", "--json"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));

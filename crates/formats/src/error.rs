@@ -113,6 +113,28 @@ pub enum FormatError {
         /// Bytes it would have.
         bytes: usize,
     },
+    /// A line of a Darknet `.cfg` file.
+    #[error("line {line}: {}", shown(why))]
+    Cfg {
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Layers of a Darknet `.cfg` file that cannot be run here, each with its line.
+    #[error("the network has layers that this program cannot run: {}", shown(.0))]
+    CfgUnsupported(String),
+    /// A Darknet `.weights` file that is not one of the network.
+    #[error("not the weights of this network: {}", shown(.0))]
+    DarknetWeights(String),
+    /// An operation that Darknet has no layer for.
+    #[error("{path} cannot be written for Darknet: {why}")]
+    Darknet {
+        /// The operation's path.
+        path: String,
+        /// Why not.
+        why: String,
+    },
     /// A number that half precision cannot hold.
     #[error("{0} holds a number that half precision cannot; store the model as f32")]
     Precision(String),

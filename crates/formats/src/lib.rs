@@ -2,13 +2,15 @@
 //!
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
-//! other libraries, which hold tensors only, and [`onnx`] writes what other engines run. A [`StateFile`] keeps what a run must
+//! other libraries, which hold tensors only, [`darknet`] reads and writes networks of Darknet, and [`onnx`] writes what other
+//! engines run. A [`StateFile`] keeps what a run must
 //! find again, a [`ChoicesFile`] what was measured. Not here: running a network.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
 mod choices_file;
 mod crash;
+pub mod darknet;
 mod error;
 mod labels;
 mod manifest;

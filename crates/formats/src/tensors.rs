@@ -113,7 +113,7 @@ impl Entry {
 pub(crate) struct Stored {
     pub entry: Entry,
     /// Where in the file its numbers begin.
-    begin: usize,
+    pub begin: usize,
 }
 
 impl Stored {

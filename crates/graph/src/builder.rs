@@ -188,7 +188,8 @@ impl Builder {
         Graph::try_from(self.raw)
     }
 
-    fn push(&mut self, name: &str, op: Op, inputs: &[Value]) -> Value {
+    /// Any operation, with its parameters: for networks that come from files and have what no method here is for.
+    pub fn push(&mut self, name: &str, op: Op, inputs: &[Value]) -> Value {
         let path = self.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
         let widths: Vec<usize> = inputs.iter().map(|v| self.channels[v.0]).collect();
         let mut node = Node { path, op, inputs: inputs.iter().map(|v| v.0).collect(), params: Vec::new() };

@@ -29,6 +29,8 @@ pub enum Family {
     ResNet,
     /// PeleeNet: uniform with the variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010), biases zero.
     Xavier,
+    /// Darknet's own: uniform within `sqrt(2 / fan_in)`, biases zero.
+    Darknet,
 }
 
 impl Family {
@@ -51,6 +53,7 @@ impl Family {
             (Self::DenseNet, Layer::Conv, _) => Init::Normal { std: (2.0 / fan_in).sqrt() },
             (Self::CspNet | Self::ResNet, Layer::Conv, _) => Init::Normal { std: (2.0 / fan_out).sqrt() },
             (Self::CspNet, Layer::Linear, _) => Init::Normal { std: 0.01 },
+            (Self::Darknet, ..) => Init::Uniform { bound: (2.0 / fan_in).sqrt() },
             (Self::Xavier, ..) => Init::Uniform { bound: (6.0 / (fan_in + fan_out)).sqrt() },
         }
     }
