@@ -246,13 +246,20 @@ impl Normalised {
     /// Both places have eight floats.
     #[inline(always)]
     pub unsafe fn dz<S: Simd>(&self, s: S, f: Activation, x: *const f32, dy: *const f32) -> [S::V; 2] {
-        let Self { mean, inv_std, centre, scale, shift } = self;
+        let Self { centre, scale, shift, .. } = self;
         // SAFETY: the caller's promise; the arrays have eight floats.
         let (x, dy) = unsafe { (s.load(x), s.load(dy)) };
-        let (mean, inv_std) = unsafe { (s.load(mean.as_ptr()), s.load(inv_std.as_ptr())) };
         let (centre, scale) = unsafe { (s.load(centre.as_ptr()), s.load(scale.as_ptr())) };
         let slope = f.slope(s, s.fma(s.sub(x, centre), scale, unsafe { s.load(shift.as_ptr()) }));
-        [s.mul(dy, slope), s.mul(s.sub(x, mean), inv_std)]
+        [s.mul(dy, slope), self.xhat(s, x)]
+    }
+
+    /// The normalised input.
+    #[inline(always)]
+    fn xhat<S: Simd>(&self, s: S, x: S::V) -> S::V {
+        // SAFETY: the arrays have eight floats.
+        let (mean, inv_std) = unsafe { (s.load(self.mean.as_ptr()), s.load(self.inv_std.as_ptr())) };
+        s.mul(s.sub(x, mean), inv_std)
     }
 }
 
@@ -296,17 +303,25 @@ impl Body for NormGradBody<'_> {
         with_activation!(of.activation, f => {
             let [d_beta, d_gamma] = sums(s, images, pixels, |image, at| {
                 let [dz, xhat] = unsafe { self.dz(s, f, image, at) };
+                if !of.accumulate {
+                    // Kept where its gradient will be: some slopes cost more than reading it again.
+                    unsafe { s.store(dz, self.plane(&of.d_input, image).wrapping_add(at)) };
+                }
                 [dz, s.mul(dz, xhat)]
             });
             let [mean_dz, mean_dz_xhat] = [d_beta, d_gamma].map(|sum| vector(single(sum.map(|v| v / count))));
             let scale = vector(self.normalised.scale);
             for image in 0..images {
-                let to = self.plane(&of.d_input, image);
+                let (x, to) = (self.plane(&of.input, image), self.plane(&of.d_input, image));
                 for at in (0..pixels * LANES).step_by(LANES) {
-                    let [dz, xhat] = unsafe { self.dz(s, f, image, at) };
-                    let dx = s.mul(scale, s.sub(s.sub(dz, mean_dz), s.mul(xhat, mean_dz_xhat)));
                     let place = to.wrapping_add(at);
-                    let dx = if of.accumulate { s.add(unsafe { s.load(place) }, dx) } else { dx };
+                    let there = unsafe { s.load(place) };
+                    let [dz, xhat] = match of.accumulate {
+                        true => unsafe { self.dz(s, f, image, at) },
+                        false => [there, self.normalised.xhat(s, unsafe { s.load(x.add(at)) })],
+                    };
+                    let dx = s.mul(scale, s.sub(s.sub(dz, mean_dz), s.mul(xhat, mean_dz_xhat)));
+                    let dx = if of.accumulate { s.add(there, dx) } else { dx };
                     unsafe { s.store(dx, place) };
                 }
             }
