@@ -55,6 +55,12 @@ impl Activation {
         }
     }
 
+    /// Whether it is curved, so that its value and slope take an exponential.
+    #[inline(always)]
+    pub(crate) fn is_curved(self) -> bool {
+        matches!(self, Self::Sigmoid | Self::Silu | Self::Mish)
+    }
+
     /// The function's derivative, lane by lane, to 5e-7; at a kink 0 or `slope`, as in PyTorch. A NaN stays one
     /// where the function is curved; where it is straight in pieces, a NaN belongs to the piece on the left.
     #[inline(always)]

@@ -301,10 +301,11 @@ impl Body for NormGradBody<'_> {
         // SAFETY (all below): the loops see the images and the first floats of their pixels; arrays have eight floats.
         let vector = |of: [f32; LANES]| unsafe { s.load(of.as_ptr()) };
         with_activation!(of.activation, f => {
+            // What costs more than to be read again is kept where the gradient will be.
+            let is_kept = f.is_curved() && !of.accumulate;
             let [d_beta, d_gamma] = sums(s, images, pixels, |image, at| {
                 let [dz, xhat] = unsafe { self.dz(s, f, image, at) };
-                if !of.accumulate {
-                    // Kept where its gradient will be: some slopes cost more than reading it again.
+                if is_kept {
                     unsafe { s.store(dz, self.plane(&of.d_input, image).wrapping_add(at)) };
                 }
                 [dz, s.mul(dz, xhat)]
@@ -315,13 +316,13 @@ impl Body for NormGradBody<'_> {
                 let (x, to) = (self.plane(&of.input, image), self.plane(&of.d_input, image));
                 for at in (0..pixels * LANES).step_by(LANES) {
                     let place = to.wrapping_add(at);
-                    let there = unsafe { s.load(place) };
-                    let [dz, xhat] = match of.accumulate {
-                        true => unsafe { self.dz(s, f, image, at) },
-                        false => [there, self.normalised.xhat(s, unsafe { s.load(x.add(at)) })],
+                    let [dz, xhat] = if is_kept {
+                        unsafe { [s.load(place), self.normalised.xhat(s, s.load(x.wrapping_add(at)))] }
+                    } else {
+                        unsafe { self.dz(s, f, image, at) }
                     };
                     let dx = s.mul(scale, s.sub(s.sub(dz, mean_dz), s.mul(xhat, mean_dz_xhat)));
-                    let dx = if of.accumulate { s.add(there, dx) } else { dx };
+                    let dx = if of.accumulate { s.add(unsafe { s.load(place) }, dx) } else { dx };
                     unsafe { s.store(dx, place) };
                 }
             }

@@ -8,7 +8,7 @@ use cspnet_graph::{ParamId, Weights};
 use cspnet_kernels::{Planes, export_nchw};
 
 use super::kernel::{Batch, Kernel};
-use super::{Running, State, TrainPlan, TrainWorkspace};
+use super::{Running, TrainPlan, TrainWorkspace};
 use crate::error::RunError;
 use crate::input::Input;
 use crate::report::Pass;

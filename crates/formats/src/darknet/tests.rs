@@ -341,10 +341,10 @@ proptest! {
             let (a, b) = (a.min(text.len()), b.min(text.len()));
             text.replace_range(a.min(b)..a.max(b).min(a.min(b) + 12), &new);
         }
-        if let Ok(network) = Network::parse(&text) {
-            if let Ok((again, _)) = export::layers(&network.graph, network.size) {
-                prop_assert!(Network::parse(&again).is_ok(), "{}", again);
-            }
+        if let Ok(network) = Network::parse(&text)
+            && let Ok((again, _)) = export::layers(&network.graph, network.size)
+        {
+            prop_assert!(Network::parse(&again).is_ok(), "{}", again);
         }
     }
 }
