@@ -269,7 +269,7 @@ fn a_step_of_training_is_measured_kernel_by_kernel() {
         assert!(0.0 < number(&record, "min_ms") && number(&record, "min_ms") <= number(&record, "median_ms"));
         assert!(number(&record, "images_per_s") > 0.0 && record["rewrites"].as_array().unwrap().is_empty());
         let of_pass = |pass: &str| record["layers"].as_array().unwrap().iter().filter(|l| l["pass"] == pass).count();
-        for pass in ["forward", "statistics", "backward", "backward data", "backward weight"] {
+        for pass in ["forward", "backward", "backward data", "backward weight"] {
             assert!(of_pass(pass) > 0, "{pass}: {record}");
         }
         // Three products instead of one, but for the gradient of the pictures.
