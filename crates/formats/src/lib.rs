@@ -3,8 +3,7 @@
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
 //! other libraries, which hold tensors only, [`darknet`] reads and writes networks of Darknet, and [`onnx`] writes what other
-//! engines run. A [`StateFile`] keeps what a run must
-//! find again, a [`ChoicesFile`] what was measured. Not here: running a network.
+//! engines run. A [`StateFile`] keeps what a run must find again, a [`ChoicesFile`] what was measured. Not here: running a network.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
