@@ -34,9 +34,9 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     size: Option<[usize; 2]>,
 
-    /// What becomes of normalisations behind convolutions
-    #[arg(long, value_enum, default_value_t = BatchNorm::Fold)]
-    batch_norm: BatchNorm,
+    /// What becomes of normalisations behind convolutions in an ONNX file [default: fold]; Darknet has them as they are
+    #[arg(long, value_enum)]
+    batch_norm: Option<BatchNorm>,
 
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
@@ -75,12 +75,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let network = source::network(&args.network)?;
     let [height, width] = args.size.unwrap_or(network.size);
     if args.to == Form::Darknet {
+        if args.batch_norm.is_some() {
+            return Err(Failure::Message("--batch-norm is for ONNX; leave it out for Darknet".into()));
+        }
         // Of the preprocessing, Darknet needs what holds for all sizes.
         let manifest = manifest(&network, network.size)?;
         return darknet::export(&network, &manifest, [height, width], &args.output);
     }
     let manifest = manifest(&network, [height, width])?;
-    let options = onnx::Options { size: Some([height, width]), batch_norm: args.batch_norm.into(), softmax: false };
+    let batch_norm = args.batch_norm.unwrap_or(BatchNorm::Fold).into();
+    let options = onnx::Options { size: Some([height, width]), batch_norm, softmax: false };
     let bytes = onnx::write(&network.graph, &network.weights().to_weights()?, Some(&manifest), &options)?;
     atomic::write(&args.output, &bytes)?;
     let (path, channels) = (args.output.to_string_lossy(), network.graph.input_channels());

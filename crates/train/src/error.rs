@@ -121,8 +121,13 @@ pub enum TrainError {
         of: usize,
     },
     /// Something would stay as it was drawn at random.
-    #[error("{} would stay as drawn at random, for no model has such a tensor; freeze less, or say --allow-partial", .0)]
-    FrozenNoise(String),
+    #[error("{name} would stay as drawn at random, for {why}")]
+    FrozenNoise {
+        /// The first such tensor.
+        name: String,
+        /// Why nothing better is known of it, and what to do.
+        why: &'static str,
+    },
     /// The features of all photos are too many.
     #[error("what the network makes of {photos} photos takes {} MB, more than the {} MB that are kept in memory; leave out --head-only \
              (`--freeze-to` computes it in every epoch)", .bytes >> 20, .most >> 20)]

@@ -63,7 +63,8 @@ pub fn start_from(
         }
         let noise = frozen.into_iter().map(|p| &graph.params()[p].name).find(|n| loaded.reinitialised.contains(n));
         if let Some(name) = noise {
-            return Err(TrainError::FrozenNoise(name.clone()));
+            let why = "the model has no such tensor; freeze less, or say --allow-partial";
+            return Err(TrainError::FrozenNoise { name: name.clone(), why });
         }
     }
     Ok((Checkpoint::start_with(graph, weights), loaded))

@@ -44,7 +44,8 @@ pub fn whitened(
     let frozen = Parts::of(graph, recipe)?.frozen.map_or_else(Vec::new, |part| part.params);
     let is_drawn = |&p: &ParamId| p != stem.weight && !matches!(graph.params()[p].init, Init::Constant { .. });
     if let Some(noise) = frozen.into_iter().find(is_drawn) {
-        return Err(TrainError::FrozenNoise(graph.params()[noise].name.clone()));
+        let why = "only the first convolution is whitened; freeze less, or begin from a model";
+        return Err(TrainError::FrozenNoise { name: graph.params()[noise].name.clone(), why });
     }
     let mut weights = Weights::published(graph, recipe.seed);
     let covariance = stem.covariance(&data.train, preprocess, recipe.seed, threads)?;
@@ -87,7 +88,7 @@ impl Stem {
         let photos = samples.len().min(PHOTOS);
         // Photos may lie class by class.
         let chosen: Vec<Sample> = (0..photos).map(|i| samples[i * samples.len() / photos].clone()).collect();
-        let (len, each) = (self.len(), PATCHES.div_ceil(photos));
+        let (len, each) = (self.len(), PATCHES.div_ceil(photos.max(1)));
         let (mut sum, mut patches, mut patch) = (vec![0.0; len * len], 0_usize, vec![0.0; len]);
         let mut skipped = None;
         for (i, photo) in as_evaluated(&chosen, preprocess, threads, 64).enumerate() {
@@ -103,17 +104,17 @@ impl Stem {
             for _ in 0..each {
                 let at = [draw.below(rows + 1), draw.below(columns + 1)];
                 self.patch(&photo, at, preprocess, &mut patch);
-                for (row, &a) in sum.chunks_exact_mut(len).zip(&patch) {
-                    for (total, &b) in row.iter_mut().zip(&patch) {
-                        *total += a * b;
-                    }
-                }
+                add_products(&mut sum, &patch);
             }
             patches += each;
         }
         match (patches, skipped) {
             (0, Some(last)) => Err(TrainError::NothingLoaded("training", last.why)),
-            _ => Ok(sum.into_iter().map(|total| total / patches.max(1) as f64).collect()),
+            _ => {
+                // What is below the diagonal is what is above it.
+                let above = |i: usize| (i / len).min(i % len) * len + (i / len).max(i % len);
+                Ok((0..len * len).map(|i| sum[above(i)] / patches.max(1) as f64).collect())
+            }
         }
     }
 
@@ -143,6 +144,15 @@ impl Stem {
                 *plus = (scale * number) as f32;
                 *minus = -*plus;
             }
+        }
+    }
+}
+
+/// Adds the products of a patch's numbers, those on and above the diagonal.
+fn add_products(sum: &mut [f64], patch: &[f64]) {
+    for (i, (row, &a)) in sum.chunks_exact_mut(patch.len()).zip(patch).enumerate() {
+        for (total, &b) in row[i..].iter_mut().zip(&patch[i..]) {
+            *total += a * b;
         }
     }
 }

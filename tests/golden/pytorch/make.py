@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Small files as `torch.save` writes them, for checking that ours are read: python make.py [FOLDER]
 
-The network is conv 3x3 (3 -> 4, no bias), BatchNorm, linear (4 -> 3), filled by the rule of the other reference values
-(`cspnet_graph::init::reference`), which is copied from ../updates/make.py.
+The network is conv 3x3 (3 -> 4, no bias), BatchNorm, linear (4 -> 3), filled by the rule of the other reference values (../rule.py).
 
 state_dict.pth   a state dict
 checkpoint.pth   a checkpoint as timm writes it: arguments, optimiser, averaged weights (the half of the others, `module.` before names)
@@ -19,31 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-
-def unit(name, n):
-    """The rule of the other reference values."""
-    state = 0xCBF29CE484222325
-    for byte in name.encode():
-        state = ((state ^ byte) * 0x100000001B3) & ((1 << 64) - 1)
-    with np.errstate(over="ignore"):
-        z = np.uint64(state) + np.arange(n, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(40)).astype(np.float64) / float(1 << 24)
-
-
-def filled(name, tensor):
-    if name.endswith("num_batches_tracked"):
-        return tensor
-    u, leaf = unit(name, tensor.numel()), name.split(".")[1]
-    if name.startswith("norm"):
-        v = 0.5 + u if leaf in ("weight", "running_var") else 0.2 * (u - 0.5)
-    elif leaf == "bias":
-        v = 0.2 * (u - 0.5)
-    else:
-        v = (2 * u - 1) * np.sqrt(3.0 / (tensor.numel() // tensor.shape[0]))
-    return torch.from_numpy(v.astype(np.float32)).reshape(tensor.shape)
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from rule import filled  # noqa: E402
 
 
 class Network(nn.Module):

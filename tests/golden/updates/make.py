@@ -2,15 +2,20 @@
 """Parameters after a few updates by PyTorch's optimisers, for checking ours: python make.py > updates.json
 
 The network is conv 3x3 (3 -> 4, no bias), BatchNorm, ReLU, global average, linear (4 -> 3), filled by the rule of the other
-reference values (`cspnet_graph::init::reference`). Batch k has 4 pictures of 3 x 8 x 8, `2 * unit("input", i) - 1` counted on
+reference values (../rule.py). Batch k has 4 pictures of 3 x 8 x 8, `2 * unit("input", i) - 1` counted on
 from batch to batch, and the label of its n-th picture is (7 * n + k) % 3. Weight decay is for the two weights only. Everything
 is computed in double precision; the parameters and running statistics after the last update are given in full.
 """
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from rule import filled, unit  # noqa: E402
 
 BATCH, UPDATES = 4, 6
 SGD = dict(lr=0.1, momentum=0.9, nesterov=True)
@@ -22,30 +27,6 @@ CASES = {
     "sgd, accumulated": dict(optimizer="sgd", decay=0.05, clip=None, accumulate=2),
     "adamw, clipped and accumulated": dict(optimizer="adamw", decay=0.0, clip=0.1, accumulate=3),
 }
-
-
-def unit(name, n):
-    """The rule of the other reference values."""
-    state = 0xCBF29CE484222325
-    for byte in name.encode():
-        state = ((state ^ byte) * 0x100000001B3) & ((1 << 64) - 1)
-    with np.errstate(over="ignore"):
-        z = np.uint64(state) + np.arange(n, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(40)).astype(np.float64) / float(1 << 24)
-
-
-def filled(name, tensor):
-    u, leaf = unit(name, tensor.numel()), name.split(".")[1]
-    if name.startswith("norm"):
-        v = 0.5 + u if leaf in ("weight", "running_var") else 0.2 * (u - 0.5)
-    elif leaf == "bias":
-        v = 0.2 * (u - 0.5)
-    else:
-        v = (2 * u - 1) * np.sqrt(3.0 / (tensor.numel() // tensor.shape[0]))
-    return torch.from_numpy(v.astype(np.float32)).reshape(tensor.shape).double()
 
 
 class Network(nn.Module):
@@ -62,7 +43,7 @@ class Network(nn.Module):
 def run(optimizer, decay, clip, accumulate):
     network = Network().double()
     state = network.state_dict()
-    network.load_state_dict({n: t if n.endswith("tracked") else filled(n, t) for n, t in state.items()})
+    network.load_state_dict({n: filled(n, t) for n, t in state.items()})
     groups = [
         dict(params=[network.conv.weight, network.fc.weight], weight_decay=decay),
         dict(params=[network.norm.weight, network.norm.bias, network.fc.bias], weight_decay=0.0),

@@ -126,11 +126,10 @@ impl TrainPlan {
         let are_moments_finite = kernel.moments().is_none_or(|slot| state.moments[slot].is_finite());
         let is_finite = kernel.learns().into_iter().flatten().all(|param| are_finite(state.gradients.get(param)))
             && self.written[at].as_ref().is_none_or(|planes| workspace.is_finite(planes));
-        match self.steps[at].pass {
-            Pass::Forward if !is_finite => Some(Phase::Forward),
-            _ if !is_finite => Some(Phase::Gradient),
-            _ => (!are_moments_finite).then_some(Phase::Statistics),
+        if !is_finite {
+            return Some(if self.steps[at].pass == Pass::Forward { Phase::Forward } else { Phase::Gradient });
         }
+        (!are_moments_finite).then_some(Phase::Statistics)
     }
 
     /// The first running statistic that the batch's would leave not finite.

@@ -90,7 +90,7 @@ impl<'a> Build<'a> {
         let program = self.program;
         for step in &program.forward {
             if let Some(mut kernel) = self.forward(step) {
-                let slot = self.slot(step.output()).filter(|&slot| !kernel.takes_moments(slot));
+                let slot = self.slot(step.output()).filter(|&slot| !kernel.take_moments(slot));
                 let written = match step.task {
                     Task::Norm { stored: false, .. } => None,
                     _ => Some(program.planes(step.output())),
@@ -294,7 +294,7 @@ impl Assemble {
 
 impl Kernel {
     /// Has it take the moments of what it writes, to where they are kept; `false` if it cannot.
-    fn takes_moments(&mut self, to: usize) -> bool {
+    fn take_moments(&mut self, to: usize) -> bool {
         match self {
             Self::Conv { conv, slot, .. } if conv.takes_moments() => *slot = Some(to),
             Self::Pool { slot, .. } => *slot = Some(to),
