@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use cspnet::vision::geometry::scaled_side;
-use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize};
+use cspnet::vision::{DecodeOptions, Filter, PaddingMode, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{
-    Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, PaddingMode, RandAugment, RandomErasing,
+    Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, RandAugment, RandomErasing,
 };
 use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, whitened};
 
@@ -216,6 +216,11 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().augment.hflip)]
     hflip: f64,
 
+    /// Mirror a photo in every other epoch, half of the photos in the first, instead of by chance: two epochs in turn show both
+    /// images of every photo (arXiv:2404.00498, section 3.6)
+    #[arg(long)]
+    alternate_flip: bool,
+
     /// Instead of a random resized crop: the photo's middle, with so many pixels on every side, and of that a random part of the
     /// input's size (4 for CIFAR, arXiv:1512.03385)
     #[arg(long, value_name = "PIXELS")]
@@ -364,6 +369,7 @@ impl RecipeArgs {
                 },
             }),
             hflip: self.hflip,
+            alternate_flip: self.alternate_flip,
             color_jitter: match (self.color_jitter, self.aa) {
                 (Some(strength), _) => ColourJitter::of(strength),
                 // The operations change colours already.

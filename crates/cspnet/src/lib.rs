@@ -52,6 +52,7 @@ mod model;
 mod options;
 mod published;
 mod session;
+mod views;
 
 pub use cspnet_engine as engine;
 pub use cspnet_formats as formats;
@@ -66,3 +67,4 @@ pub use model::Model;
 pub use options::{ModelOptions, TuneCache};
 pub use published::{Assume, published_preprocess};
 pub use session::Session;
+pub use views::Views;

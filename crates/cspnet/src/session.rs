@@ -5,6 +5,7 @@ use cspnet_vision::{Photo, Preprocess};
 
 use crate::class::{Class, classes};
 use crate::error::Error;
+use crate::views::{View, Views};
 
 /// Threads and memory for batches of one model's photos.
 ///
@@ -34,7 +35,7 @@ pub struct Session<'a> {
     workspace: Workspace,
     pixels: Vec<u8>,
     batch: usize,
-    mirrors: bool,
+    views: Vec<View>,
 }
 
 impl<'a> Session<'a> {
@@ -53,15 +54,14 @@ impl<'a> Session<'a> {
             workspace: plan.workspace(batch, threads),
             pixels: Vec::new(),
             batch,
-            mirrors: false,
+            views: Views::One.list(),
         }
     }
 
-    /// The same session, but every answer is the mean of the raw answers for the photo and for its mirror image: a little more often
-    /// right, in twice the time.
+    /// The same session, but every answer is the mean of the raw answers for these views of the photo.
     #[must_use]
-    pub fn with_mirror_images(self) -> Self {
-        Self { mirrors: true, ..self }
+    pub fn with_views(self, views: Views) -> Self {
+        Self { views: views.list(), ..self }
     }
 
     /// Most photos that are computed at once; more are taken in turns.
@@ -123,16 +123,26 @@ impl<'a> Session<'a> {
         photos.iter().try_for_each(|p| self.check_size(p))?;
         let mut all = Vec::with_capacity(photos.len());
         for batch in photos.chunks(self.batch) {
-            let mut answers = self.compute(batch)?;
-            if self.mirrors {
-                let mirrored: Vec<Photo> = batch.iter().map(|photo| photo.clone().mirrored()).collect();
-                for (answer, other) in answers.iter_mut().zip(self.compute(&mirrored)?) {
-                    answer.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
-                }
-            }
-            all.append(&mut answers);
+            all.append(&mut self.mean(batch)?);
         }
         Ok(all)
+    }
+
+    /// The mean of the raw answers for a batch's views.
+    fn mean(&mut self, batch: &[Photo]) -> Result<Vec<Vec<f32>>, Error> {
+        if let [_] = self.views[..] {
+            return self.compute(batch);
+        }
+        let mut means: Vec<Vec<f32>> = Vec::new();
+        for view in self.views.clone() {
+            let seen: Vec<Photo> = batch.iter().map(|photo| view.of(photo)).collect();
+            let answers = self.compute(&seen)?;
+            means.resize_with(answers.len(), || vec![0.0; answers[0].len()]);
+            for (mean, answer) in means.iter_mut().zip(answers) {
+                mean.iter_mut().zip(answer).for_each(|(sum, number)| *sum += view.weight * number);
+            }
+        }
+        Ok(means)
     }
 
     /// The raw answers for a batch.

@@ -1,6 +1,7 @@
 //! Models and sessions on a network whose answers are plain to see.
 
-use cspnet::{Error, Model, ModelOptions, Photo, TuneCache};
+use cspnet::vision::PaddingMode;
+use cspnet::{Error, Model, ModelOptions, Photo, TuneCache, Views};
 
 include!("common/brightness.rs");
 
@@ -46,7 +47,7 @@ fn mirror_images_are_answered_for_as_well() {
         (0..5).map(|n| Photo::new(8, 8, (0..192).map(|i| (i * (i + n) % 251) as u8).collect()).unwrap()).collect();
     let mirrored: Vec<Photo> = photos.iter().map(|p| p.clone().mirrored()).collect();
     let plain = |photos: &[Photo]| model.session(2, 1).logits(photos).unwrap();
-    let mut both = model.session(2, 2).with_mirror_images();
+    let mut both = model.session(2, 2).with_views(Views::Flip);
     let answers = both.logits(&photos).unwrap();
     assert_ne!(plain(&photos), plain(&mirrored), "the network sees the difference");
     for ((answer, one), other) in answers.iter().zip(plain(&photos)).zip(plain(&mirrored)) {
@@ -54,6 +55,16 @@ fn mirror_images_are_answered_for_as_well() {
         assert_eq!(*answer, mean);
     }
     assert_eq!(both.logits(&mirrored).unwrap(), answers);
+    let moved = |by: i64| photos.iter().map(|p| p.shifted(-by, -by, PaddingMode::Reflect)).collect::<Vec<Photo>>();
+    let sides = [1, -1].map(|by| both.logits(&moved(by)).unwrap());
+    let all = model.session(3, 2).with_views(Views::FlipShift).logits(&photos).unwrap();
+    for (photo, answer) in all.iter().enumerate() {
+        for (class, &number) in answer.iter().enumerate() {
+            let [right, left] = [&sides[0], &sides[1]].map(|side| side[photo][class]);
+            let mean = (2.0 * answers[photo][class] + right + left) / 4.0;
+            assert!((number - mean).abs() <= 1e-6 * mean.abs(), "{number} {mean}");
+        }
+    }
 }
 
 #[test]

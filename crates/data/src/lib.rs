@@ -24,7 +24,7 @@ mod sample;
 mod split;
 
 pub use augment::{
-    Augment, ColourJitter, CropPadding, EraseMode, Mix, PaddingMode, RandAugment, RandAugmentError, RandomErasing,
+    Augment, ColourJitter, CropPadding, EraseMode, Mix, RandAugment, RandAugmentError, RandomErasing,
 };
 pub use classes::class_name;
 pub use dataset::{DataOptions, DataSet, Skipped};

@@ -114,7 +114,7 @@ impl Source {
         let sample = &self.samples[photo];
         let (recipe, epoch) = (&self.recipe, u64::from(epoch));
         if let Some(features) = &self.features {
-            let mirrored = Draw::new(recipe.seed, epoch, number as u64, Purpose::Flip).chance(recipe.augment.hflip);
+            let mirrored = recipe.augment.mirrors(recipe.seed, epoch, number as u64);
             return features.view(photo, mirrored).map(|_| (View::Features { photo, mirrored }, photo));
         }
         sample

@@ -182,6 +182,7 @@ impl Recipe {
                 ratio: [1.0, 1.0],
                 crop_padding: None,
                 hflip: self.augment.hflip,
+                alternate_flip: self.augment.alternate_flip,
                 color_jitter: ColourJitter::default(),
                 auto_augment: None,
                 erase: RandomErasing { probability: 0.0, ..self.augment.erase },
@@ -237,6 +238,7 @@ impl Recipe {
             ("scale", ordered(self.augment.scale) && self.augment.scale[1] <= 1.0, "two shares in rising order"),
             ("ratio", ordered(self.augment.ratio), "two positive numbers in rising order"),
             ("hflip", share(self.augment.hflip), "in 0..=1"),
+            ("alternate-flip", !self.augment.alternate_flip || self.augment.hflip > 0.0, "without --hflip 0"),
             (
                 "color-jitter",
                 [jitter.brightness, jitter.contrast, jitter.saturation].into_iter().all(share),
@@ -285,6 +287,7 @@ impl Default for Recipe {
                 ratio: [0.75, 1.3333],
                 crop_padding: None,
                 hflip: 0.5,
+                alternate_flip: false,
                 color_jitter: ColourJitter::of(0.3),
                 auto_augment: None,
                 erase: RandomErasing { probability: 0.0, mode: EraseMode::Pixel, count: 1 },

@@ -33,6 +33,7 @@ mod orient;
 mod photo;
 mod preprocess;
 mod resize;
+mod shift;
 mod webp;
 
 pub use cut::Area;
@@ -42,3 +43,4 @@ pub use options::DecodeOptions;
 pub use photo::Photo;
 pub use preprocess::{Preprocess, Resize};
 pub use resize::{Filter, resize};
+pub use shift::PaddingMode;

@@ -17,7 +17,7 @@ pub use colour::ColourJitter;
 pub use erase::{EraseMode, RandomErasing};
 pub use mix::Mix;
 pub use rand_augment::{RandAugment, RandAugmentError};
-pub use shift::{CropPadding, PaddingMode};
+pub use shift::CropPadding;
 
 /// How views of photos vary.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct Augment {
     pub crop_padding: Option<CropPadding>,
     /// Probability of a mirror image.
     pub hflip: f64,
+    /// Whether chance decides in the first epoch only, and a photo is mirrored in every other one from then on: two epochs in turn
+    /// show both images of every photo (Jordan, arXiv:2404.00498, section 3.6).
+    #[serde(default)]
+    pub alternate_flip: bool,
     /// How far colours change.
     pub color_jitter: ColourJitter,
     /// Random operations on the whole view.
@@ -67,7 +71,7 @@ impl Augment {
         if let Some(padding) = self.crop_padding {
             view = padding.shifted(&view, &mut of_crop);
         }
-        if draw(Purpose::Flip).chance(self.hflip) {
+        if self.mirrors(seed, epoch, sample) {
             view = view.mirrored();
         }
         if let Some(operations) = &self.auto_augment {
@@ -76,6 +80,12 @@ impl Augment {
         self.color_jitter.apply(&mut view, &mut draw(Purpose::Colour));
         self.erase.apply(&mut view, preprocess.mean, preprocess.std, &mut draw(Purpose::Erase));
         Ok(view)
+    }
+
+    /// Whether training sees the mirror image of `sample` in `epoch`.
+    pub fn mirrors(&self, seed: u64, epoch: u64, sample: u64) -> bool {
+        let by_chance = |epoch| Draw::new(seed, epoch, sample, Purpose::Flip).chance(self.hflip);
+        if self.alternate_flip { by_chance(0) != (epoch % 2 == 1) } else { by_chance(epoch) }
     }
 
     /// The part that a random resized crop shows (torchvision's `RandomResizedCrop.get_params`).
@@ -118,7 +128,7 @@ fn centre(photo: &Photo, ratio: f64) -> Area {
 
 #[cfg(test)]
 mod tests {
-    use cspnet_vision::Filter;
+    use cspnet_vision::{Filter, PaddingMode};
 
     use super::*;
 
@@ -127,6 +137,7 @@ mod tests {
         ratio: [1.0, 1.0],
         crop_padding: None,
         hflip: 0.0,
+        alternate_flip: false,
         color_jitter: ColourJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0 },
         auto_augment: None,
         erase: RandomErasing { probability: 0.0, mode: EraseMode::Const, count: 1 },
@@ -168,6 +179,16 @@ mod tests {
             assert_ne!(view(1, 1), view(1, 2), "{varied:?}");
             assert_eq!((view(1, 1).height(), view(1, 1).width()), preprocess.size);
         }
+    }
+
+    #[test]
+    fn alternate_flips_show_both_images_in_two_epochs() {
+        let augment = Augment { hflip: 0.5, alternate_flip: true, ..PLAIN };
+        let mirrored = |epoch| -> Vec<bool> { (0..100).map(|sample| augment.mirrors(3, epoch, sample)).collect() };
+        let first = mirrored(0);
+        assert!((20..80).contains(&first.iter().filter(|&&m| m).count()));
+        assert_eq!(mirrored(1), first.iter().map(|m| !m).collect::<Vec<bool>>());
+        assert_eq!(mirrored(2), first);
     }
 
     #[test]
