@@ -20,13 +20,13 @@ const ACTIVATION: Unary = Unary::Silu;
 const STAGES: [usize; 3] = [1, 4, 4];
 
 fn build(spec: &Spec) -> Result<Graph, ZooError> {
-    let (width, gamma) = (spec.whole("width"), spec.gamma(spec.whole("width"), true)?);
+    let (width, units, gamma) = (spec.whole("width"), spec.whole("units"), spec.gamma(spec.whole("width"), true)?);
     let mut b = Builder::with_init(Family::CspNet);
     let x = b.input(spec.channels());
     // At the picture's own size a convolution is dearest.
     let mut x = unit(&mut b, "stem", x, Conv::new(width / 2, 3));
     for (i, multiple) in STAGES.into_iter().enumerate() {
-        x = b.module(&format!("stages.{i}"), |b| stage(b, x, multiple * width, gamma));
+        x = b.module(&format!("stages.{i}"), |b| stage(b, x, multiple * width, units, gamma));
     }
     let x = b.module("head", |b| {
         let x = b.global_avg_pool("global_pool", x);
@@ -35,17 +35,22 @@ fn build(spec: &Spec) -> Result<Graph, ZooError> {
     Ok(b.finish(x)?)
 }
 
-/// Halves rows and columns, gives `out` channels, and sends a part of them through a residual unit.
-fn stage(b: &mut Builder, x: Value, out: usize, gamma: f64) -> Value {
+/// Halves rows and columns, gives `out` channels, and sends a part of them through residual units.
+fn stage(b: &mut Builder, x: Value, out: usize, units: usize, gamma: f64) -> Value {
     let x = pooled(b, "conv_down", x, out);
     let u = |b: &mut Builder, x, width| unit(b, "conv_transition", x, Conv::new(width, 1));
     let transitions = Transitions { part: None, merged: Some((Width::Same, &u)), part_first: false };
     csp_stage(b, x, Split::Channels { gamma }, transitions, |b, x| {
-        let width = b.channels(x);
-        residual(b, "add", x, |b, x| {
-            let x = unit(b, "conv1", x, Conv::new(width, 3));
-            unit(b, "conv2", x, Conv::new(width, 3))
-        })
+        (0..units).fold(x, |x, i| b.module(&format!("blocks.{i}"), |b| residual_unit(b, x)))
+    })
+}
+
+/// Two convolutions, added to what they read.
+fn residual_unit(b: &mut Builder, x: Value) -> Value {
+    let width = b.channels(x);
+    residual(b, "add", x, |b, x| {
+        let x = unit(b, "conv1", x, Conv::new(width, 3));
+        unit(b, "conv2", x, Conv::new(width, 3))
     })
 }
 
@@ -76,12 +81,20 @@ const WIDTH: Knob = Knob {
     about: "channels of the first stage; the others have four times as many",
 };
 
+const UNITS: Knob = Knob {
+    name: "units",
+    values: Values::Whole { from: 1, to: 64 },
+    default: "1",
+    example: "2",
+    about: "residual units of every stage",
+};
+
 pub(crate) const ENTRIES: &[Entry] = &[Entry {
     name: "cspresnet9",
     family: "cspresnet-cifar",
     about: "CSPResNet-9 for CIFAR, wide and shallow",
     paper: "arXiv:1911.11929",
-    knobs: &[CIFAR_CLASSES, CHANNELS, WIDTH, GAMMA],
+    knobs: &[CIFAR_CLASSES, CHANNELS, WIDTH, UNITS, GAMMA],
     input: InputSpec::CIFAR,
     plan: build,
 }];
