@@ -146,6 +146,9 @@ pub(super) fn pool(kind: PoolKind, window: &Window) -> Result<(&'static str, Vec
         return Err("its taps are apart, which ONNX has for means only since opset 19");
     }
     attributes.retain(|a| a.name != "dilations");
-    attributes.push(Attribute::int("count_include_pad", count_include_pad.into()));
+    // Without padding there is none to be counted. Asked for it all the same, ONNX Runtimes before its pull request 29629 count what
+    // ceil mode sees beyond the picture.
+    let counts = count_include_pad && !(window.ceil && window.padding == Padding::NONE);
+    attributes.push(Attribute::int("count_include_pad", counts.into()));
     Ok(("AveragePool", attributes))
 }
