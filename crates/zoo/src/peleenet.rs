@@ -17,7 +17,7 @@ const HALF_GROWTH: usize = 16;
 /// Width of the 1x1 convolutions in the layers of every stage.
 const BOTTLENECKS: [usize; 4] = [16, 32, 64, 64];
 
-const HALVE: Window = Window { kernel: [2; 2], stride: [2; 2], padding: [0; 2], dilation: [1; 2] };
+const HALVE: Window = Window::square(2, 2, 0);
 
 fn peleenet(spec: &Spec) -> Result<Graph, ZooError> {
     let (channels, classes) = (spec.channels(), spec.classes());
