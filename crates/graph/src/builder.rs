@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, Raw, ValueId};
 use crate::init::{Family, Layer};
-use crate::op::{Binary, Op, PoolKind, Unary, Window};
+use crate::op::{Binary, Op, PoolKind, Resize, Shape, Unary, Window};
 use crate::param::{Init, Param};
 
 /// A value under construction.
@@ -136,12 +136,12 @@ impl Builder {
         self.push(name, Op::Unary { function }, &[x])
     }
 
-    /// Sum of two values of one shape.
+    /// Sum of two values; an axis of length 1 is repeated.
     pub fn add(&mut self, name: &str, a: Value, b: Value) -> Value {
         self.push(name, Op::Binary { function: Binary::Add }, &[a, b])
     }
 
-    /// Product, element by element, of two values of one shape.
+    /// Product, element by element, of two values; an axis of length 1 is repeated.
     pub fn multiply(&mut self, name: &str, a: Value, b: Value) -> Value {
         self.push(name, Op::Binary { function: Binary::Mul }, &[a, b])
     }
@@ -174,6 +174,21 @@ impl Builder {
     /// Fully connected layer; parameters `name.weight`, `name.bias`.
     pub fn linear(&mut self, name: &str, x: Value, out: usize) -> Value {
         self.push(name, Op::Linear { out }, &[x])
+    }
+
+    /// A function of two values; an axis of length 1 is repeated.
+    pub fn binary(&mut self, name: &str, function: Binary, a: Value, b: Value) -> Value {
+        self.push(name, Op::Binary { function }, &[a, b])
+    }
+
+    /// Numbers of this shape that do not depend on the picture; parameter `name.value`.
+    pub fn constant(&mut self, name: &str, shape: Shape) -> Value {
+        self.push(name, Op::Constant { shape }, &[])
+    }
+
+    /// Every pixel `factor` times in both directions.
+    pub fn upsample(&mut self, name: &str, x: Value, factor: usize) -> Value {
+        self.push(name, Op::Resize(Resize::repeat(factor)), &[x])
     }
 
     /// The graph that computes `output`.

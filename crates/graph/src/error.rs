@@ -55,6 +55,8 @@ impl GraphError {
     pub const MAX_NODES: usize = 65_536;
     /// Most channels of a value.
     pub const MAX_CHANNELS: usize = 1 << 20;
+    /// Most numbers of a value or a parameter.
+    pub const MAX_ELEMENTS: usize = 1 << 32;
     /// Largest kernel, stride, padding or dilation.
     pub const MAX_WINDOW: usize = 1 << 12;
 }

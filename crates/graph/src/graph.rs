@@ -24,7 +24,8 @@ pub struct Node {
     /// To what: values of earlier nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<ValueId>,
-    /// With what: weight then bias; or scale, shift, running mean, running variance.
+    /// With what: weight then bias; or scale, shift, running mean, running variance; or a slope; or
+    /// a constant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<ParamId>,
 }
@@ -127,7 +128,8 @@ impl Graph {
                 Op::Input { .. } => picture,
                 _ => node.op.shape(self.channels[id], &inputs).map_err(fail)?,
             };
-            let floats = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= 1 << 32);
+            let floats =
+                shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= GraphError::MAX_ELEMENTS);
             if floats.is_none_or(|n| n == 0) {
                 return Err(fail(format!("gives a value of shape {shape:?}")));
             }
@@ -159,6 +161,8 @@ impl Node {
             Op::BatchNorm { .. } => [Role::NormScale, Role::NormShift, Role::RunningMean, Role::RunningVariance]
                 .map(|r| (r, vec![c]))
                 .into(),
+            Op::PRelu => vec![(Role::Slope, vec![c])],
+            Op::Constant { shape } => vec![(Role::Constant, shape.to_vec())],
             _ => Vec::new(),
         }
     }
@@ -219,7 +223,7 @@ fn check_params(
     }
     for &id in &node.params {
         let len = params[id].shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-        if len.is_none_or(|n| n > 1 << 32) {
+        if len.is_none_or(|n| n > GraphError::MAX_ELEMENTS) {
             return Err(node.error(format!("has a parameter of shape {:?}", params[id].shape)));
         }
         if !owned.insert(id) {

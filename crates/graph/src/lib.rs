@@ -41,7 +41,10 @@ pub use builder::{Builder, Conv, Value};
 pub use error::GraphError;
 pub use graph::{Graph, Node, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
-pub use op::{Binary, DropUnit, Op, PoolKind, Shape, Unary, Window};
+pub use op::{
+    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, Op, Pad, PoolKind, Rearrange, Reduction, Resize, ResizeTo,
+    Rounding, Shape, Unary, Window,
+};
 pub use param::{Init, Param, ParamId, Role};
 pub use stages::{stages, stages_of_params};
 pub use weights::{Weights, WeightsError};
