@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, Raw, ValueId};
 use crate::init::{Family, Layer};
-use crate::op::{Binary, Op, PoolKind, Resize, Shape, Unary, Window};
+use crate::op::{Binary, Op, Padding, PoolKind, Resize, Shape, Unary, Window};
 use crate::param::{Init, Param};
 
 /// A value under construction.
@@ -35,7 +35,7 @@ impl Conv {
 
     /// Cells of zeros on every side.
     pub fn padding(mut self, padding: usize) -> Self {
-        self.window.padding = [padding; 2];
+        self.window.padding = Padding::even([padding; 2]);
         self
     }
 

@@ -42,8 +42,8 @@ pub use error::GraphError;
 pub use graph::{Graph, Node, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
 pub use op::{
-    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, Op, Pad, PoolKind, Rearrange, Reduction, Resize, ResizeTo,
-    Rounding, Shape, Unary, Window,
+    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, Op, Pad, Padding, PoolKind, Rearrange, Reduction, Resize,
+    ResizeTo, Rounding, Shape, Unary, Window,
 };
 pub use param::{Init, Param, ParamId, Role};
 pub use stages::{stages, stages_of_params};

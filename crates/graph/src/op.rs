@@ -47,6 +47,51 @@ impl fmt::Display for Axis {
     }
 }
 
+/// Cells added around the rows and columns of a value; every pair is `[vertical, horizontal]`.
+///
+/// A file has two numbers where they are the same on both sides, and else four in ONNX's order, top, left, bottom, right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
+pub struct Padding {
+    /// Before the first row and column.
+    pub before: [usize; 2],
+    /// After the last row and column.
+    pub after: [usize; 2],
+}
+
+impl Padding {
+    /// No cells.
+    pub const NONE: Self = Self::even([0; 2]);
+
+    /// The same on both sides.
+    pub const fn even(cells: [usize; 2]) -> Self {
+        Self { before: cells, after: cells }
+    }
+
+    /// Whether it is the same on both sides.
+    pub fn is_even(self) -> bool {
+        self.before == self.after
+    }
+}
+
+impl TryFrom<Vec<usize>> for Padding {
+    type Error = &'static str;
+
+    fn try_from(cells: Vec<usize>) -> Result<Self, &'static str> {
+        match cells[..] {
+            [vertical, horizontal] => Ok(Self::even([vertical, horizontal])),
+            [top, left, bottom, right] => Ok(Self { before: [top, left], after: [bottom, right] }),
+            _ => Err("a padding has two numbers, or four if its sides differ"),
+        }
+    }
+}
+
+impl From<Padding> for Vec<usize> {
+    fn from(padding: Padding) -> Self {
+        if padding.is_even() { padding.before.into() } else { [padding.before, padding.after].concat() }
+    }
+}
+
 /// A sliding window over rows and columns; every pair is `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,25 +100,52 @@ pub struct Window {
     pub kernel: [usize; 2],
     /// Steps between two outputs.
     pub stride: [usize; 2],
-    /// Cells added before the first and after the last row and column.
-    pub padding: [usize; 2],
+    /// Cells around the value.
+    pub padding: Padding,
     /// Steps between two taps.
     pub dilation: [usize; 2],
+    /// Whether a last window that reaches beyond the padding is there, too, if it begins before the padding behind the value
+    /// (PyTorch's and ONNX's ceil mode). Cells beyond the padding never count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ceil: bool,
 }
 
 impl Window {
     /// A square window of `kernel` taps with steps of `stride` and `padding` cells on every side.
     pub fn square(kernel: usize, stride: usize, padding: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2] }
+        let padding = Padding::even([padding; 2]);
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding, dilation: [1; 2], ceil: false }
     }
 
-    /// Rows and columns of the output: `floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1`, or `None` where
-    /// the window does not fit.
+    /// The window with the least padding that gives `ceil(size / stride)` rows and columns: `SAME_UPPER` and `SAME_LOWER` of
+    /// ONNX's `auto_pad`, the former being TensorFlow's. A cell without a partner lies after the value, or before it if
+    /// `is_lower`. At other sizes this may be another padding.
+    #[must_use]
+    pub fn same(self, size: [usize; 2], is_lower: bool) -> Self {
+        let cells = [0, 1].map(|axis| {
+            let strides = size[axis].saturating_sub(1).checked_div(self.stride[axis]).unwrap_or(0);
+            let seen = strides.saturating_mul(self.stride[axis]).saturating_add(self.reach(axis).unwrap_or(0));
+            seen.saturating_sub(size[axis])
+        });
+        let (less, more) = (cells.map(|n| n / 2), cells.map(|n| n.div_ceil(2)));
+        let [before, after] = if is_lower { [more, less] } else { [less, more] };
+        Self { padding: Padding { before, after }, ceil: false, ..self }
+    }
+
+    /// Rows and columns of the output: `floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1`, rounded up in ceil
+    /// mode, or `None` where the window does not fit.
     pub fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         let along = |axis: usize| {
-            let reach = self.reach(axis)?;
-            let room = size[axis].checked_add(self.padding[axis].checked_mul(2)?)?.checked_sub(reach)?;
-            Some(room.checked_div(self.stride[axis])? + 1)
+            let (reach, stride) = (self.reach(axis)?, self.stride[axis]);
+            let before_end = size[axis].checked_add(self.padding.before[axis])?;
+            let end = before_end.checked_add(self.padding.after[axis])?;
+            let last = if self.ceil {
+                let last = end.checked_add(stride.checked_sub(1)?)?.checked_sub(reach)? / stride;
+                last.min(before_end.checked_sub(1)? / stride)
+            } else {
+                end.checked_sub(reach)?.checked_div(stride)?
+            };
+            Some(last + 1)
         };
         Some([along(0)?, along(1)?])
     }
@@ -86,8 +158,9 @@ impl Window {
     /// Whether a window of some output has all its taps on padding, where that is less than the reach.
     fn misses(&self, size: [usize; 2], outputs: [usize; 2]) -> bool {
         let hits = |axis: usize, output: usize| {
-            let place =
-                |k: usize| (output * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding[axis]);
+            let place = |k: usize| {
+                (output * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding.before[axis])
+            };
             (0..self.kernel[axis]).filter_map(place).any(|place| place < size[axis])
         };
         // Only a picture smaller than a dilation can lie between two taps.
@@ -104,7 +177,7 @@ pub enum PoolKind {
     Max,
     /// The mean.
     Average {
-        /// Whether padding counts as zeros or not at all.
+        /// Whether padding counts as zeros or not at all. Cells beyond it, which ceil mode sees, do not count in any case.
         count_include_pad: bool,
     },
 }
@@ -287,6 +360,9 @@ impl Op {
             }
             Self::Conv { out, window, groups, .. } => {
                 window_is_sound(window)?;
+                if window.ceil {
+                    return Err("rounds its size up, which only poolings do".into());
+                }
                 let c = one()?;
                 if *groups == 0 || c % groups != 0 || out % groups != 0 {
                     return Err(format!("{groups} groups do not divide {c} and {out} channels"));
@@ -302,9 +378,10 @@ impl Op {
             Self::Unary { function } => function.check().and_then(|()| one()),
             Self::Pool { window, .. } => {
                 window_is_sound(window)?;
-                // The first window would lie on padding alone, of which there is no largest and no mean.
-                if (0..2).any(|axis| window.reach(axis).is_none_or(|reach| window.padding[axis] >= reach)) {
-                    return Err(format!("pads by {:?}, which is beyond its window", window.padding));
+                // The first or the last window would lie on padding alone, of which there is no largest and no mean.
+                let Padding { before, after } = window.padding;
+                if (0..2).any(|axis| window.reach(axis).is_none_or(|reach| before[axis].max(after[axis]) >= reach)) {
+                    return Err(format!("pads by {before:?} and {after:?}, which is beyond its window"));
                 }
                 one()
             }
@@ -340,6 +417,15 @@ impl Op {
             Self::Linear { out } => one().and_then(|_| positive(*out, "outputs")),
             Self::SoftmaxCrossEntropy => one().map(|_| 1),
         }
+    }
+
+    /// The output's shape, given the inputs'; that of an input is its own affair.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn output(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        let channels: Vec<usize> = inputs.iter().map(|s| s[0]).collect();
+        self.shape(self.channels(&channels)?, inputs)
     }
 
     /// The output's shape, given the inputs'. Channels have been checked before.
@@ -451,10 +537,11 @@ fn elements(lengths: &[usize]) -> Option<usize> {
 
 fn window_is_sound(w: &Window) -> Result<(), String> {
     let all = [w.kernel, w.stride, w.dilation].concat();
-    if all.contains(&0) || all.iter().chain(&w.padding).any(|&n| n > GraphError::MAX_WINDOW) {
+    let Padding { before, after } = w.padding;
+    if all.contains(&0) || all.iter().chain(&before).chain(&after).any(|&n| n > GraphError::MAX_WINDOW) {
         return Err(format!(
-            "a window of kernel {:?}, stride {:?}, padding {:?}, dilation {:?}",
-            w.kernel, w.stride, w.padding, w.dilation
+            "a window of kernel {:?}, stride {:?}, padding {before:?} and {after:?}, dilation {:?}",
+            w.kernel, w.stride, w.dilation
         ));
     }
     Ok(())
@@ -474,26 +561,93 @@ mod tests {
     }
 
     #[test]
+    fn pools_round_up_like_pytorch() {
+        // What torch.nn.functional.max_pool2d(..., ceil_mode=True) gives for so many rows.
+        let rows = |kernel, stride, padding, dilation, rows| {
+            let window = Window { dilation: [dilation; 2], ceil: true, ..Window::square(kernel, stride, padding) };
+            Some(window.output([rows, rows])?[0])
+        };
+        let sizes = |kernel, stride, padding| [1, 2, 3, 4, 5, 6, 7, 8].map(|n| rows(kernel, stride, padding, 1, n));
+        assert_eq!(sizes(3, 2, 0), [None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(3), Some(4)]);
+        assert_eq!(sizes(3, 2, 1), [1, 2, 2, 3, 3, 4, 4, 5].map(Some));
+        assert_eq!(rows(2, 3, 1, 1, 5), Some(2));
+        assert_eq!(rows(3, 2, 0, 2, 8), Some(3));
+    }
+
+    #[test]
+    fn the_same_size_takes_the_least_padding() {
+        let cells = |window: Window, size, is_lower| {
+            let Padding { before, after } = window.same([size, 1], is_lower).padding;
+            [before[0], after[0]]
+        };
+        let plain = |kernel, stride| Window::square(kernel, stride, 0);
+        assert_eq!(cells(plain(3, 2), 224, false), [0, 1]);
+        assert_eq!(cells(plain(3, 2), 224, true), [1, 0]);
+        assert_eq!(cells(plain(3, 2), 225, false), [1, 1]);
+        assert_eq!(cells(plain(2, 3), 6, false), [0, 0]);
+        assert_eq!(cells(Window { dilation: [2; 2], ..plain(4, 1) }, 9, true), [3, 3]);
+        for (kernel, stride, size) in (1..6).flat_map(|k| (1..5).flat_map(move |s| (1..20).map(move |n| (k, s, n)))) {
+            for is_lower in [false, true] {
+                let output = plain(kernel, stride).same([size; 2], is_lower).output([size; 2]);
+                assert_eq!(output, Some([size.div_ceil(stride); 2]), "{kernel} {stride} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_paddings_are_written_as_they_always_were() {
+        let old = r#"{"kernel":[3,3],"stride":[2,2],"padding":[1,1],"dilation":[1,1]}"#;
+        let window = Window::square(3, 2, 1);
+        assert_eq!(serde_json::to_string(&window).unwrap(), old);
+        assert_eq!(serde_json::from_str::<Window>(old).unwrap(), window);
+        let window = Window { padding: Padding { before: [0, 1], after: [2, 1] }, ceil: true, ..window };
+        let new = r#"{"kernel":[3,3],"stride":[2,2],"padding":[0,1,2,1],"dilation":[1,1],"ceil":true}"#;
+        assert_eq!(serde_json::to_string(&window).unwrap(), new);
+        assert_eq!(serde_json::from_str::<Window>(new).unwrap(), window);
+        let told = serde_json::from_str::<Window>(&old.replace("[1,1],\"d", "[1,1,1],\"d")).unwrap_err().to_string();
+        assert!(told.contains("two numbers, or four"), "{told}");
+    }
+
+    #[test]
     fn pools_that_could_see_padding_alone_are_refused() {
-        let pool = |kernel, stride, padding, dilation| Op::Pool {
+        let pool = |kernel, stride, [before, after]: [usize; 2], dilation, ceil| Op::Pool {
             kind: PoolKind::Max,
-            window: Window { kernel: [1, kernel], stride: [1, stride], padding: [0, padding], dilation: [1, dilation] },
+            window: Window {
+                kernel: [1, kernel],
+                stride: [1, stride],
+                padding: Padding { before: [0, before], after: [0, after] },
+                dilation: [1, dilation],
+                ceil,
+            },
         };
         let mut refused = [0, 0];
         for (kernel, stride, dilation) in (1..5).flat_map(|k| (1..4).flat_map(move |s| (1..6).map(move |d| (k, s, d))))
         {
             let reach = dilation * (kernel - 1) + 1;
-            for (padding, size) in (0..=reach + 1).flat_map(|p| (1..2 * reach + 3).map(move |n| (p, n))) {
-                let op = pool(kernel, stride, padding, dilation);
-                let shape = op.shape(1, &[[1, 1, size]]);
-                if padding >= reach {
-                    assert!(op.channels(&[1]).unwrap_err().contains("beyond"));
-                    refused[0] += 1;
-                } else if let Some(starts) = (size + 2 * padding).checked_sub(reach) {
-                    let tap = |start: usize, k: usize| (start + k * dilation).wrapping_sub(padding) < size;
+            let paddings = (0..=reach + 1)
+                .flat_map(|before| [before, reach - 1 - before % reach, 0, reach].map(|after| [before, after]));
+            for (padding, size) in paddings.flat_map(|p| (1..2 * reach + 3).map(move |n| (p, n))) {
+                for ceil in [false, true] {
+                    let op = pool(kernel, stride, padding, dilation, ceil);
+                    let shape = op.shape(1, &[[1, 1, size]]);
+                    if padding.iter().any(|&p| p >= reach) {
+                        assert!(op.channels(&[1]).unwrap_err().contains("beyond"));
+                        refused[0] += 1;
+                        continue;
+                    }
+                    let [before, after] = padding;
+                    let tap = |start: usize, k: usize| (start + k * dilation).wrapping_sub(before) < size;
                     let sees = |start: usize| (0..kernel).any(|k| tap(start, k));
-                    assert_eq!(shape.is_ok(), (0..=starts).step_by(stride).all(sees), "{op:?} on {size} pixels");
-                    refused[1] += usize::from(shape.is_err());
+                    let room = size + before + after;
+                    let starts: Vec<usize> = if ceil {
+                        let within = |start: &usize| start + reach < room + stride;
+                        (0..size + before).step_by(stride).take_while(within).collect()
+                    } else {
+                        (0..(room + 1).saturating_sub(reach)).step_by(stride).collect()
+                    };
+                    let fits = !starts.is_empty() && starts.iter().all(|&start| sees(start));
+                    assert_eq!(shape.as_ref().ok(), fits.then_some(&[1, 1, starts.len()]), "{op:?} on {size} pixels");
+                    refused[1] += usize::from(shape.is_err() && !starts.is_empty());
                 }
             }
         }
@@ -505,6 +659,8 @@ mod tests {
         let conv = Op::Conv { out: 8, window: Window::square(3, 1, 1), groups: 3, bias: false };
         assert!(conv.channels(&[4]).unwrap_err().contains("groups"));
         assert!(Op::Slice { start: usize::MAX, len: 2 }.channels(&[4]).is_err());
+        let up = Op::Conv { out: 8, window: Window { ceil: true, ..Window::square(3, 1, 1) }, groups: 1, bias: false };
+        assert!(up.channels(&[4]).unwrap_err().contains("rounds its size up"));
         assert!(Op::Binary { function: Binary::Add }.channels(&[4, 5]).is_err());
         assert!(Op::Linear { out: 4 }.shape(4, &[[4, 2, 1]]).is_err());
         assert!(Op::Constant { shape: [1 << 20, 1 << 20, 1 << 30] }.channels(&[]).is_err());
