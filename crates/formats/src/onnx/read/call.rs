@@ -27,6 +27,12 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// What the node is called: its name, or that of what it gives.
+    pub(super) fn path(&self) -> String {
+        let named = [&self.node.name].into_iter().chain(&self.node.outputs).find(|name| !name.is_empty());
+        named.cloned().unwrap_or_default()
+    }
+
     /// The value of an attribute, if it is there.
     fn attribute(&self, name: &str) -> Option<&'a Value> {
         self.node.attributes.iter().find(|a: &&Attribute| a.name == name).map(|a| &a.value)

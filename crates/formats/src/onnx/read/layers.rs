@@ -221,12 +221,6 @@ pub(super) fn softmax(steps: &mut Steps, call: &Call<'_>) -> Given {
             _ => return Err("has no axis".into()),
         }
     };
-    // What needs no other shape keeps its own.
-    let own = steps.get(x.step).shape;
-    let (shape, axis) = match x.is_plain() && shape[1..] == [1, 1] && own[0] == shape[0] {
-        true => (own, axis),
-        false => (shape, axis),
-    };
     let shaped = steps.shaped(x, shape)?;
     let log = call.node.operator == "LogSoftmax";
     let step = steps.push(&call.path(), Op::Softmax { axis, log }, &[shaped], Vec::new())?;
