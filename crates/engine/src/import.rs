@@ -7,7 +7,7 @@ use cspnet_kernels::{Memory, Planes, Transfer, import_nchw, import_pixels};
 use crate::input::Input;
 use crate::lower::Step;
 
-/// The step that brings a batch into the arena.
+/// The step that brings a batch of one input into the arena.
 #[derive(Debug)]
 pub(crate) struct Import {
     planes: Planes,

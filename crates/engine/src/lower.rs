@@ -61,9 +61,9 @@ impl Step {
 /// What a step computes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Task {
-    /// The picture comes in, normalised by this node if there is one.
+    /// A picture, or another of the network's inputs, comes in, normalised by this node if there is one.
     Import { normalise: Option<ValueId> },
-    /// The picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
+    /// A picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
     /// taken if there is a window.
     Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary>, pool: Option<Window> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.

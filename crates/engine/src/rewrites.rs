@@ -7,7 +7,7 @@ use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{
     Rewritten, fold_batch_norm, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
 };
-use cspnet_graph::{Graph, GraphError, LazyWeights, Op, Shape, ValueId};
+use cspnet_graph::{Graph, GraphError, InputShapes, LazyWeights, Op, Shape, ValueId};
 
 use crate::error::PlanError;
 
@@ -216,18 +216,18 @@ impl Saving {
 /// values that must stay as they are.
 pub(crate) fn rewritten<'a>(
     (mut graph, mut weights): (Graph, LazyWeights<'a>),
-    picture: Shape,
+    inputs: &InputShapes,
     rewrites: Rewrites,
     kept: impl Fn(&Graph) -> Result<Vec<ValueId>, PlanError>,
 ) -> Result<(Graph, LazyWeights<'a>, Vec<Saving>), PlanError> {
     let mut savings = Vec::new();
-    let mut before = Work::of(&graph, picture)?;
+    let mut before = Work::of(&graph, inputs)?;
     for rewrite in Rewrite::ALL.into_iter().filter(|&r| rewrites.has(r)) {
         let Some(function) = rewrite.of_graph() else { continue };
         let after = function(&graph, &weights, &kept(&graph)?);
         let times = after.times;
         (graph, weights) = (after.graph, after.weights);
-        let work = Work::of(&graph, picture)?;
+        let work = Work::of(&graph, inputs)?;
         let [macs, bytes] = [before.macs.saturating_sub(work.macs), before.bytes.saturating_sub(work.bytes)];
         savings.push(Saving { rewrite, times, macs, bytes });
         before = work;
@@ -243,9 +243,9 @@ struct Work {
 }
 
 impl Work {
-    fn of(graph: &Graph, picture: Shape) -> Result<Self, GraphError> {
-        let shapes = graph.shapes(picture)?;
-        let mut work = Self { macs: Count::of(graph, picture)?.macs(), bytes: 0 };
+    fn of(graph: &Graph, inputs: &InputShapes) -> Result<Self, GraphError> {
+        let shapes = graph.shapes(&**inputs)?;
+        let mut work = Self { macs: Count::of(graph, &**inputs)?.macs(), bytes: 0 };
         for (id, node) in graph.nodes().iter().enumerate() {
             match node.op {
                 Op::Concat | Op::Slice { .. } => continue,

@@ -113,6 +113,12 @@ pub enum FormatError {
         /// Bytes it would have.
         bytes: usize,
     },
+    /// An ONNX file that is damaged, or is none; what is wrong, and where.
+    #[error("not an ONNX file that can be read: {}", shown(.0))]
+    OnnxFile(String),
+    /// Nodes of an ONNX file that cannot be run here, each with its name.
+    #[error("the network has operations that this program cannot run: {}", shown(.0))]
+    OnnxUnsupported(String),
     /// A line of a Darknet `.cfg` file.
     #[error("line {line}: {}", shown(why))]
     Cfg {

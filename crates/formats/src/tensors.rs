@@ -1,7 +1,7 @@
 //! Tensors of a file, and of a safetensors file in particular: where they stand, and their numbers, which are read piece by piece.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::Metadata as Names;
 
 use crate::error::FormatError;
 use crate::names;
@@ -87,9 +87,14 @@ impl Bytes<'_> {
 
     /// What changes when a file is written to, where the system tells.
     pub(crate) fn state(&self) -> Option<(u64, SystemTime)> {
-        let Self::File(OpenFile { file, .. }) = self else { return None };
-        let metadata = file.lock().unwrap_or_else(PoisonError::into_inner).metadata().ok()?;
+        let metadata = self.metadata()?;
         Some((metadata.len(), metadata.modified().ok()?))
+    }
+
+    /// What the system says of the file that was opened.
+    pub(crate) fn metadata(&self) -> Option<Metadata> {
+        let Self::File(OpenFile { file, .. }) = self else { return None };
+        file.lock().unwrap_or_else(PoisonError::into_inner).metadata().ok()
     }
 }
 
@@ -206,7 +211,7 @@ impl Header {
         }
         let mut bytes = vec![0; 8 + length];
         file.read(0, &mut bytes)?;
-        let metadata: Metadata = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
+        let metadata: Names = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
         if Some(file.len()) != bytes.len().checked_add(metadata.data_len()) {
             return Err(damaged(&"its length is not the one that its header says"));
         }

@@ -4,7 +4,7 @@
 
 use crate::error::GraphError;
 use crate::graph::Graph;
-use crate::op::{Op, Shape};
+use crate::op::{InputShapes, Op, Shape};
 
 /// What one node costs for one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +31,12 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts `graph` for pictures `[c, h, w]`.
+    /// Counts `graph` for pictures `[c, h, w]`, or for several inputs.
     ///
     /// # Errors
-    /// Where the picture does not fit the network.
-    pub fn of(graph: &Graph, picture: Shape) -> Result<Self, GraphError> {
-        let shapes = graph.shapes(picture)?;
+    /// Where what it takes does not fit the network.
+    pub fn of(graph: &Graph, inputs: impl Into<InputShapes>) -> Result<Self, GraphError> {
+        let shapes = graph.shapes(inputs)?;
         let layer = |(id, node): (usize, &crate::Node)| {
             let params = node.params.iter().map(|&p| &graph.params()[p]);
             let pixels = (shapes[id][1] * shapes[id][2]) as u64;

@@ -20,8 +20,10 @@ use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window
 /// A step ready to run.
 #[derive(Debug)]
 pub(super) enum Kernel {
-    Import(Import),
-    Stem(Stem, StemWeights),
+    /// Which of the network's inputs comes in.
+    Import(usize, Import),
+    /// Which of the network's inputs is read.
+    Stem(usize, Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
     Grouped(Box<Grouped>, GroupedWeights),
     Winograd(Box<Winograd>, WinogradWeights),
@@ -31,7 +33,8 @@ pub(super) enum Kernel {
     Pool(Pool),
     AffinePool(AffinePool, Channels),
     Copy(Vec<Transfer>),
-    Bands(Bands),
+    /// Which of the network's inputs is read, if the first of both reads one.
+    Bands(usize, Bands),
 }
 
 /// A scale and a shift for every channel.
@@ -74,9 +77,12 @@ impl<'a> Build<'_, 'a> {
         let input = |i: usize| planes(step.inputs[i]);
         let output = planes(step.output());
         Ok(match &step.task {
-            Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Import { normalise } => {
+                Kernel::Import(self.number(step.nodes[0]), Import::new(self.graph, *normalise, output))
+            }
             Task::Stem { normalise, node, activation: act, pool } => {
-                self.stem(*normalise, *node, activation(*act), *pool, &output)?
+                let (stem, weights) = self.stem(*normalise, *node, activation(*act), *pool, &output)?;
+                Kernel::Stem(self.number(step.nodes[0]), stem, weights)
             }
             Task::Conv { node, prologue, .. } => {
                 let (input, fusion) = (input(0), self.fusion(step, &planes));
@@ -111,7 +117,12 @@ impl<'a> Build<'_, 'a> {
         })
     }
 
-    /// A convolution of the picture, normalised by a node if there is one, and a pooling if there is a window.
+    /// Which of the network's inputs a value is.
+    fn number(&self, input: ValueId) -> usize {
+        self.graph.inputs().iter().position(|&v| v == input).expect("what comes in is an input")
+    }
+
+    /// A convolution of a picture, normalised by a node if there is one, and a pooling if there is a window.
     fn stem(
         &self,
         normalise: Option<ValueId>,
@@ -119,7 +130,7 @@ impl<'a> Build<'_, 'a> {
         activation: Activation,
         pool: Option<Window>,
         output: &Planes,
-    ) -> Result<Kernel, ReadError> {
+    ) -> Result<(Stem, StemWeights), ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
         let ([_, height, width], picture) = (self.shapes[node], self.shapes[self.graph.node(node).inputs[0]]);
         let stem = match pool {
@@ -128,7 +139,7 @@ impl<'a> Build<'_, 'a> {
         };
         let (weight, bias) = self.params(node)?;
         let weights = stem.pack(&weight.to_vec()?, bias.as_deref(), normalise.map(|n| pixel_norm(self.graph, n)));
-        Ok(Kernel::Stem(stem, weights))
+        Ok((stem, weights))
     }
 
     /// A convolution with its weights.
@@ -255,9 +266,9 @@ fn in_pieces<T>(tensor: &LazyTensor<'_>, pack: impl FnOnce(Numbers<'_>) -> T) ->
 impl Kernel {
     /// This one and the one that reads what it gives, band by band.
     pub(super) fn in_bands_with(self, second: Self) -> Self {
-        let first = match self {
-            Self::Stem(stem, weights) => First::Stem(Box::new(stem), weights),
-            Self::Conv(conv, weights) => First::Conv(conv, weights),
+        let (input, first) = match self {
+            Self::Stem(input, stem, weights) => (input, First::Stem(Box::new(stem), weights)),
+            Self::Conv(conv, weights) => (0, First::Conv(conv, weights)),
             other => unreachable!("`bands::join` chose {}", other.name()),
         };
         let second = match second {
@@ -265,13 +276,13 @@ impl Kernel {
             Self::Winograd(winograd, weights) => Second::Winograd(winograd, weights),
             other => unreachable!("`bands::join` chose {}", other.name()),
         };
-        Self::Bands(Bands::new(first, second))
+        Self::Bands(input, Bands::new(first, second))
     }
 
-    pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
+    pub(super) fn run(&self, inputs: &[Input<'_>], memory: &mut Memory, team: &mut Team) {
         match self {
-            Self::Import(import) => import.run(input, memory),
-            Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
+            Self::Import(input, import) => import.run(inputs[*input], memory),
+            Self::Stem(input, stem, weights) => stem.run(weights, pictures(inputs[*input]), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
             Self::Grouped(grouped, weights) => grouped.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
@@ -281,26 +292,16 @@ impl Kernel {
             Self::Pool(pool) => pool.run(memory, team),
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
-            Self::Bands(bands) => bands.run(pictures(input), memory, team),
-        }
-    }
-
-    /// Whether it takes the picture as pixels.
-    pub(super) fn takes_pixels(&self) -> bool {
-        match self {
-            Self::Import(import) => import.normalises(),
-            Self::Stem(_, weights) => weights.normalises(),
-            Self::Bands(bands) => bands.normalises(),
-            _ => false,
+            Self::Bands(input, bands) => bands.run(pictures(inputs[*input]), memory, team),
         }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Import(import) if import.normalises() => "import, normalise".into(),
-            Self::Import(_) => "import".into(),
-            Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
-            Self::Stem(stem, _) => format!("import, {}", stem.name()),
+            Self::Import(_, import) if import.normalises() => "import, normalise".into(),
+            Self::Import(..) => "import".into(),
+            Self::Stem(_, stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
+            Self::Stem(_, stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
             Self::Grouped(grouped, _) => grouped.name(),
             Self::Winograd(winograd, _) => winograd.name(),
@@ -310,29 +311,29 @@ impl Kernel {
             Self::Pool(_) => "pool".into(),
             Self::AffinePool(..) => "scale, shift and pool".into(),
             Self::Copy(_) => "copy".into(),
-            Self::Bands(bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
-            Self::Bands(bands) => bands.name(),
+            Self::Bands(_, bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
+            Self::Bands(_, bands) => bands.name(),
         }
     }
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
-            Self::Stem(stem, _) => stem.scratch_len(),
+            Self::Stem(_, stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
             Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
-            Self::Bands(bands) => bands.scratch_len(),
+            Self::Bands(_, bands) => bands.scratch_len(),
             _ => 0,
         }
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
-            Self::Stem(_, weights) => weights.bytes(),
+            Self::Stem(_, _, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
             Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
-            Self::Bands(bands) => bands.weight_bytes(),
+            Self::Bands(_, bands) => bands.weight_bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
             _ => 0,
         }

@@ -15,7 +15,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use cspnet_graph::{Binary, Graph, GraphError, Node, Op, ParamId, PoolKind, ValueId, Weights, WeightsError, Window};
+use cspnet_graph::{
+    Binary, Graph, GraphError, Node, Op, ParamId, PoolKind, Shape, ValueId, Weights, WeightsError, Window,
+};
 
 use conv::Geometry;
 use norm::{Norm, Statistics};
@@ -32,6 +34,9 @@ pub enum ReferenceError {
     /// The weights are those of another network.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// Inputs of different numbers of images.
+    #[error("the inputs have {0:?} images; each needs equally many")]
+    Images(Vec<usize>),
     /// A loss without targets, targets without a loss, or of another number.
     #[error("{0}")]
     Targets(String),
@@ -55,11 +60,23 @@ pub struct Step<T> {
 /// # Errors
 /// If the pictures or the weights do not fit the graph, or it ends in a loss.
 pub fn infer<T: Real>(graph: &Graph, weights: &Weights, input: &Tensor<T>) -> Result<Vec<Tensor<T>>, ReferenceError> {
+    infer_all(graph, weights, std::slice::from_ref(input))
+}
+
+/// [`infer`] for several inputs, in the order of [`Graph::inputs`].
+///
+/// # Errors
+/// As [`infer`], and if they are not equally many images.
+pub fn infer_all<T: Real>(
+    graph: &Graph,
+    weights: &Weights,
+    inputs: &[Tensor<T>],
+) -> Result<Vec<Tensor<T>>, ReferenceError> {
     if graph.nodes().iter().any(|n| n.op == Op::SoftmaxCrossEntropy) {
         return Err(ReferenceError::Targets("a loss needs targets; run the network without it".into()));
     }
-    let mut pass = Pass::new(graph, weights, input, None)?;
-    pass.forward(input);
+    let mut pass = Pass::new(graph, weights, inputs, None)?;
+    pass.forward(inputs);
     Ok(pass.values)
 }
 
@@ -98,8 +115,9 @@ pub fn train_drawn<T: Real>(
     if targets.len() != expected {
         return Err(ReferenceError::Targets(format!("{} targets where {expected} are needed", targets.len())));
     }
-    let mut pass = Pass { draw, ..Pass::new(graph, weights, input, Some(targets))? };
-    pass.forward(input);
+    let inputs = std::slice::from_ref(input);
+    let mut pass = Pass { draw, ..Pass::new(graph, weights, inputs, Some(targets))? };
+    pass.forward(inputs);
     let gradients = pass.backward();
     Ok(Step { loss: pass.loss.get(), values: pass.values, gradients, running: pass.running })
 }
@@ -122,12 +140,17 @@ impl<'a, T: Real> Pass<'a, T> {
     fn new(
         graph: &'a Graph,
         weights: &Weights,
-        input: &Tensor<T>,
+        inputs: &[Tensor<T>],
         targets: Option<&'a [f32]>,
     ) -> Result<Self, ReferenceError> {
         weights.check(graph.params())?;
-        let [n, c, h, w] = input.shape;
-        let shapes = graph.shapes([c, h, w])?.into_iter().map(|[c, h, w]| [n, c, h, w]).collect();
+        let (images, pictures): (Vec<usize>, Vec<Shape>) =
+            inputs.iter().map(|Tensor { shape: [n, c, h, w], .. }| (n, [*c, *h, *w])).unzip();
+        let n = images.first().copied().unwrap_or_default();
+        if images.iter().any(|&other| other != n) {
+            return Err(ReferenceError::Images(images));
+        }
+        let shapes = graph.shapes(pictures)?.into_iter().map(|[c, h, w]| [n, c, h, w]).collect();
         let exact = |t: &Vec<f32>| t.iter().map(|&v| T::of(f64::from(v))).collect();
         let params = weights.tensors().iter().map(exact).collect();
         let (values, running) = (Vec::new(), BTreeMap::new());
@@ -175,9 +198,13 @@ impl<'a, T: Real> Pass<'a, T> {
         y
     }
 
-    fn forward(&mut self, input: &Tensor<T>) {
+    fn forward(&mut self, inputs: &[Tensor<T>]) {
+        let mut given = inputs.iter();
         for id in 0..self.graph.nodes().len() {
-            let value = if id == 0 { input.clone() } else { self.compute(id) };
+            let value = match self.graph.node(id).op {
+                Op::Input { .. } => given.next().expect("there is one for every input").clone(),
+                _ => self.compute(id),
+            };
             self.values.push(value);
         }
     }
@@ -229,7 +256,7 @@ impl<'a, T: Real> Pass<'a, T> {
                 y.data.fill(self.loss);
                 y
             }
-            Op::Input { .. } => unreachable!("the input comes first and only once"),
+            Op::Input { .. } => unreachable!("what comes in is not computed"),
         }
     }
 

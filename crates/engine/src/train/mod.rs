@@ -110,7 +110,7 @@ impl TrainPlan {
     /// Compiles `graph`, whose output must be a loss (see [`cspnet_graph::rewrite::with_loss`]), for pictures `[c, h, w]`.
     ///
     /// # Errors
-    /// If the picture does not fit the network, or the graph does not end in a loss.
+    /// If the picture does not fit the network, or the graph does not end in a loss or takes more than a picture.
     pub fn new(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
         Self::compile(graph, picture, isa, false)
     }

@@ -1,13 +1,15 @@
-//! ONNX files: a network with its weights as other engines read it.
+//! ONNX files: a network with its weights as other engines read it, and [`Network`]s that other programs have written.
 //!
 //! Nodes and values are named by the graph's paths, initialisers as the parameters. The batch is open; pictures are real numbers
 //! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. The same network gives the same
-//! bytes. Not here: reading ONNX, and networks in half precision.
+//! bytes. Not here: networks in half precision are not written.
 
 mod emit;
 mod metadata;
+mod names;
 mod operators;
 mod proto;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,8 @@ use crate::labels;
 use crate::manifest::Manifest;
 use emit::{Emitter, Form};
 use proto::Dimension;
+
+pub use read::{DEFAULT_SIZE, Network, ReadOptions, Tensor};
 
 /// Version of the set of operators that is written; it is of 2022, and what reads ONNX today reads it.
 pub const OPSET: i64 = 17;

@@ -105,8 +105,7 @@ fn with_drops(graph: &Graph, edges: Vec<(Edge, f64)>, unit: DropUnit) -> Result<
         nodes.push(node);
     }
     raw.nodes = nodes;
-    raw.modules.values_mut().for_each(|value| *value = moved[*value]);
-    raw.output = moved[raw.output];
+    raw.renumber_ends(|value| moved[value]);
     Graph::try_from(raw)
 }
 

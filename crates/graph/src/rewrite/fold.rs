@@ -1,7 +1,7 @@
 //! Normalisations folded into the convolutions before them.
 
-use super::Rewritten;
 use super::copying::Copying;
+use super::{Rewritten, kept_with_outputs};
 use crate::graph::{Graph, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights, ReadError};
 use crate::op::Op;
@@ -12,13 +12,14 @@ use crate::op::Op;
 /// Proof: `s (Wx + b - m) / sqrt(v + e) + t = (s / sqrt(v + e)) W x + (t + s (b - m) / sqrt(v + e))`, channel by channel.
 /// Computed in double precision and rounded once.
 pub fn fold_batch_norm<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
+    let kept = &kept_with_outputs(graph, kept);
     let readers = graph.consumers();
     let folds = |id: ValueId| {
         let node = graph.node(id);
         let before = *node.inputs.first()?;
         let is_norm = matches!(node.op, Op::BatchNorm { .. });
         let is_conv = matches!(graph.node(before).op, Op::Conv { .. });
-        let seen_elsewhere = [graph.output()].iter().chain(graph.modules().values()).chain(kept).any(|&v| v == before);
+        let seen_elsewhere = graph.modules().values().chain(kept).any(|&v| v == before);
         (is_norm && is_conv && readers[before].len() == 1 && !seen_elsewhere).then_some(before)
     };
     let mut copy = Copying::new(graph, weights);

@@ -18,6 +18,18 @@ struct Array {
     values: Values,
 }
 
+/// Operators that are computed here, and those of [`one`] and [`two`].
+const KNOWN: [&str; 28] = [
+    "Cast", "Concat", "Constant", "ConstantOfShape", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Range",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Split",
+    "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where", "Sum", "Max", "Min",
+];
+
+/// Whether an operator is computed here.
+pub(super) fn knows(operator: &str) -> bool {
+    KNOWN.contains(&operator) || one(operator).is_some() || two(operator).is_some()
+}
+
 /// What a node gives whose inputs are constants; `None` if this operator is not computed here.
 pub(super) fn evaluate(call: &Call<'_>) -> Result<Option<Vec<Constant>>, Why> {
     if call.node.outputs.len() > MAX_OUTPUTS {

@@ -14,6 +14,7 @@ mod data_type;
 mod dims;
 mod evaluate;
 mod external;
+mod facts;
 mod flow;
 mod fused;
 mod layers;
@@ -34,7 +35,6 @@ use cspnet_graph::{Axis, Builder, Graph, LazyWeights, Op, Value};
 
 use crate::error::FormatError;
 use crate::manifest::Manifest;
-use crate::onnx::metadata;
 use crate::onnx::names::Names;
 use crate::tensors::Bytes;
 use crate::text::shown;
@@ -123,7 +123,7 @@ impl<'a> Network<'a> {
             initialisers.insert(tensor.name.as_str(), Constant::of(tensor, Some(&mut beside), &allowance));
         }
         let (order, files) = (order::order(&graph)?, Files { here, beside });
-        let size = options.size.or_else(|| metadata::size(&metadata)).unwrap_or(DEFAULT_SIZE);
+        let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
         let built = build(lowered, options, &files, &allowance)?;
@@ -170,7 +170,7 @@ impl<'a> Network<'a> {
     /// # Errors
     /// If what it says makes no sense.
     pub fn manifest(&self) -> Result<Manifest, FormatError> {
-        metadata::manifest(&self.facts, Manifest::new(self.name.as_str(), self.graph.clone()))
+        facts::manifest(&self.facts, Manifest::new(self.name.as_str(), self.graph.clone()))
     }
 }
 
