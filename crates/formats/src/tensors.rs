@@ -1,7 +1,7 @@
 //! Tensors of a file, and of a safetensors file in particular: where they stand, and their numbers, which are read piece by piece.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata as Names;
+use safetensors::tensor::Metadata;
 
 use crate::error::FormatError;
 use crate::names;
@@ -43,7 +43,7 @@ impl Bytes<'_> {
     /// Those of a regular file.
     pub(crate) fn open(path: &Path) -> Result<Self, FormatError> {
         let io = |source| FormatError::Io { path: path.to_owned(), what: "read", source };
-        let metadata = std::fs::metadata(path).map_err(io)?;
+        let metadata = fs::metadata(path).map_err(io)?;
         let refuse = |why: String| Err(FormatError::NotAFile { path: path.to_owned(), why });
         if !metadata.is_file() {
             return refuse("is no file; give the path of a model".into());
@@ -92,7 +92,7 @@ impl Bytes<'_> {
     }
 
     /// What the system says of the file that was opened.
-    pub(crate) fn metadata(&self) -> Option<Metadata> {
+    pub(crate) fn metadata(&self) -> Option<fs::Metadata> {
         let Self::File(OpenFile { file, .. }) = self else { return None };
         file.lock().unwrap_or_else(PoisonError::into_inner).metadata().ok()
     }
@@ -211,7 +211,7 @@ impl Header {
         }
         let mut bytes = vec![0; 8 + length];
         file.read(0, &mut bytes)?;
-        let metadata: Names = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
+        let metadata: Metadata = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
         if Some(file.len()) != bytes.len().checked_add(metadata.data_len()) {
             return Err(damaged(&"its length is not the one that its header says"));
         }
