@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cspnet_graph::{Binary, Graph, Node, Op, PoolKind, Unary, ValueId, Window};
+use cspnet_graph::{Binary, Graph, Node, Op, Padding, PoolKind, Unary, ValueId, Window};
 use cspnet_kernels::Winograd;
 
 use crate::layout::Definition;
@@ -205,7 +205,7 @@ impl Lowering<'_> {
             }
             Op::Conv { groups, .. } => *groups == 1 && self.may(Rewrite::Prologue),
             Op::Pool { kind: PoolKind::Average { .. }, window } => {
-                window.padding == [0, 0] && self.may(Rewrite::PooledNorm)
+                window.padding == Padding::NONE && self.may(Rewrite::PooledNorm)
             }
             Op::GlobalAvgPool => self.may(Rewrite::PooledNorm),
             _ => false,

@@ -1,6 +1,6 @@
 //! The graph's words in the kernels' language.
 
-use cspnet_graph::{Binary, DropUnit, Graph, Op, PoolKind, Shape, Unary, ValueId, Window};
+use cspnet_graph::{Binary, DropUnit, Graph, Op, Padding, PoolKind, Shape, Unary, ValueId, Window};
 use cspnet_kernels as kernels;
 use cspnet_kernels::{Activation, ConvShape, DropRule, Operation};
 
@@ -17,14 +17,25 @@ pub(crate) fn activation(function: Option<Unary>) -> Activation {
     }
 }
 
-/// A sliding window.
+/// A sliding window; what kernels need of its end is the output's size.
 pub(crate) fn window(w: &Window) -> kernels::Window {
-    kernels::Window { kernel: w.kernel, stride: w.stride, padding: w.padding, dilation: w.dilation }
+    kernels::Window { kernel: w.kernel, stride: w.stride, padding: w.padding.before, dilation: w.dilation }
 }
 
-/// The window of a pooling of planes of a shape; none means the whole plane.
-pub(crate) fn pool_window(w: Option<Window>, [_, height, width]: Shape) -> kernels::Window {
-    window(&w.unwrap_or(Window { kernel: [height, width], ..Window::square(1, 1, 0) }))
+/// What a pooling of planes of a shape takes, and of which window; none means the whole plane.
+pub(crate) fn pooling(
+    kind: PoolKind,
+    w: Option<Window>,
+    [_, height, width]: Shape,
+) -> (kernels::PoolKind, kernels::Window) {
+    let w = w.unwrap_or(Window { kernel: [height, width], ..Window::square(1, 1, 0) });
+    let kind = match kind {
+        PoolKind::Max => kernels::PoolKind::Max,
+        PoolKind::Average { count_include_pad } => {
+            kernels::PoolKind::Average { padding_behind: count_include_pad.then_some(w.padding.after) }
+        }
+    };
+    (kind, window(&w))
 }
 
 /// A function of two values.
@@ -32,14 +43,6 @@ pub(crate) fn operation(function: Binary) -> Operation {
     match function {
         Binary::Add => Operation::Add,
         Binary::Mul => Operation::Mul,
-    }
-}
-
-/// What pooling takes of its window.
-pub(crate) fn pool_kind(kind: PoolKind) -> kernels::PoolKind {
-    match kind {
-        PoolKind::Max => kernels::PoolKind::Max,
-        PoolKind::Average { count_include_pad } => kernels::PoolKind::Average { count_include_pad },
     }
 }
 
@@ -51,6 +54,14 @@ pub(crate) fn drop_rule(graph: &Graph, node: ValueId) -> DropRule {
         DropUnit::Image => kernels::DropUnit::Image,
     };
     DropRule { rate, unit, place: node as u64 }
+}
+
+/// Whether no tap of a convolution ever sees padding.
+pub(crate) fn is_unpadded(op: &Op) -> bool {
+    match op {
+        Op::Conv { window, .. } => window.padding == Padding::NONE,
+        _ => true,
+    }
 }
 
 /// The geometry of a convolution; a fully connected layer is one of 1x1 on a single pixel.

@@ -143,7 +143,7 @@ pub struct Window {
 
 impl Window {
     /// A square window of `kernel` taps with steps of `stride` and `padding` cells on every side.
-    pub fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
         let padding = Padding::even([padding; 2]);
         Self { kernel: [kernel; 2], stride: [stride; 2], padding, dilation: [1; 2], ceil: false }
     }

@@ -12,8 +12,9 @@ pub enum PoolKind {
     Max,
     /// The mean.
     Average {
-        /// Whether padding counts as zeros or not at all.
-        count_include_pad: bool,
+        /// Rows and columns of padding behind the plane that count as zeros, as all cells before it then do; `None` where no
+        /// padding counts.
+        padding_behind: Option<[usize; 2]>,
     },
 }
 
@@ -64,8 +65,12 @@ impl Reach {
         let first = within(padding, padding + size).next().map_or(0, |place| place - padding);
         let count = within(padding, padding + size).count();
         // Cells beyond the padding, where the last window may reach, never count.
-        let padded = within(0, size + 2 * padding).count();
-        let counted = if kind == (PoolKind::Average { count_include_pad: true }) { padded } else { count };
+        let counted = match kind {
+            PoolKind::Average { padding_behind: Some(behind) } => {
+                within(0, (padding + size).saturating_add(behind[axis])).count()
+            }
+            _ => count,
+        };
         Self { first, count, counted }
     }
 }

@@ -6,7 +6,8 @@ use crate::pool::{PoolBody, Windows, divisor};
 use crate::simd::{Body, Simd};
 use crate::{Activation, Isa, LANES, Memory, Planes, PoolKind, Team, Window};
 
-/// `output = mean of the window over activation(scale * input + shift)`, with a scale and a shift for every channel.
+/// `output = mean of the window's cells on the plane over activation(scale * input + shift)`, with a scale and a shift for every
+/// channel.
 #[derive(Debug)]
 pub struct AffinePool {
     isa: Isa,
@@ -22,7 +23,7 @@ impl AffinePool {
     pub fn new(isa: Isa, activation: Activation, window: Window, input: &Planes, output: &Planes) -> Self {
         assert!(window.padding == [0, 0], "a cell of padding is no value of the function");
         assert!(input.is_apart_from(output) && output.is_disjoint(), "pooling cannot overwrite its input");
-        let kind = PoolKind::Average { count_include_pad: false };
+        let kind = PoolKind::Average { padding_behind: None };
         let windows = Windows::new(kind, window, input, output);
         Self { isa, activation, windows, input: input.clone(), output: output.clone() }
     }

@@ -9,20 +9,12 @@ use cspnet_kernels::{
 };
 use proptest::prelude::*;
 
-/// Rows and columns that a window gives.
-fn size_of(window: &Window, from: [usize; 2]) -> Option<[usize; 2]> {
-    let along = |axis: usize| {
-        let reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1;
-        (from[axis] + 2 * window.padding[axis]).checked_sub(reach).map(|room| room / window.stride[axis] + 1)
-    };
-    Some([along(0)?, along(1)?])
-}
-
 /// A window, and the size that it gives.
 fn window(dice: &mut Dice, from: [usize; 2], draw: impl Fn(&mut Dice) -> Window) -> (Window, [usize; 2]) {
     let fitting = |dice: &mut Dice| {
         let window = draw(dice);
-        Some((window, size_of(&window, from)?))
+        let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+        Some((window, outputs(&window, from, behind)?))
     };
     std::iter::repeat_with(|| fitting(dice)).flatten().next().unwrap()
 }

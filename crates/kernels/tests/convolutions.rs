@@ -21,11 +21,9 @@ impl Case {
             let window = dice.window();
             let (c, out) = (groups * (1 + dice.below(12)), groups * (1 + dice.below(25)));
             let (h, w) = (1 + dice.below(14), 1 + dice.below(14));
-            let size = |i: usize, a: usize| {
-                let reach = window.dilation[a] * (window.kernel[a] - 1) + 1;
-                (i + 2 * window.padding[a]).checked_sub(reach).map(|room| room / window.stride[a] + 1)
-            };
-            if let (Some(oh), Some(ow)) = (size(h, 0), size(w, 1)) {
+            // Now and then a last output sees padding alone.
+            let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+            if let Some([oh, ow]) = outputs(&window, [h, w], behind) {
                 let weight = dice.numbers(out * c / groups * window.kernel[0] * window.kernel[1]);
                 return Self { shape: ConvShape { window, groups }, input: [c, h, w], output: [out, oh, ow], weight };
             }

@@ -169,7 +169,8 @@ fn normalisations_that_share_what_they_read_backward() {
 
 /// One plane pooled, cell by cell.
 fn pooled(kind: PoolKind, w: &Window, [rows, columns]: [usize; 2], output: [usize; 2], x: &[f64]) -> Vec<f64> {
-    let padded = [rows + 2 * w.padding[0], columns + 2 * w.padding[1]];
+    let behind = if let PoolKind::Average { padding_behind: Some(behind) } = kind { behind } else { [0; 2] };
+    let padded = [rows + w.padding[0] + behind[0], columns + w.padding[1] + behind[1]];
     let one = |oy: usize, ox: usize| {
         let (mut seen, mut padding) = (Vec::new(), 0);
         for (ky, kx) in (0..w.kernel[0]).flat_map(|ky| (0..w.kernel[1]).map(move |kx| (ky, kx))) {
@@ -182,8 +183,8 @@ fn pooled(kind: PoolKind, w: &Window, [rows, columns]: [usize; 2], output: [usiz
         }
         match kind {
             PoolKind::Max => seen.into_iter().fold(f64::NEG_INFINITY, f64::max),
-            PoolKind::Average { count_include_pad } => {
-                let counted = seen.len() + if count_include_pad { padding } else { 0 };
+            PoolKind::Average { padding_behind } => {
+                let counted = seen.len() + if padding_behind.is_some() { padding } else { 0 };
                 seen.into_iter().sum::<f64>() / counted.max(1) as f64
             }
         }
@@ -191,24 +192,20 @@ fn pooled(kind: PoolKind, w: &Window, [rows, columns]: [usize; 2], output: [usiz
     (0..output[0]).flat_map(|y| (0..output[1]).map(move |x| (y, x))).map(|(y, x)| one(y, x)).collect()
 }
 
-const KINDS: [PoolKind; 3] =
-    [PoolKind::Max, PoolKind::Average { count_include_pad: true }, PoolKind::Average { count_include_pad: false }];
+/// All that a window may take, with so much padding behind the plane.
+fn kinds(behind: [usize; 2]) -> [PoolKind; 3] {
+    let [all, some] = [Some(behind), None].map(|padding_behind| PoolKind::Average { padding_behind });
+    [PoolKind::Max, all, some]
+}
 
 #[test]
 fn pooling_backward() {
     each_case(|dice, isa| {
         let (window, input) = (dice.window(), [2 + dice.below(6), 2 + dice.below(6)]);
-        let output = |a: usize| {
-            let reach = window.dilation[a] * (window.kernel[a] - 1) + 1;
-            // Sometimes one more, as where PyTorch rounds up: the last window reaches beyond the padding.
-            (input[a] + 2 * window.padding[a]).checked_sub(reach).map(|r| match r / window.stride[a] {
-                n if r % window.stride[a] > 0 && (n + 1) * window.stride[a] < input[a] + window.padding[a] => n + 2,
-                n => n + 1,
-            })
-        };
-        let (Some(rows), Some(columns)) = (output(0), output(1)) else { return };
-        let ([x, dy, dx], mut memory) = draw(dice, input, [rows, columns]);
-        for kind in KINDS {
+        let (behind, size) = (dice.behind(&window), dice.pick(&[outputs, outputs_rounded_up]));
+        let Some(output) = size(&window, input, behind) else { return };
+        let ([x, dy, dx], mut memory) = draw(dice, input, output);
+        for kind in kinds(behind) {
             PoolGrad::new(isa, kind, window, &x, &dy, &dx, false).run(&mut memory, &mut Team::new(2));
             for (c, image) in (0..x.channels()).flat_map(|c| [(c, 0), (c, 1)]) {
                 let of = |planes: &Planes| {
@@ -224,7 +221,7 @@ fn pooling_backward() {
                 }
                 let forward = |x: &[f64]| {
                     let finite = |v: f64| if v.is_finite() { v } else { 0.0 };
-                    pooled(kind, &window, input, [rows, columns], x).into_iter().map(finite).collect()
+                    pooled(kind, &window, input, output, x).into_iter().map(finite).collect()
                 };
                 assert_near(&of(&dx), &differences(&numbers, &of(&dy), forward), 1e-6, &format!("{kind:?} {window:?}"));
             }
@@ -240,7 +237,7 @@ fn pooling_with_dilation_and_windows_beyond_the_padding() {
         let (x, y) = (Planes::dense(3, 1, 2, 0, 16), Planes::dense(3, 1, 1, 16, 8));
         let mut memory = Memory::new(1, 32, 1, 0);
         import_nchw(&x, &mut memory, 0, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        for kind in KINDS {
+        for kind in kinds(window.padding) {
             Pool::new(isa, kind, window, &x, &y).run(&mut memory, &mut Team::new(1));
             let mut out = [0.0; 3];
             export_nchw(&y, &memory, 0, &mut out);
@@ -252,7 +249,7 @@ fn pooling_with_dilation_and_windows_beyond_the_padding() {
         let window = Window { kernel: [3, 2], stride: [2, 2], padding: [1, 1], dilation: [2, 1] };
         let (input, output) = ([9, 6], [4, 4]);
         let ([x, y, _], mut memory) = draw(dice, input, output);
-        for kind in KINDS {
+        for kind in kinds(window.padding) {
             Pool::new(isa, kind, window, &x, &y).run(&mut memory, &mut Team::new(2));
             for c in 0..x.channels() {
                 let (x, y) = (channel(&memory, &x, c), channel(&memory, &y, c));
@@ -268,14 +265,13 @@ fn pooling_with_dilation_and_windows_beyond_the_padding() {
 fn a_mean_of_normalised_values_is_that_of_storing_them_first() {
     each_case(|dice, isa| {
         let window = Window { padding: [0, 0], ..dice.window() };
-        let reach = |a: usize| window.dilation[a] * (window.kernel[a] - 1) + 1;
-        let input = [0, 1].map(|a| reach(a) + dice.below(6));
-        let output = [0, 1].map(|a| (input[a] - reach(a)) / window.stride[a] + 1);
+        let input = [0, 1].map(|axis| reach(&window, axis) + dice.below(6));
+        let output = dice.pick(&[outputs, outputs_rounded_up])(&window, input, [0, 0]).unwrap();
         let ([x, y, _], mut memory) = draw(dice, input, output);
         let ([scale, shift], f) = ([(); 2].map(|()| dice.numbers(x.channels())), dice.pick(&ACTIVATIONS));
         let before = snapshot(&memory);
         AffinePool::new(isa, f, window, &x, &y).run(&scale, &shift, &mut memory, &mut Team::new(2));
-        let kind = PoolKind::Average { count_include_pad: false };
+        let kind = PoolKind::Average { padding_behind: None };
         for c in 0..x.channels() {
             let (x, y) = (channel(&memory, &x, c), channel(&memory, &y, c));
             let affine = |&v: &f64| value(f, f64::from(scale[c]) * v + f64::from(shift[c]));
@@ -297,7 +293,7 @@ fn a_nan_is_not_lost() {
         let mut memory = Memory::new(1, 32, 1, 0);
         let n = f32::NAN;
         import_nchw(&x, &mut memory, 0, &[n, 1.0, 2.0, 1.0, n, 2.0, 1.0, 2.0, n, 1.0, f32::INFINITY, -1.0]);
-        for kind in KINDS {
+        for kind in kinds([0; 2]) {
             Pool::new(isa, kind, window, &x, &y).run(&mut memory, &mut Team::new(1));
             let mut out = [0.0; 4];
             export_nchw(&y, &memory, 0, &mut out);
@@ -314,7 +310,7 @@ fn an_image_alone_gives_the_bits_it_gives_in_a_batch() {
         let start = snapshot(&memory);
         let f = dice.pick(&ACTIVATIONS);
         let window = Window { kernel: [3; 2], stride: [1; 2], padding: [1; 2], dilation: [1; 2] };
-        let kind = dice.pick(&KINDS);
+        let kind = dice.pick(&kinds([1; 2]));
         let run = |memory: &mut Memory| {
             let team = &mut Team::new(2);
             Map::new(isa, f, &x, &y).run(memory, team);

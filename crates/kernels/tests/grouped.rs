@@ -27,11 +27,10 @@ impl Case {
             let padding = [dice.below(kernel[0]), dice.below(3)];
             let window = Window { kernel, stride, padding, dilation: [1; 2] };
             let input = [1 + dice.below(14), 1 + dice.below(40)];
-            let size = |a: usize| (input[a] + 2 * padding[a]).checked_sub(kernel[a]).map(|room| room / stride[a] + 1);
-            if let (Some(rows), Some(columns), true) = (size(0), size(1), channels > width) {
+            let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+            if let (Some(output), true) = (outputs(&window, input, behind), channels > width) {
                 let weight = dice.numbers(channels * width * kernel[0] * 3);
                 let shape = ConvShape { window, groups: channels / width };
-                let output = [rows, columns];
                 return Self { shape, channels, input, output, weight, bias: dice.numbers(channels) };
             }
         }

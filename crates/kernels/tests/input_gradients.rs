@@ -22,11 +22,11 @@ impl Case {
     fn draw(dice: &mut Dice, groups: usize, kernel: [usize; 2], [of_input, of_output]: [Vec<usize>; 2]) -> Self {
         let padding = kernel.map(|taps| dice.below(taps));
         let size = [0, 1].map(|axis| kernel[axis] + dice.below(24));
-        let outputs = [0, 1].map(|axis| size[axis] + 2 * padding[axis] + 1 - kernel[axis]);
         let mut layout = Layout::new();
         let d_input = layout.place(dice, &of_input, size);
-        let d_output = layout.place(dice, &of_output, outputs);
         let window = Window { kernel, stride: [1; 2], padding, dilation: [1; 2] };
+        let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+        let d_output = layout.place(dice, &of_output, outputs(&window, size, behind).unwrap());
         let len = d_input.channels() * d_output.channels() / groups * kernel[0] * kernel[1];
         let shape = ConvShape { window, groups };
         Self { shape, d_output, d_input, accumulate: dice.flip(), weight: dice.numbers(len), layout }

@@ -171,7 +171,7 @@ fn convolutions_in_groups_take_moments() {
 #[test]
 fn pooling_takes_moments() {
     let mut dice = Dice::new(4);
-    for (kind, offset) in [(PoolKind::Max, 0.0), (PoolKind::Average { count_include_pad: false }, 3000.0)] {
+    for (kind, offset) in [(PoolKind::Max, 0.0), (PoolKind::Average { padding_behind: None }, 3000.0)] {
         let (mut layout, of) = (Layout::new(), partition(&mut dice, 21));
         let [input, output] = [[24, 22], [12, 11]].map(|size| layout.place(&mut dice, &of, size));
         let window = Window { kernel: [2; 2], stride: [2; 2], padding: [0; 2], dilation: [1; 2] };

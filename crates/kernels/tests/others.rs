@@ -195,18 +195,15 @@ fn norm(seed: u64, isa: Isa) {
 
 fn pool(seed: u64, isa: Isa) {
     let mut dice = Dice::new(seed);
-    let kind = dice.pick(&[
-        PoolKind::Max,
-        PoolKind::Average { count_include_pad: true },
-        PoolKind::Average { count_include_pad: false },
-    ]);
     let (window, [h, w]) = (dice.window(), [4 + dice.below(9), 4 + dice.below(9)]);
-    let size = |i: usize, a: usize| {
-        let reach = window.dilation[a] * (window.kernel[a] - 1) + 1;
-        (i + 2 * window.padding[a]).checked_sub(reach).map(|r| r / window.stride[a] + 1)
+    let behind = dice.behind(&window);
+    let kind = match dice.below(3) {
+        0 => PoolKind::Max,
+        1 => PoolKind::Average { padding_behind: Some(behind) },
+        _ => PoolKind::Average { padding_behind: None },
     };
-    // With a dilation a window may see padding alone; networks have none.
-    let (Some(oh), Some(ow), [1, 1]) = (size(h, 0), size(w, 1), window.dilation) else { return };
+    let size = dice.pick(&[outputs, outputs_rounded_up]);
+    let Some([oh, ow]) = size(&window, [h, w], behind) else { return };
     let of = {
         let c = 1 + dice.below(20);
         partition(&mut dice, c)
@@ -221,7 +218,7 @@ fn pool(seed: u64, isa: Isa) {
     }
     let before = snapshot(&memory);
     let seen = |o: usize, a: usize, len: usize| {
-        let place = move |k: usize| (o * window.stride[a] + k).checked_sub(window.padding[a]);
+        let place = move |k: usize| (o * window.stride[a] + k * window.dilation[a]).checked_sub(window.padding[a]);
         (0..window.kernel[a]).filter_map(place).filter(move |&p| p < len).collect::<Vec<_>>()
     };
     let taps = |oy: usize, ox: usize| {
@@ -229,9 +226,10 @@ fn pool(seed: u64, isa: Isa) {
         seen(oy, 0, h).into_iter().flat_map(|r| columns.clone().into_iter().map(move |c| (r, c))).collect::<Vec<_>>()
     };
     let divisor = |oy: usize, ox: usize| match kind {
-        PoolKind::Average { count_include_pad: true } => {
+        PoolKind::Average { padding_behind: Some(behind) } => {
             let along = |o: usize, a: usize, len: usize| {
-                window.kernel[a].min(len + 2 * window.padding[a] - o * window.stride[a])
+                let room = len + window.padding[a] + behind[a] - o * window.stride[a];
+                window.kernel[a].min(room.div_ceil(window.dilation[a]))
             };
             (along(oy, 0, h) * along(ox, 1, w)) as f64
         }

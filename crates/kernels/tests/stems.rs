@@ -25,16 +25,13 @@ impl Case {
             let mut pair = |n: usize| [1 + dice.below(n), 1 + dice.below(n)];
             let (kernel, stride, [h, w]) = (pair(7), pair(2), pair(40));
             let window = Window { kernel, stride, padding: kernel.map(|k| dice.below(k)), dilation: [1; 2] };
-            let size = |w: &Window, i: usize, a: usize| {
-                (i + 2 * w.padding[a]).checked_sub(w.kernel[a]).map(|room| room / w.stride[a] + 1)
-            };
-            if let (Some(oh), Some(ow)) = (size(&window, h, 0), size(&window, w, 1)) {
+            let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+            if let Some([oh, ow]) = outputs(&window, [h, w], behind) {
                 let pool = Window { dilation: [1; 2], ..dice.window() };
-                let pooled = [size(&pool, oh, 0), size(&pool, ow, 1)];
-                let pool = match pooled {
-                    [Some(h), Some(w)] if dice.flip() => Some((pool, [h, w])),
-                    _ => None,
-                };
+                let behind = dice.behind(&pool);
+                let size = dice.pick(&[outputs, outputs_rounded_up]);
+                let pooled = size(&pool, [oh, ow], behind).filter(|_| dice.flip());
+                let pool = pooled.map(|size| (pool, size));
                 let out = 1 + dice.below(70);
                 let weight = dice.numbers(out * channels * kernel[0] * kernel[1]);
                 return Self {

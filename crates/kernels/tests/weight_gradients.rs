@@ -25,13 +25,22 @@ fn same(kernel: usize) -> Window {
 }
 
 impl Case {
-    fn new(window: Window, groups: usize, images: usize, [c, h, w]: [usize; 3], outputs: usize) -> Option<Self> {
-        let size = |input: usize, a: usize| {
-            let reach = window.dilation[a] * (window.kernel[a] - 1) + 1;
-            (input + 2 * window.padding[a]).checked_sub(reach).map(|room| room / window.stride[a] + 1)
-        };
-        let output = [outputs, size(h, 0)?, size(w, 1)?];
-        Some(Self { shape: ConvShape { window, groups }, prologue: None, images, input: [c, h, w], output })
+    /// With the same padding on both sides.
+    fn new(window: Window, groups: usize, images: usize, input: [usize; 3], outputs: usize) -> Option<Self> {
+        Self::padded(window, window.padding, groups, images, input, outputs)
+    }
+
+    fn padded(
+        window: Window,
+        behind: [usize; 2],
+        groups: usize,
+        images: usize,
+        input: [usize; 3],
+        channels: usize,
+    ) -> Option<Self> {
+        let [rows, columns] = outputs(&window, [input[1], input[2]], behind)?;
+        let shape = ConvShape { window, groups };
+        Some(Self { shape, prologue: None, images, input, output: [channels, rows, columns] })
     }
 
     /// Any window, any groups, some of them depthwise; pictures of less than a strip and of several.
@@ -48,7 +57,9 @@ impl Case {
             };
             let prologues = [None, None, Some(Prologue::Affine(Activation::Relu)), Some(Prologue::Clamp)];
             let prologue = dice.pick(&prologues);
-            if let Some(case) = Self::new(window, groups, images, [inputs, size[0], size[1]], outputs) {
+            let behind = dice.behind(&window).map(|cells| cells + dice.below(2));
+            let input = [inputs, size[0], size[1]];
+            if let Some(case) = Self::padded(window, behind, groups, images, input, outputs) {
                 return Self { prologue, ..case };
             }
         }
@@ -210,7 +221,8 @@ proptest! {
         let window = dice.window();
         let channels = [groups * (1 + dice.below(2)), groups * (1 + dice.below(2))];
         let images = 1 + dice.below(2);
-        let case = Case::new(window, groups, images, [channels[0], 4 + dice.below(3), 4 + dice.below(3)], channels[1]);
+        let input = [channels[0], 4 + dice.below(3), 4 + dice.below(3)];
+        let case = Case::padded(window, dice.behind(&window), groups, images, input, channels[1]);
         let Some(case) = case else { return Ok(()) };
         let mut numbers = |n: usize| -> Vec<f64> { dice.numbers(n).into_iter().map(f64::from).collect() };
         let x = numbers(images * case.input.iter().product::<usize>());

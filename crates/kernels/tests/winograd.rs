@@ -34,13 +34,14 @@ fn shape(stride: usize, padding: [usize; 2]) -> ConvShape {
 impl Case {
     fn draw(dice: &mut Dice) -> Self {
         let padding = if dice.flip() { [1; 2] } else { [dice.below(4), dice.below(4)] };
-        let size = [0, 1].map(|axis| 1 + 2_usize.saturating_sub(2 * padding[axis]) + dice.below(40));
+        let behind = if dice.flip() { padding } else { [dice.below(4), dice.below(4)] };
+        let size = [0, 1].map(|axis| 1 + 2_usize.saturating_sub(padding[axis] + behind[axis]) + dice.below(40));
         let channels = [1 + dice.below(40), 1 + dice.below(50)];
         let mut layout = Layout::new();
         let [of_input, of_output] = channels.map(|c| partition(dice, c));
         let input = layout.place(dice, &of_input, size);
         let stride = 1 + dice.below(2);
-        let outputs = [0, 1].map(|axis| (size[axis] + 2 * padding[axis] - 3) / stride + 1);
+        let outputs = outputs(&shape(stride, padding).window, size, behind).unwrap();
         let output = layout.place(dice, &of_output, outputs);
         let other = layout.place(dice, &of_output, outputs);
         let residual = match dice.below(4) {

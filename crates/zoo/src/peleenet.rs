@@ -4,7 +4,7 @@
 
 use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, dense_block};
 use cspnet_graph::init::Family;
-use cspnet_graph::{Builder, Conv, Graph, Padding, Unary, Value, Window};
+use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
 use crate::entry::{Entry, InputSpec};
 use crate::error::ZooError;
@@ -17,8 +17,7 @@ const HALF_GROWTH: usize = 16;
 /// Width of the 1x1 convolutions in the layers of every stage.
 const BOTTLENECKS: [usize; 4] = [16, 32, 64, 64];
 
-const HALVE: Window =
-    Window { kernel: [2; 2], stride: [2; 2], padding: Padding::NONE, dilation: [1; 2], ceil: false };
+const HALVE: Window = Window::square(2, 2, 0);
 
 fn peleenet(spec: &Spec) -> Result<Graph, ZooError> {
     let (channels, classes) = (spec.channels(), spec.classes());

@@ -15,7 +15,7 @@ use crate::import::{Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
 use crate::rewrites::{Rewrite, Rewrites};
-use crate::translate::{activation, conv_shape, operation, pool_kind, pool_window, window};
+use crate::translate::{activation, conv_shape, is_unpadded, operation, pooling, window};
 
 /// A step ready to run.
 #[derive(Debug)]
@@ -101,14 +101,14 @@ impl<'a> Build<'_, 'a> {
                 &output,
                 false,
             )),
-            Task::Pool { window: w, prologue: Some(p), .. } => {
-                let w = pool_window(*w, self.shapes[step.inputs[0]]);
+            Task::Pool { kind, window: w, prologue: Some(p), .. } => {
+                let (_, w) = pooling(*kind, *w, self.shapes[step.inputs[0]]);
                 let pool = AffinePool::new(self.isa, activation(p.activation), w, &input(0), &output);
                 Kernel::AffinePool(pool, self.affine(p.norm)?)
             }
             Task::Pool { kind, window: w, prologue: None, activation: act } => {
-                let w = pool_window(*w, self.shapes[step.inputs[0]]);
-                let pool = Pool::new(self.isa, pool_kind(*kind), w, &input(0), &output);
+                let (kind, w) = pooling(*kind, *w, self.shapes[step.inputs[0]]);
+                let pool = Pool::new(self.isa, kind, w, &input(0), &output);
                 Kernel::Pool(pool.with_activation(activation(*act)))
             }
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
@@ -196,8 +196,7 @@ impl<'a> Build<'_, 'a> {
         let Task::Conv { node, prologue: Some(Prologue { activation: Some(Unary::Relu), .. }), .. } = task else {
             return false;
         };
-        let window = conv_shape(&self.graph.node(*node).op).window;
-        self.rewrites.has(Rewrite::Threshold) && window.padding == [0, 0]
+        self.rewrites.has(Rewrite::Threshold) && is_unpadded(&self.graph.node(*node).op)
     }
 
     /// What a convolution computes besides itself.

@@ -22,7 +22,8 @@ impl Geometry {
     /// Outputs for which tap `k` lies inside the picture, along one axis.
     fn inside(&self, axis: usize, k: usize) -> Range<usize> {
         let place = |o: usize| {
-            (o * self.window.stride[axis] + k * self.window.dilation[axis]).checked_sub(self.window.padding[axis])
+            (o * self.window.stride[axis] + k * self.window.dilation[axis])
+                .checked_sub(self.window.padding.before[axis])
         };
         let fits = |o: &usize| place(*o).is_some_and(|i| i < self.input[axis]);
         let first = (0..self.output[axis]).find(fits).unwrap_or(0);
@@ -39,9 +40,9 @@ impl Geometry {
                 if columns.is_empty() {
                     continue;
                 }
-                let column = columns.start * w.stride[1] + kx * w.dilation[1] - w.padding[1];
+                let column = columns.start * w.stride[1] + kx * w.dilation[1] - w.padding.before[1];
                 for row in self.inside(0, ky) {
-                    let input = row * w.stride[0] + ky * w.dilation[0] - w.padding[0];
+                    let input = row * w.stride[0] + ky * w.dilation[0] - w.padding.before[0];
                     let (o, i) = (row * self.output[1] + columns.start, input * self.input[1] + column);
                     each(ky * w.kernel[1] + kx, o, i, columns.len(), w.stride[1]);
                 }

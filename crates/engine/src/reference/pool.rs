@@ -7,16 +7,21 @@ use super::tensor::{Real, Tensor};
 /// Cells of the picture in the window of one output, as places in its plane, in row-major order.
 fn cells(w: &Window, [rows, columns]: [usize; 2], y: usize, x: usize) -> Vec<usize> {
     let along = |axis: usize, at: usize, size: usize| {
-        let place = move |k: usize| (at * w.stride[axis] + k * w.dilation[axis]).checked_sub(w.padding[axis]);
+        let place = move |k: usize| (at * w.stride[axis] + k * w.dilation[axis]).checked_sub(w.padding.before[axis]);
         (0..w.kernel[axis]).filter_map(place).filter(move |&p| p < size)
     };
     along(0, y, rows).flat_map(|r| along(1, x, columns).map(move |c| r * columns + c)).collect()
 }
 
-/// What a window's sum is divided by.
-fn divisor(kind: PoolKind, w: &Window, cells: usize) -> f64 {
+/// What the sum of a window is divided by that has so many cells of the picture.
+fn divisor(kind: PoolKind, w: &Window, input: [usize; 2], [y, x]: [usize; 2], cells: usize) -> f64 {
+    // Counted from the first cell of the padding; cells behind its last, where windows may reach in ceil mode, do not count.
+    let padded = |axis: usize, at: usize| {
+        let end = w.padding.before[axis] + input[axis] + w.padding.after[axis];
+        (0..w.kernel[axis]).filter(|k| at * w.stride[axis] + k * w.dilation[axis] < end).count()
+    };
     match kind {
-        PoolKind::Average { count_include_pad: true } => (w.kernel[0] * w.kernel[1]) as f64,
+        PoolKind::Average { count_include_pad: true } => (padded(0, y) * padded(1, x)) as f64,
         _ => cells as f64,
     }
 }
@@ -31,7 +36,7 @@ fn each_window(
 ) {
     for (y, x) in (0..output[0]).flat_map(|y| (0..output[1]).map(move |x| (y, x))) {
         let cells = cells(w, input, y, x);
-        each(y * output[1] + x, &cells, divisor(kind, w, cells.len()));
+        each(y * output[1] + x, &cells, divisor(kind, w, input, [y, x], cells.len()));
     }
 }
 

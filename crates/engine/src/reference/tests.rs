@@ -1,7 +1,7 @@
 //! Every backward against finite differences of the forward, and a few values by hand.
 
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_loss};
-use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Weights, Window};
+use cspnet_graph::{Builder, Conv, Graph, Padding, Unary, Value, Weights, Window};
 use serde_json::json;
 
 use super::*;
@@ -113,25 +113,33 @@ fn a_window_with_dilation_and_two_strides() {
     let x = b.global_avg_pool("pool", x);
     let x = b.linear("after", x, 4);
     let g = with_loss(&b.finish(x).unwrap()).unwrap();
-    let window = json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 0], "dilation": [2, 3]});
-    let g = edited(&g, |json| {
-        json["nodes"][1]["window"] = window;
-        json["params"][0]["shape"] = json!([4, 3, 3, 2]);
-    });
-    check("window", &g);
+    for padding in [json!([2, 0]), json!([0, 3, 2, 1])] {
+        let window = json!({"kernel": [3, 2], "stride": [1, 2], "padding": padding, "dilation": [2, 3]});
+        let g = edited(&g, |json| {
+            json["nodes"][1]["window"] = window;
+            json["params"][0]["shape"] = json!([4, 3, 3, 2]);
+        });
+        check("window", &g);
+    }
 }
 
 #[test]
 fn pooling_with_oblong_windows_and_without_counting_padding() {
-    let window = json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 1], "dilation": [1, 2]});
+    let windows = [
+        json!({"kernel": [3, 2], "stride": [1, 2], "padding": [2, 1], "dilation": [1, 2]}),
+        json!({"kernel": [3, 2], "stride": [2, 2], "padding": [0, 1, 2, 0], "dilation": [1, 2]}),
+        json!({"kernel": [3, 2], "stride": [4, 3], "padding": [1, 0, 0, 1], "dilation": [1, 1], "ceil": true}),
+    ];
     let average = |counts: bool| json!({"average": {"count_include_pad": counts}});
-    for kind in [json!("max"), average(true), average(false)] {
+    for (kind, window) in
+        [json!("max"), average(true), average(false)].iter().flat_map(|kind| windows.iter().map(move |w| (kind, w)))
+    {
         let g = around(|b, x| b.max_pool("p", x, Window::square(3, 2, 1)));
         let g = edited(&g, |json| {
             json["nodes"][2]["window"] = window.clone();
             json["nodes"][2]["kind"] = kind.clone();
         });
-        check(&kind.to_string(), &g);
+        check(&format!("{kind} {window}"), &g);
     }
 }
 
@@ -177,6 +185,27 @@ fn values_by_hand() {
     assert_eq!(values[1].data, [6.0, 8.0, 14.0, 16.0]);
     assert_eq!(values[2].data, [14.0 / 9.0, 30.0 / 9.0, 57.0 / 9.0, 99.0 / 9.0]);
     assert_eq!(values[3].shape, [1, 2, 2, 2]);
+}
+
+#[test]
+fn a_mean_counts_declared_padding_but_nothing_behind_it() {
+    // What torch.nn.functional.avg_pool2d gives for these numbers in one row, with ceil_mode.
+    let means = |counts, padding, size| {
+        let window = Window { kernel: [1, 3], stride: [1, 2], padding, dilation: [1; 2], ceil: true };
+        let kind = PoolKind::Average { count_include_pad: counts };
+        let mut b = Builder::new();
+        let x = b.input(1);
+        let y = b.push("mean", Op::Pool { kind, window }, &[x]);
+        let g = b.finish(y).unwrap();
+        let numbers: Vec<f32> = (1..=size).map(|v| 6.0 * v as f32).collect();
+        let x = Tensor::<f64>::from_f32([1, 1, 1, size], &numbers);
+        infer(&g, &Weights::reference(&g), &x).unwrap()[1].data.clone()
+    };
+    assert_eq!(means(true, Padding::even([0, 1]), 4), [6.0, 18.0, 12.0]);
+    assert_eq!(means(false, Padding::even([0, 1]), 4), [9.0, 18.0, 24.0]);
+    assert_eq!(means(true, Padding::NONE, 4), [12.0, 21.0]);
+    // The cell behind is declared; a third window would begin there.
+    assert_eq!(means(true, Padding { before: [0, 0], after: [0, 1] }, 4), [12.0, 14.0]);
 }
 
 #[test]

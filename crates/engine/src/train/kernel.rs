@@ -14,7 +14,7 @@ use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Prologue, Step, Task};
 use crate::report::{Pass, StepReport};
-use crate::translate::{activation, conv_shape, drop_rule, operation, pool_kind, pool_window};
+use crate::translate::{activation, conv_shape, drop_rule, operation, pooling};
 
 /// A step ready to run. Numbers name statistics and moments in the workspace's state, parameters by their id. A slot is where the
 /// moments of what is written are kept, if normalisations want them; what is normalised is hidden where only convolutions read it.
@@ -140,8 +140,8 @@ impl<'a> Build<'a> {
                 Kernel::Combine(Combine::new(self.isa, operation(*function), act, &input(0), &input(1), &output, false))
             }
             Task::Pool { kind, window, .. } => {
-                let window = pool_window(*window, self.shapes[step.inputs[0]]);
-                Kernel::Pool { pool: Pool::new(self.isa, pool_kind(*kind), window, &input(0), &output), slot: None }
+                let (kind, window) = pooling(*kind, *window, self.shapes[step.inputs[0]]);
+                Kernel::Pool { pool: Pool::new(self.isa, kind, window, &input(0), &output), slot: None }
             }
             Task::Drop { node } => {
                 let rule = drop_rule(self.graph, *node);
@@ -210,9 +210,9 @@ impl<'a> Build<'a> {
                 Kernel::Drop(Dropout::new(isa, rule, &gradient(output), &gradient(input), accumulate))
             }
             Back::Pool { kind, window, input, output, accumulate } => {
-                let window = pool_window(window, self.shapes[input]);
+                let (kind, window) = pooling(kind, window, self.shapes[input]);
                 let (x, dy, dx) = (value(input), gradient(output), gradient(input));
-                Kernel::PoolGrad(PoolGrad::new(isa, pool_kind(kind), window, &x, &dy, &dx, accumulate))
+                Kernel::PoolGrad(PoolGrad::new(isa, kind, window, &x, &dy, &dx, accumulate))
             }
             Back::Again { of } => self.again(of),
             Back::Copy { run, output } => {

@@ -1,5 +1,6 @@
 //! Random networks that use every operation in every way the planner must cope with: odd widths, slices inside blocks,
 //! concatenations of concatenations, residuals in both orders, values that nobody reads.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
@@ -10,27 +11,31 @@ pub const PICTURE: [usize; 3] = [3, 13, 11];
 pub const CLASSES: usize = 5;
 
 /// A stream of numbers for drawing networks (Marsaglia's xorshift, multiplied).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 }
 
-const FUNCTIONS: [Unary; 6] =
+pub const FUNCTIONS: [Unary; 6] =
     [Unary::Relu, Unary::LeakyRelu { slope: 0.1 }, Unary::Silu, Unary::Mish, Unary::Sigmoid, Unary::Relu6];
 
 /// A network of `steps` random steps, each reading one of the values before it.
 pub fn random_network(seed: u64, steps: usize) -> Graph {
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(seed);
     let mut b = Builder::new();
     let picture = b.input(PICTURE[0]);
     let stem = b.conv("stem", picture, Conv::new(5 + dice.below(20), 3).stride(2));

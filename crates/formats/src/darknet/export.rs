@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use cspnet_graph::{Binary, DropUnit, Graph, Op, PoolKind, Shape, Unary, ValueId, Weights, Window};
+use cspnet_graph::{Binary, DropUnit, Graph, Op, Padding, PoolKind, Shape, Unary, ValueId, Weights, Window};
 
 use super::graph::{of_convolution, of_norm};
 use super::layers::{ACTIVATIONS, EPS, stride_onto};
@@ -242,7 +242,10 @@ impl Emitter<'_> {
             Op::Linear { out } => (out, Window::square(1, 1, 0), 1, true),
             _ => return Err("is no convolution".into()),
         };
-        let (size, padding, dilation) = taps(&window)?;
+        let (size, [padding, after], dilation) = taps(&window)?;
+        if padding != after {
+            return Err("pads more on one side than on the other, which only Darknet's poolings do".into());
+        }
         self.bring(node.inputs[0])?;
         let norm = self.sole_reader(id).filter(|_| !has_bias).map(|reader| (reader, self.graph.node(reader)));
         let norm = norm.filter(|(_, n)| matches!(n.op, Op::BatchNorm { eps, .. } if check_eps(eps).is_ok()));
@@ -257,7 +260,7 @@ impl Emitter<'_> {
             filters,
             size,
             stride,
-            padding,
+            padding: padding / dilation,
             groups,
             dilation,
             is_normalised,
@@ -294,7 +297,15 @@ impl Emitter<'_> {
     }
 
     fn pool(&mut self, kind: PoolKind, window: &Window) -> Result<(), String> {
-        let (size, padding, dilation) = taps(window)?;
+        let (size, [before, after], dilation) = taps(window)?;
+        // Darknet counts both sides together, and a cell without a partner lies behind.
+        let padding = before + after;
+        if before != padding / 2 {
+            return Err("pads more on one side than on the other, and not by a cell behind as Darknet".into());
+        }
+        if window.ceil {
+            return Err("rounds its size up, which Darknet does not".into());
+        }
         if dilation != 1 {
             return Err("its taps are apart, which Darknet's poolings do not have".into());
         }
@@ -305,8 +316,7 @@ impl Emitter<'_> {
             }
             PoolKind::Average { .. } => "local_avgpool",
         };
-        // Darknet counts both sides together.
-        self.text.layer(name, &[("size", &size), ("stride", &window.stride[0]), ("padding", &(2 * padding))]);
+        self.text.layer(name, &[("size", &size), ("stride", &window.stride[0]), ("padding", &padding)]);
         Ok(())
     }
 
@@ -326,18 +336,19 @@ impl Emitter<'_> {
     }
 }
 
-/// Size, padding in taps, and dilation of a window, where Darknet can say it.
-fn taps(window: &Window) -> Result<(usize, usize, usize), String> {
+/// Size, cells of padding before and behind the picture, and dilation of a window, where Darknet can say it.
+fn taps(window: &Window) -> Result<(usize, [usize; 2], usize), String> {
     let square = |[rows, columns]: [usize; 2]| (rows == columns).then_some(rows);
-    let all = [window.kernel, window.stride, window.padding, window.dilation].map(square);
-    let [Some(size), Some(_), Some(padding), Some(dilation)] = all else {
+    let Padding { before, after } = window.padding;
+    let all = [window.kernel, window.stride, before, after, window.dilation].map(square);
+    let [Some(size), Some(_), Some(before), Some(after), Some(dilation)] = all else {
         return Err("its window is not square, as all of Darknet's are".into());
     };
     // Darknet reckons the size of what a convolution gives without the dilation.
-    if dilation > 1 && 2 * padding != (size - 1) * dilation {
+    if dilation > 1 && before + after != (size - 1) * dilation {
         return Err("its taps are apart, which Darknet has only where the size of the picture stays".into());
     }
-    Ok((size, padding / dilation, dilation))
+    Ok((size, [before, after], dilation))
 }
 
 fn name(function: Unary) -> Option<&'static str> {

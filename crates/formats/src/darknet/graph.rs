@@ -55,11 +55,11 @@ fn add(b: &mut Builder, layer: &Layer, x: Value, before: Shape, values: &[Value]
         }
         Kind::BatchNorm => b.batch_norm("BatchNorm2d", x),
         Kind::Activation { function } => activate(b, x, *function),
-        Kind::MaxPool(pool) => b.max_pool("MaxPool2d", x, pool.window()),
+        Kind::MaxPool(pool) => b.max_pool("MaxPool2d", x, pool.window([before[1], before[2]])),
         Kind::LocalAvgPool(pool) => {
             // Only cells of the picture count.
             let kind = PoolKind::Average { count_include_pad: false };
-            b.push("AvgPool2d", Op::Pool { kind, window: pool.window() }, &[x])
+            b.push("AvgPool2d", Op::Pool { kind, window: pool.window([before[1], before[2]]) }, &[x])
         }
         Kind::AvgPool => b.global_avg_pool("AvgPool2d", x),
         Kind::Route { layers, groups, group } => {

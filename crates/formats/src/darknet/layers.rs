@@ -3,7 +3,7 @@
 //! Shapes are Darknet's, computed as it computes them. What it can do and a [`cspnet_graph::Graph`] cannot is collected with its
 //! line, so that all of it is told at once. Not here: the graph ([`super::graph`]).
 
-use cspnet_graph::{GraphError, Shape, Unary, Window};
+use cspnet_graph::{GraphError, Padding, Shape, Unary, Window};
 
 use super::cfg::{Section, wrong};
 use crate::error::FormatError;
@@ -55,9 +55,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The window with equal paddings that begins at the same places.
-    pub(super) fn window(self) -> Window {
-        Window::square(self.size, self.stride, self.padding / 2)
+    /// The window over so many rows and columns: with equal paddings where these give as many places.
+    pub(super) fn window(self, size: [usize; 2]) -> Window {
+        let before = self.padding / 2;
+        let even = Window::square(self.size, self.stride, before);
+        let window = Window { padding: Padding { before: [before; 2], after: [self.padding - before; 2] }, ..even };
+        if even.output(size) == window.output(size) { even } else { window }
     }
 }
 
@@ -202,12 +205,8 @@ fn convolutional(section: &Section) -> Result<Kind, Trouble> {
     let padding = if section.whole("pad", 0)? > 0 { size / 2 } else { section.whole("padding", 0)? };
     let dilation = positive(section, "dilation", 1)?;
     // Darknet pads in units of taps.
-    let window = Window {
-        kernel: [size; 2],
-        stride: [positive(section, "stride", 1)?; 2],
-        padding: [padding.saturating_mul(dilation); 2],
-        dilation: [dilation; 2],
-    };
+    let stride = positive(section, "stride", 1)?;
+    let window = Window { dilation: [dilation; 2], ..Window::square(size, stride, padding.saturating_mul(dilation)) };
     Ok(Kind::Convolutional {
         filters: positive(section, "filters", 1)?,
         window,
@@ -287,8 +286,8 @@ impl Parsed {
                     return Err(wrong(format!("has {groups} groups, which do not divide {c} and {filters} channels")));
                 }
                 // Darknet reckons without the dilation.
-                let darknets =
-                    Window { dilation: [1; 2], padding: window.padding.map(|p| p / window.dilation[0]), ..*window };
+                let padding = Padding::even(window.padding.before.map(|p| p / window.dilation[0]));
+                let darknets = Window { dilation: [1; 2], padding, ..*window };
                 let output = darknets.output([h, w]).ok_or_else(|| wrong(too_small(window.kernel[0], before)))?;
                 if window.output([h, w]) != Some(output) {
                     lacking = Some("with this dilation and padding is not supported".into());
@@ -297,14 +296,11 @@ impl Parsed {
             }
             Kind::Connected { outputs, .. } => [*outputs, 1, 1],
             Kind::MaxPool(pool) | Kind::LocalAvgPool(pool) => {
-                let along = |side: usize| Some((side + pool.padding).checked_sub(pool.size)? / pool.stride + 1);
-                let output = along(h).zip(along(w)).ok_or_else(|| wrong(too_small(pool.size, before)))?;
-                if pool.padding / 2 >= pool.size || pool.window().output([h, w]) != Some([output.0, output.1]) {
-                    lacking = Some(format!(
-                        "over {h} x {w} pixels has windows that reach beyond the last row or column only, which is not supported"
-                    ));
+                let output = pool.window([h, w]).output([h, w]).ok_or_else(|| wrong(too_small(pool.size, before)))?;
+                if pool.padding.div_ceil(2) >= pool.size {
+                    lacking = Some(format!("pads by {}, beyond its window, which is not supported", pool.padding));
                 }
-                [c, output.0, output.1]
+                [c, output[0], output[1]]
             }
             Kind::AvgPool => [c, 1, 1],
             Kind::Route { layers, groups, .. } => {

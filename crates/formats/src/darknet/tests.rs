@@ -1,6 +1,6 @@
 //! Darknet's files against the published layer tables, and against each other; and what is no such file.
 
-use cspnet_graph::{Builder, Conv, Graph, Role, Unary, Weights, Window};
+use cspnet_graph::{Builder, Conv, Graph, Op, Padding, Role, Unary, Weights, Window};
 use proptest::prelude::*;
 
 use super::layers::{ACTIVATIONS, Kind, Layer, Parsed};
@@ -188,10 +188,9 @@ fn what_cannot_be_run_is_told_at_once_with_its_lines() {
     let elastic = Network::parse(&original("csdarknet53-elastic").unwrap()).unwrap_err().to_string();
     assert_eq!(elastic.matches("[upsample] is not supported").count(), 23, "{elastic}");
     assert_eq!(elastic.matches("; ").count(), 22, "{elastic}");
-    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\nstride=2\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]";
+    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\npadding=9\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]";
     let all = Network::parse(text).unwrap_err().to_string();
-    for place in
-        ["line 4: [maxpool] over 7 x 8", "line 6: [yolo]", "line 7: [convolutional] with the activation `selu`"]
+    for place in ["line 4: [maxpool] pads by 9", "line 6: [yolo]", "line 7: [convolutional] with the activation `selu`"]
     {
         assert!(all.contains(place), "{place}: {all}");
     }
@@ -351,7 +350,11 @@ proptest! {
 
 /// A network that PyTorch might have, as Darknet has it.
 fn again(graph: &Graph) -> (Network, Vec<Part>) {
-    let (text, parts) = export::layers(graph, [16, 16]).unwrap();
+    again_of(graph, [16, 16])
+}
+
+fn again_of(graph: &Graph, size: [usize; 2]) -> (Network, Vec<Part>) {
+    let (text, parts) = export::layers(graph, size).unwrap();
     (Network::parse(&text).unwrap(), parts)
 }
 
@@ -386,6 +389,21 @@ fn other_networks_are_written_with_what_darknet_has() {
 }
 
 #[test]
+fn poolings_of_even_size_reach_beyond_the_last_row_where_darknets_do() {
+    for (stride, shape, after) in [(2, [1, 2, 3], 1), (1, [1, 4, 5], 1), (4, [1, 1, 2], 1), (3, [1, 2, 2], 1)] {
+        let text = format!("[net]\nwidth=5\nheight=4\nchannels=1\n[maxpool]\nsize=2\nstride={stride}\n");
+        let network = Network::parse(&text).unwrap();
+        assert_eq!(network.graph.shapes([1, 4, 5]).unwrap()[1], shape, "stride {stride}");
+        let Op::Pool { window, .. } = network.graph.node(1).op else { panic!("no pooling") };
+        assert_eq!(window.padding, Padding { before: [0; 2], after: [after; 2] }, "stride {stride}");
+        let again = again_of(&network.graph, [4, 5]).0;
+        assert_eq!(again.graph, network.graph);
+    }
+    let even = Network::parse("[net]\nwidth=6\nheight=4\n[maxpool]\nstride=2\n").unwrap().graph;
+    assert!(matches!(even.node(1).op, Op::Pool { window, .. } if window == Window::square(2, 2, 0)));
+}
+
+#[test]
 fn what_darknet_cannot_say_is_refused_by_name() {
     let told = |body: &dyn Fn(&mut Builder, cspnet_graph::Value) -> cspnet_graph::Value| {
         let mut b = Builder::new();
@@ -400,6 +418,13 @@ fn what_darknet_cannot_say_is_refused_by_name() {
     assert!(told(&|b, x| b.avg_pool("pool", x, Window::square(3, 2, 1))).contains("padding counts"));
     let wide = Window { kernel: [1, 3], ..Window::square(3, 1, 0) };
     assert!(told(&|b, x| b.max_pool("pool", x, wide)).contains("not square"));
+    let pads = |before, after| Padding { before: [before; 2], after: [after; 2] };
+    let before = Window { padding: pads(1, 0), ..Window::square(3, 1, 0) };
+    assert!(told(&|b, x| b.max_pool("pool", x, before)).contains("more on one side"));
+    let behind = Op::Conv { out: 3, window: Window { padding: pads(0, 1), ..before }, groups: 1, bias: true };
+    assert!(told(&|b, x| b.push("conv", behind.clone(), &[x])).contains("more on one side"));
+    let up = Window { ceil: true, ..Window::square(3, 2, 0) };
+    assert!(told(&|b, x| b.max_pool("pool", x, up)).contains("rounds its size up"));
     let twice = told(&|b, x| {
         let y = b.conv("conv1", x, Conv::new(3, 3));
         b.add("sum", y, x)

@@ -1,6 +1,6 @@
 //! Every operation as one of ONNX's operators, or as a few of them (<https://onnx.ai/onnx/operators/>, opset 17).
 
-use cspnet_graph::{Binary, Node, Op, PoolKind, Unary, ValueId, Window};
+use cspnet_graph::{Binary, Node, Op, Padding, PoolKind, Unary, ValueId, Window};
 
 use super::emit::{Emitter, Form};
 use super::proto::Attribute;
@@ -125,13 +125,17 @@ fn refused(node: &Node, why: &'static str) -> FormatError {
 
 /// A window as convolution and maximum have it.
 fn window_attributes(window: &Window) -> Vec<Attribute> {
-    let [top, left] = window.padding;
-    vec![
+    let Padding { before, after } = window.padding;
+    let mut attributes = vec![
         Attribute::ints("dilations", &window.dilation),
         Attribute::ints("kernel_shape", &window.kernel),
-        Attribute::ints("pads", &[top, left, top, left]),
+        Attribute::ints("pads", &[before, after].concat()),
         Attribute::ints("strides", &window.stride),
-    ]
+    ];
+    if window.ceil {
+        attributes.push(Attribute::int("ceil_mode", 1));
+    }
+    attributes
 }
 
 /// The operator of a pooling and its attributes.
@@ -142,6 +146,9 @@ pub(super) fn pool(kind: PoolKind, window: &Window) -> Result<(&'static str, Vec
         return Err("its taps are apart, which ONNX has for means only since opset 19");
     }
     attributes.retain(|a| a.name != "dilations");
-    attributes.push(Attribute::int("count_include_pad", count_include_pad.into()));
+    // Without padding there is none to be counted. Asked for it all the same, ONNX Runtimes before its pull request 29629 count what
+    // ceil mode sees beyond the picture.
+    let counts = count_include_pad && !(window.ceil && window.padding == Padding::NONE);
+    attributes.push(Attribute::int("count_include_pad", counts.into()));
     Ok(("AveragePool", attributes))
 }

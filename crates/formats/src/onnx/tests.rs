@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use cspnet_graph::rewrite::{with_dropout, with_loss, with_normalise};
-use cspnet_graph::{Builder, Conv, LazyWeights, PoolKind, Unary, Window};
+use cspnet_graph::{Builder, Conv, LazyWeights, Op, Padding, PoolKind, Unary, Window};
 use cspnet_vision::Preprocess;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ fn everything() -> Graph {
 
 /// A window that is not the same in both directions.
 fn wide() -> Window {
-    Window { kernel: [3, 2], stride: [1, 2], padding: [2, 0], dilation: [1, 1] }
+    Window { stride: [1, 2], padding: Padding::even([2, 0]), kernel: [3, 2], ..Window::square(1, 1, 0) }
 }
 
 fn read(graph: &Graph, manifest: Option<&Manifest>, options: &Options) -> proto::Model {
@@ -149,6 +149,22 @@ fn windows_keep_their_directions() {
     assert_eq!((ints(stem, "pads"), ints(stem, "strides")), (&[1; 4][..], &[2, 2][..]));
     let groups = node(&file, "grouped").attribute.iter().find(|a| a.name == "group").unwrap();
     assert_eq!((groups.i, groups.kind), (Some(4), Some(proto::ATTRIBUTE_INT)));
+}
+
+#[test]
+fn windows_keep_their_sides_and_whether_they_round_up() {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let padding = Padding { before: [0, 1], after: [2, 0] };
+    let window = Window { padding, ..Window::square(3, 2, 0) };
+    let x = b.push("conv", Op::Conv { out: 4, window, groups: 1, bias: true }, &[x]);
+    let x = b.max_pool("max", x, Window { ceil: true, ..window });
+    let x = b.global_avg_pool("gap", x);
+    let file = read_graph(&b.finish(x).unwrap(), &NODES);
+    let (conv, max) = (node(&file, "conv"), node(&file, "max"));
+    assert_eq!([ints(conv, "pads"), ints(max, "pads")], [&[0, 1, 2, 0]; 2]);
+    let rounds = |node: &proto::Node| node.attribute.iter().find(|a| a.name == "ceil_mode").map(|a| a.i);
+    assert_eq!([rounds(conv), rounds(max)], [None, Some(Some(1))]);
 }
 
 #[test]

@@ -45,6 +45,36 @@ impl Dice {
         let (kernel, stride, dilation) = (pair(3), pair(3), pair(2));
         Window { kernel, stride, padding: [self.below(kernel[0]), self.below(kernel[1])], dilation }
     }
+
+    /// Cells of padding behind a plane, fewer than a window reaches over: often as many as before it.
+    pub fn behind(&mut self, w: &Window) -> [usize; 2] {
+        [0, 1].map(|axis| if self.flip() { w.padding[axis] } else { self.below(reach(w, axis)) })
+    }
+}
+
+/// Rows or columns from a window's first tap to its last.
+pub fn reach(w: &Window, axis: usize) -> usize {
+    w.dilation[axis] * (w.kernel[axis] - 1) + 1
+}
+
+/// Rows and columns that a window gives, with so many cells of padding behind the plane.
+pub fn outputs(w: &Window, size: [usize; 2], behind: [usize; 2]) -> Option<[usize; 2]> {
+    let along = |axis: usize| {
+        let room = (size[axis] + w.padding[axis] + behind[axis]).checked_sub(reach(w, axis))?;
+        Some(room / w.stride[axis] + 1)
+    };
+    Some([along(0)?, along(1)?])
+}
+
+/// The same where PyTorch and ONNX round up: a window that reaches beyond the padding is there, too, if it begins before the
+/// padding behind the plane.
+pub fn outputs_rounded_up(w: &Window, size: [usize; 2], behind: [usize; 2]) -> Option<[usize; 2]> {
+    let outputs = [0, 1].map(|axis| {
+        let (begin, stride) = (size[axis] + w.padding[axis], w.stride[axis]);
+        let is_there = |start: &usize| start + reach(w, axis) < begin + behind[axis] + stride;
+        (0..begin).step_by(stride).take_while(is_there).count()
+    });
+    (!outputs.contains(&0)).then_some(outputs)
 }
 
 pub const ACTIVATIONS: [Activation; 5] =
