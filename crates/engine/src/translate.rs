@@ -1,6 +1,6 @@
 //! The graph's words in the kernels' language.
 
-use cspnet_graph::{Binary, DropUnit, Graph, Op, PoolKind, Shape, Unary, ValueId, Window};
+use cspnet_graph::{Axis, Binary, DropUnit, Graph, Op, PoolKind, Shape, Unary, ValueId, Window};
 use cspnet_kernels as kernels;
 use cspnet_kernels::{Activation, ConvShape, DropRule, Operation};
 
@@ -59,5 +59,35 @@ pub(crate) fn conv_shape(op: &Op) -> ConvShape {
         Op::Conv { window: w, groups, .. } => ConvShape { window: window(w), groups: *groups },
         Op::Linear { .. } => ConvShape { window: window(&Window::square(1, 1, 0)), groups: 1 },
         other => unreachable!("{} is no convolution", other.name()),
+    }
+}
+
+/// For an operation that gives numbers other places: which place of an input of a shape each place of the output is; none where
+/// there is a constant.
+pub(crate) fn source(op: &Op, input: Shape) -> Box<dyn Fn(Shape) -> Option<Shape> + '_> {
+    match op {
+        Op::Pad(pad) => Box::new(move |place| {
+            let along = |axis: Axis| pad.source(axis, input[axis.index()], place[axis.index()]);
+            Some([along(Axis::Channels)?, along(Axis::Rows)?, along(Axis::Columns)?])
+        }),
+        Op::Crop(crop) => Box::new(move |mut place| {
+            let along = &mut place[crop.axis.index()];
+            *along = crop.source(*along);
+            Some(place)
+        }),
+        Op::Rearrange(rearrange) => {
+            let from = rearrange.source();
+            let [_, rows, columns] = rearrange.shape;
+            Box::new(move |[c, y, x]| {
+                let source = from((c * rows + y) * columns + x);
+                Some([source / (input[1] * input[2]), source / input[2] % input[1], source % input[2]])
+            })
+        }
+        Op::Resize(resize) => {
+            let nearest = |axis: usize| resize.taps(axis, input[1 + axis]).iter().map(|taps| taps[0].0).collect();
+            let (rows, columns): (Vec<usize>, Vec<usize>) = (nearest(0), nearest(1));
+            Box::new(move |[c, y, x]| Some([c, rows[y], columns[x]]))
+        }
+        other => unreachable!("{} computes", other.name()),
     }
 }
