@@ -152,7 +152,7 @@ impl Plan {
         let report = program.report(&build, &kernels, &savings);
         Ok(Self {
             picture,
-            normalises: kernels[0].takes_pixels(),
+            normalises: kernels.iter().any(Kernel::takes_pixels),
             output: program.planes(graph.output()),
             taps: taps.into_iter().map(|(name, v)| (name, program.planes(v))).collect(),
             image_len: program.arena.image_len,
@@ -284,7 +284,7 @@ impl Program {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        let (mut steps, mut definitions) = lower(graph, shapes, kept, Purpose::Inference(rewrites));
         if rewrites.has(Rewrite::Stem) {
             stem::join(graph, kept, &mut steps, &mut definitions);
         }

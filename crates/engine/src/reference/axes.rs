@@ -49,7 +49,12 @@ pub(super) fn reduce<T: Real>(reduction: Reduction, x: &Tensor<T>, shape: [usize
 }
 
 /// The gradient of what was reduced to `y`; numbers that are the largest alike share it.
-pub(super) fn reduce_backward<T: Real>(reduction: Reduction, x: &Tensor<T>, y: &Tensor<T>, dy: &Tensor<T>) -> Tensor<T> {
+pub(super) fn reduce_backward<T: Real>(
+    reduction: Reduction,
+    x: &Tensor<T>,
+    y: &Tensor<T>,
+    dy: &Tensor<T>,
+) -> Tensor<T> {
     let counted = T::of((x.data.len() / y.data.len()) as f64);
     let spread = repeated(dy, x.shape);
     match reduction {

@@ -211,7 +211,8 @@ impl<'a, T: Real> Pass<'a, T> {
                 a.zip(&b, |a, b| pointwise::combined(*function, a, b))
             }
             Op::Constant { .. } => {
-                let constant = Tensor { shape: [1, y.shape[1], y.shape[2], y.shape[3]], data: self.param(node, 0).to_vec() };
+                let constant =
+                    Tensor { shape: [1, y.shape[1], y.shape[2], y.shape[3]], data: self.param(node, 0).to_vec() };
                 axes::repeated(&constant, y.shape)
             }
             Op::PRelu => {

@@ -146,7 +146,13 @@ pub(super) fn slope<T: Real>(f: Unary, x: T) -> T {
         Unary::Elu { alpha } => elu_slope(x, alpha),
         Unary::Selu { alpha, gamma } => T::of(gamma) * elu_slope(x, alpha),
         Unary::Softplus => sigmoid(x),
-        Unary::Gelu => gaussian(x) + T::of(0.5) * x * T::of(std::f64::consts::FRAC_1_SQRT_2) * erf_slope(x * T::of(std::f64::consts::FRAC_1_SQRT_2)),
+        Unary::Gelu => {
+            gaussian(x)
+                + T::of(0.5)
+                    * x
+                    * T::of(std::f64::consts::FRAC_1_SQRT_2)
+                    * erf_slope(x * T::of(std::f64::consts::FRAC_1_SQRT_2))
+        }
         Unary::GeluTanh => {
             let [tanh, slope] = gelu_tanh(x);
             T::of(0.5) * (one + tanh + x * slope)
