@@ -3,19 +3,19 @@
 use std::sync::{Mutex, PoisonError};
 
 use cspnet_graph::rewrite::threshold;
-use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
+use cspnet_graph::{Fill, Filter, Graph, LazyTensor, LazyWeights, Op, Pad, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
-    self as kernels, Activation, Affine, AffinePool, Bands, Combine, Conv, ConvWeights, First, Fusion, Grouped,
-    GroupedWeights, Isa, Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Second, Stem, StemWeights, Team,
-    Transfer, Winograd, WinogradWeights,
+    self as kernels, Activation, Affine, AffinePool, Bands, Combine, Conv, ConvWeights, First, Fusion, Gather, Grouped,
+    GroupedWeights, Isa, Lines, Map, Memory, Numbers, PRelu, Pictures, Planes, Pool, Product, Resample, Residual,
+    Second, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
-use crate::import::{Import, copies, pixel_norm};
+use crate::import::{Constant, Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
 use crate::rewrites::{Rewrite, Rewrites};
-use crate::translate::{activation, conv_shape, is_unpadded, operation, pooling, window};
+use crate::translate::{activation, conv_shape, is_unpadded, lines, operation, pooling, source, window};
 
 /// A step ready to run.
 #[derive(Debug)]
@@ -32,6 +32,12 @@ pub(super) enum Kernel {
     Combine(Combine),
     Pool(Pool),
     AffinePool(AffinePool, Channels),
+    Constant(Constant),
+    PRelu(PRelu, Vec<f32>),
+    Gather(Gather),
+    Resample(Resample),
+    Lines(Lines),
+    Product(Product),
     Copy(Vec<Transfer>),
     /// Which of the network's inputs is read, if the first of both reads one.
     Bands(usize, Bands),
@@ -111,6 +117,7 @@ impl<'a> Build<'_, 'a> {
                 let pool = Pool::new(self.isa, kind, w, &input(0), &output);
                 Kernel::Pool(pool.with_activation(activation(*act)))
             }
+            Task::Alone { node } => self.alone(*node, step, &planes)?,
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
             Task::Drop { .. } => unreachable!("nothing is dropped in inference"),
@@ -120,6 +127,35 @@ impl<'a> Build<'_, 'a> {
     /// Which of the network's inputs a value is.
     fn number(&self, input: ValueId) -> usize {
         self.graph.inputs().iter().position(|&v| v == input).expect("what comes in is an input")
+    }
+
+    /// The kernel of an operation that is computed by itself.
+    fn alone(&self, node: ValueId, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Result<Kernel, ReadError> {
+        let (op, output) = (&self.graph.node(node).op, planes(node));
+        let input = |i: usize| planes(step.inputs[i]);
+        let numbers = || self.weights.get(self.graph.node(node).params[0]).to_vec();
+        Ok(match op {
+            Op::Constant { .. } => Kernel::Constant(Constant::new(output, numbers()?)),
+            Op::PRelu => Kernel::PRelu(PRelu::new(self.isa, &input(0), &output), numbers()?),
+            Op::MatMul => Kernel::Product(Product::new(self.isa, &input(0), &input(1), &output)),
+            Op::Resize(resize) if !matches!(resize.filter, Filter::Nearest { .. }) => {
+                let x = input(0);
+                let (rows, columns) = (resize.taps(0, x.height()), resize.taps(1, x.width()));
+                Kernel::Resample(Resample::new(self.isa, rows, columns, &x, &output))
+            }
+            Op::Pad(_) | Op::Crop(_) | Op::Rearrange(_) | Op::Resize(_) => {
+                let fill = match op {
+                    Op::Pad(Pad { fill: Fill::Constant { value }, .. }) => *value as f32,
+                    _ => 0.0,
+                };
+                let source = source(op, self.shapes[step.inputs[0]]);
+                Kernel::Gather(Gather::new(&input(0), &output, fill, source))
+            }
+            _ => match lines(op) {
+                Some((function, axes)) => Kernel::Lines(Lines::new(function, axes, &input(0), &output)),
+                None => unreachable!("{} has another task", op.name()),
+            },
+        })
     }
 
     /// A convolution of a picture, normalised by a node if there is one, and a pooling if there is a window.
@@ -290,6 +326,12 @@ impl Kernel {
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
+            Self::Constant(constant) => constant.run(memory),
+            Self::PRelu(prelu, slopes) => prelu.run(slopes, memory, team),
+            Self::Gather(gather) => gather.run(memory, team),
+            Self::Resample(resample) => resample.run(memory, team),
+            Self::Lines(lines) => lines.run(memory, team),
+            Self::Product(product) => product.run(memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
             Self::Bands(input, bands) => bands.run(pictures(inputs[*input]), memory, team),
         }
@@ -309,6 +351,12 @@ impl Kernel {
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
             Self::AffinePool(..) => "scale, shift and pool".into(),
+            Self::Constant(_) => "constant".into(),
+            Self::PRelu(..) => "prelu".into(),
+            Self::Gather(_) => "gather".into(),
+            Self::Resample(_) => "resample".into(),
+            Self::Lines(_) => "lines".into(),
+            Self::Product(_) => "matrix product".into(),
             Self::Copy(_) => "copy".into(),
             Self::Bands(_, bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
             Self::Bands(_, bands) => bands.name(),
@@ -322,6 +370,7 @@ impl Kernel {
             Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
             Self::Bands(_, bands) => bands.scratch_len(),
+            Self::Lines(lines) => lines.scratch_len(),
             _ => 0,
         }
     }
@@ -334,6 +383,8 @@ impl Kernel {
             Self::Winograd(_, weights) => weights.bytes(),
             Self::Bands(_, bands) => bands.weight_bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            Self::PRelu(_, slopes) => slopes.len() * size_of::<f32>(),
+            Self::Constant(constant) => constant.bytes(),
             _ => 0,
         }
     }

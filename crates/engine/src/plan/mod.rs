@@ -352,7 +352,7 @@ impl Program {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        let (mut steps, mut definitions) = lower(graph, shapes, kept, Purpose::Inference(rewrites));
         if rewrites.has(Rewrite::Stem) {
             stem::join(graph, kept, &mut steps, &mut definitions);
         }

@@ -4,8 +4,10 @@
 //! Every value of every node is a dense tensor `[n, c, h, w]`; nothing is fused, laid out or shared. Conventions are
 //! PyTorch's. Not here: anything fast.
 
+mod axes;
 mod conv;
 mod loss;
+mod moved;
 mod norm;
 mod pointwise;
 mod pool;
@@ -15,9 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use cspnet_graph::{
-    Binary, Graph, GraphError, Node, Op, ParamId, PoolKind, Shape, ValueId, Weights, WeightsError, Window,
-};
+use cspnet_graph::{Graph, GraphError, Node, Op, ParamId, PoolKind, Shape, ValueId, Weights, WeightsError, Window};
 
 use conv::Geometry;
 use norm::{Norm, Statistics};
@@ -231,8 +231,28 @@ impl<'a, T: Real> Pass<'a, T> {
                 y
             }
             Op::Unary { function } => inputs[0].map(|x| pointwise::value(*function, x)),
-            Op::Binary { function: Binary::Add } => inputs[0].zip(inputs[1], |a, b| a + b),
-            Op::Binary { function: Binary::Mul } => inputs[0].zip(inputs[1], |a, b| a * b),
+            Op::Binary { function } => {
+                let [a, b] = [0, 1].map(|i| axes::repeated(inputs[i], y.shape));
+                a.zip(&b, |a, b| pointwise::combined(*function, a, b))
+            }
+            Op::Constant { .. } => {
+                let constant =
+                    Tensor { shape: [1, y.shape[1], y.shape[2], y.shape[3]], data: self.param(node, 0).to_vec() };
+                axes::repeated(&constant, y.shape)
+            }
+            Op::PRelu => {
+                let mut y = inputs[0].clone();
+                for (n, c) in inputs[0].planes() {
+                    let slope = self.param(node, 0)[c];
+                    y.plane_mut(n, c).iter_mut().filter(|v| !(**v > T::default())).for_each(|v| *v = slope * *v);
+                }
+                y
+            }
+            Op::Lrn { .. } => axes::Lrn::of(&node.op).forward(inputs[0]),
+            Op::Softmax { axis, log } => axes::softmax(inputs[0], *axis, *log),
+            Op::Reduce { reduction, .. } => axes::reduce(*reduction, inputs[0], y.shape),
+            Op::Pad(_) | Op::Crop(_) | Op::Resize(_) | Op::Rearrange(_) => moved::forward(&node.op, inputs[0], y.shape),
+            Op::MatMul => axes::product(inputs[0], inputs[1], [false, false]),
             Op::Pool { .. } | Op::GlobalAvgPool => {
                 let (kind, window) = self.pooling(node);
                 pool::forward(kind, &window, inputs[0], &mut y);
@@ -307,9 +327,40 @@ impl<'a, T: Real> Pass<'a, T> {
                 (vec![dx], vec![scale, shift])
             }
             Op::Unary { function } => (vec![inputs[0].zip(dy, |x, dy| pointwise::slope(*function, x) * dy)], none),
-            Op::Binary { function: Binary::Add } => (vec![dy.clone(), dy.clone()], none),
-            Op::Binary { function: Binary::Mul } => {
-                (vec![inputs[1].zip(dy, |b, dy| b * dy), inputs[0].zip(dy, |a, dy| a * dy)], none)
+            Op::Binary { function } => {
+                let [a, b] = [0, 1].map(|i| axes::repeated(inputs[i], dy.shape));
+                let of = |i: usize| {
+                    let slope = a.zip(&b, |a, b| pointwise::slopes(*function, a, b)[i]);
+                    axes::summed(&slope.zip(dy, |slope, dy| slope * dy), inputs[i].shape)
+                };
+                (vec![of(0), of(1)], none)
+            }
+            Op::Constant { .. } => (Vec::new(), none),
+            Op::PRelu => {
+                let slopes = self.param(node, 0);
+                let (mut dx, mut of_slopes) = (dy.clone(), vec![T::default(); slopes.len()]);
+                for (n, c) in dy.planes() {
+                    for (dx, &x) in dx.plane_mut(n, c).iter_mut().zip(inputs[0].plane(n, c)) {
+                        if !(x > T::default()) {
+                            of_slopes[c] += *dx * x;
+                            *dx = *dx * slopes[c];
+                        }
+                    }
+                }
+                (vec![dx], vec![of_slopes])
+            }
+            Op::Lrn { .. } => (vec![axes::Lrn::of(&node.op).backward(inputs[0], dy)], none),
+            Op::Softmax { axis, log } => (vec![axes::softmax_backward(&self.values[id], dy, *axis, *log)], none),
+            Op::Reduce { reduction, .. } => {
+                (vec![axes::reduce_backward(*reduction, inputs[0], &self.values[id], dy)], none)
+            }
+            Op::Pad(_) | Op::Crop(_) | Op::Resize(_) | Op::Rearrange(_) => {
+                (vec![moved::backward(&node.op, dy, inputs[0].shape)], none)
+            }
+            Op::MatMul => {
+                let of_a = axes::product(dy, inputs[1], [false, true]);
+                let of_b = axes::product(inputs[0], dy, [true, false]);
+                (vec![axes::summed(&of_a, inputs[0].shape), axes::summed(&of_b, inputs[1].shape)], none)
             }
             Op::Pool { .. } | Op::GlobalAvgPool => {
                 let (kind, window) = self.pooling(node);

@@ -178,17 +178,17 @@ impl Rearrange {
         matches!(self.walk()[..], [] | [(_, 1)])
     }
 
-    /// Where the number at each place of the output, row-major, lies in the input.
-    pub fn sources(&self) -> impl Iterator<Item = usize> {
+    /// Where the number at a place of the output lies in the input, both counted row-major.
+    pub fn source(&self) -> impl Fn(usize) -> usize + use<> {
         let walk = self.walk();
-        (0..self.elements()).map(move |place| {
+        move |place| {
             let mut rest = place;
             walk.iter().rev().fold(0, |source, &(len, step)| {
                 let at = rest % len;
                 rest /= len;
                 source + at * step
             })
-        })
+        }
     }
 
     /// What undoes it, on a value that was of the shape `of`.
@@ -237,7 +237,7 @@ mod tests {
     fn rearrangements_are_what_their_names_say() {
         let order = |r: &Rearrange| {
             r.check().unwrap();
-            r.sources().collect::<Vec<_>>()
+            (0..r.elements()).map(r.source()).collect::<Vec<_>>()
         };
         assert_eq!(order(&Rearrange::transpose([1, 2, 3], [0, 2, 1])), [0, 3, 1, 4, 2, 5]);
         assert_eq!(order(&Rearrange::shuffle([6, 1, 1], 2)), [0, 3, 1, 4, 2, 5]);

@@ -1,10 +1,11 @@
 //! Exact rewrites: graph and weights to another graph and its weights that compute the same function.
 //!
 //! Each is one function with a one-line proof, and leaves the network's outputs as they are; what it saves is read off
-//! [`crate::analysis`] and the plan. Numbers R1 to R16 are those of `docs/performance.md`. Not here: fusions that only the plan can
+//! [`crate::analysis`] and the plan. Numbers R1 to R17 are those of `docs/performance.md`. Not here: fusions that only the plan can
 //! express (an activation in a convolution's epilogue).
 
 mod chain;
+mod constant;
 mod copying;
 mod cut;
 mod drops;
@@ -17,6 +18,7 @@ mod stack;
 mod threshold;
 
 pub use chain::merge_chain;
+pub use constant::norm_constants;
 pub use cut::{Part, cut};
 pub use drops::{with_drop_path, with_dropout, with_layer_dropout};
 pub use ends::{with_loss, with_normalise, with_normalise_of};
