@@ -2,9 +2,10 @@
 //!
 //! Not here: which of ONNX's operators an operation is ([`super::operators`]).
 
+use std::collections::HashMap;
+
 use cspnet_graph::{Graph, Node, Op, ValueId, Weights};
 
-use super::names::Names;
 use super::proto;
 
 /// How a value `[c, 1, 1]` of an image stands in ONNX, whose fully connected layer knows no rows and columns.
@@ -27,7 +28,8 @@ struct Written {
 /// What is written of a graph so far.
 pub(super) struct Emitter<'a> {
     pub graph: &'a Graph,
-    names: Names,
+    /// Every name that is taken, and the number that was last tried behind it.
+    names: HashMap<String, u32>,
     /// Names of the parameters' initialisers.
     params: Vec<String>,
     /// Every value so far, in the order of the graph's nodes.
@@ -52,7 +54,17 @@ impl<'a> Emitter<'a> {
     ///
     /// In ONNX all values and initialisers share one space of names; an empty one would mean that there is no value.
     pub(super) fn claim(&mut self, wanted: &str) -> String {
-        self.names.claim(wanted)
+        let mut number = self.names.get(wanted).copied().unwrap_or(0);
+        let free = loop {
+            number += 1;
+            let name = if number == 1 { wanted.to_owned() } else { format!("{wanted}#{number}") };
+            if !name.is_empty() && !self.names.contains_key(&name) {
+                break name;
+            }
+        };
+        self.names.insert(free.clone(), 1);
+        self.names.insert(wanted.to_owned(), number);
+        free
     }
 
     /// An initialiser of real numbers; gives its name.
