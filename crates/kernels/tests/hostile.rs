@@ -51,6 +51,17 @@ fn windows_without_taps_or_steps_are_refused() {
 }
 
 #[test]
+fn endless_padding_behind_counts_no_more_than_a_window_has() {
+    let kind = PoolKind::Average { padding_behind: Some([usize::MAX; 2]) };
+    let window = Window { kernel: [2; 2], ..PLAIN };
+    let pool = Pool::new(Isa::Scalar, kind, window, &planes(0), &planes(128));
+    let mut memory = Memory::new(1, 256, 1, 0);
+    memory.image_mut(0).fill(1.0);
+    pool.run(&mut memory, &mut Team::new(1));
+    assert_eq!(memory.image(0)[128 + 15 * LANES], 0.25);
+}
+
+#[test]
 #[should_panic(expected = "beyond the arena")]
 fn a_memory_with_shorter_shares_is_refused() {
     let conv = conv(PLAIN);
