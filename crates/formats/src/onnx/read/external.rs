@@ -6,7 +6,6 @@
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::FormatError;
 use crate::tensors::Bytes;
 use crate::text::shown;
 

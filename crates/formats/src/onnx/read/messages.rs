@@ -65,7 +65,6 @@ pub(super) enum Value {
     Text(String),
     Floats(Vec<f32>),
     Integers(Vec<i64>),
-    Texts(Vec<String>),
     Tensor(Tensor),
     /// Something that is not read; what it is.
     Other(&'static str),
@@ -185,7 +184,7 @@ fn node(reader: &mut Reader<'_>, span: Span) -> Result<Node, FormatError> {
 
 fn attribute(reader: &mut Reader<'_>, span: Span) -> Result<Attribute, FormatError> {
     let (mut name, mut kind, mut value) = (String::new(), 0, None);
-    let (mut floats, mut integers, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut floats, mut integers) = (Vec::new(), Vec::new());
     reader.each(span, |reader, number, content| {
         match number {
             1 => name = reader.text(content)?,
@@ -196,7 +195,7 @@ fn attribute(reader: &mut Reader<'_>, span: Span) -> Result<Attribute, FormatErr
             6 | 11 => value = Some(Value::Other("a graph within the graph")),
             7 => reader.floats(content, &mut floats)?,
             8 => reader.integers(content, &mut integers)?,
-            9 => push(reader, &mut texts, "texts", |reader| reader.text(content))?,
+            9 => value = Some(Value::Other("a list of texts")),
             10 => value = Some(Value::Other("a list of tensors")),
             14 | 15 => value = Some(Value::Other("a type")),
             20 => kind = content.integer()?,
@@ -211,7 +210,6 @@ fn attribute(reader: &mut Reader<'_>, span: Span) -> Result<Attribute, FormatErr
         2 => Value::Integer(0),
         3 => Value::Text(String::new()),
         _ if !floats.is_empty() || kind == 6 => Value::Floats(floats),
-        _ if !texts.is_empty() || kind == 8 => Value::Texts(texts),
         _ => Value::Integers(integers),
     });
     Ok(Attribute { name, value })
