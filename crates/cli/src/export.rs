@@ -22,7 +22,7 @@ use crate::source::{self, Network};
 /// and end in .weights and .names. A network that is no model file is written as `cspnet new` would make it, untrained.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file
+    /// A network (see `cspnet models`), a model file or an ONNX file
     #[arg(value_name = "NETWORK|FILE")]
     network: String,
 
@@ -72,7 +72,7 @@ impl From<BatchNorm> for onnx::BatchNorm {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let network = source::network(&args.network)?;
+    let network = source::network_of_size(&args.network, args.size)?;
     let [height, width] = args.size.unwrap_or(network.size);
     if args.to == Form::Darknet {
         if args.batch_norm.is_some() {

@@ -19,7 +19,7 @@ use crate::{source, table};
 /// changes about it is told by rewrites, with what each saves for one picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file
+    /// A network (see `cspnet models`), a model file or an ONNX file
     #[arg(value_name = "NETWORK|FILE")]
     network: String,
 
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn inspect(args: &Args) -> Result<Inspection, Failure> {
-    let network = source::network(&args.network)?;
+    let network = source::network_of_size(&args.network, args.size)?;
     let [height, width] = args.size.unwrap_or(network.size);
     let input = [network.graph.input_channels(), height, width];
     let count = Count::of(&network.graph, input)?;

@@ -23,7 +23,7 @@ use crate::manifest::Manifest;
 use emit::{Emitter, Form};
 use proto::Dimension;
 
-pub use read::{DEFAULT_SIZE, Network, ReadOptions, Tensor};
+pub use read::{DEFAULT_SIZE, Network, ReadOptions, Tensor, is_onnx};
 
 /// Version of the set of operators that is written; it is of 2022, and what reads ONNX today reads it.
 pub const OPSET: i64 = 17;

@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 
-use cspnet_graph::{Axis, Op, Rearrange, Shape};
+use cspnet_graph::{Axis, GraphError, Op, Rearrange, Shape};
 
 use super::constant::Constant;
 use super::dims::{Dims, Why};
+use super::tensor;
 
 /// Most steps.
-const MAX_STEPS: usize = cspnet_graph::GraphError::MAX_NODES;
+const MAX_STEPS: usize = GraphError::MAX_NODES;
 
 /// A value that is computed from the picture.
 #[derive(Clone, Debug)]
@@ -116,6 +117,9 @@ impl Steps {
         }
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.list[i].shape).collect();
         let shape = op.output(&shapes).map_err(|why| format!("{} {why}", op.name()))?;
+        if tensor::count(&shape).is_none_or(|count| !(1..=GraphError::MAX_ELEMENTS).contains(&count)) {
+            return Err(format!("gives a value of the shape {shape:?}").into());
+        }
         self.list.push(Step { path: path.into(), op, inputs: inputs.into(), params, shape });
         Ok(self.list.len() - 1)
     }

@@ -29,12 +29,15 @@ mod tests;
 mod wire;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use cspnet_graph::{Axis, Builder, Graph, LazyWeights, Op, Value};
+use cspnet_graph::{Axis, Builder, Graph, LazyWeights, Op, Shape, Value};
 
 use crate::error::FormatError;
 use crate::manifest::Manifest;
+use crate::model_file::ModelFile;
 use crate::onnx::names::Names;
 use crate::tensors::Bytes;
 use crate::text::shown;
@@ -85,6 +88,13 @@ pub struct Tensor {
     pub batched: bool,
     /// Its dimensions for one image. Row-major, they are the numbers of a value `[c, h, w]`.
     pub sides: Vec<usize>,
+}
+
+impl Tensor {
+    /// The shape of the graph's value that holds an image of it.
+    pub fn shape(&self) -> Shape {
+        flow::planes(&self.sides)
+    }
 }
 
 impl Network<'static> {
@@ -161,8 +171,16 @@ impl<'a> Network<'a> {
 
     /// Rows and columns of the picture it was read for.
     pub fn size(&self) -> [usize; 2] {
-        let [_, h, w] = flow::planes(&self.inputs[0].sides);
+        let [_, h, w] = self.inputs[0].shape();
         [h, w]
+    }
+
+    /// The same as a model file, with all numbers in memory.
+    ///
+    /// # Errors
+    /// As [`Network::manifest`], and if numbers cannot be read.
+    pub fn to_model_file(&self) -> Result<ModelFile, FormatError> {
+        Ok(ModelFile { manifest: self.manifest()?, weights: self.weights().to_weights()? })
     }
 
     /// All that the file says of it: what [`super::write`] has put into its metadata, where it was written here.
@@ -172,6 +190,18 @@ impl<'a> Network<'a> {
     pub fn manifest(&self) -> Result<Manifest, FormatError> {
         facts::manifest(&self.facts, Manifest::new(self.name.as_str(), self.graph.clone()))
     }
+}
+
+/// Whether a file is an ONNX file, as far as its name or its first bytes tell.
+pub fn is_onnx(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        return true;
+    }
+    let mut begin = [0; 9];
+    let is_long = File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok();
+    // The version of the file's form comes first; a safetensors file has `{` behind eight bytes.
+    is_long && begin[0] == 0x08 && begin[8] != b'{'
 }
 
 /// A node for messages: its name, or that of what it gives, and its operator.
