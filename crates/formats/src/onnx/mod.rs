@@ -5,8 +5,10 @@
 //! bytes. Not here: reading ONNX, and networks in half precision.
 
 mod emit;
+mod functions;
 mod metadata;
 mod operators;
+mod places;
 mod proto;
 #[cfg(test)]
 mod tests;
