@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use cspnet_graph::{Graph, Node, Op, ValueId, Weights};
+use cspnet_graph::{Axis, Graph, Node, Op, Role, ValueId, Weights};
 
 use super::proto;
 
@@ -44,7 +44,11 @@ impl<'a> Emitter<'a> {
         let (names, params, values, nodes, initialisers) = Default::default();
         let mut new = Self { graph, names, params, values, nodes, initialisers };
         for (param, numbers) in graph.params().iter().zip(weights.tensors()) {
-            let name = new.floats(&param.name, &param.shape, numbers);
+            // Slopes are repeated over rows and columns.
+            let is_slope = param.role == Role::Slope;
+            let shape: Vec<usize> =
+                param.shape.iter().copied().chain([1, 1].into_iter().filter(|_| is_slope)).collect();
+            let name = new.floats(&param.name, &shape, numbers);
             new.params.push(name);
         }
         new
@@ -74,7 +78,12 @@ impl<'a> Emitter<'a> {
 
     /// An initialiser that is a list of integers; gives its name.
     pub(super) fn ints(&mut self, name: &str, numbers: &[usize]) -> String {
-        let bytes = numbers.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
+        self.signed(name, &numbers.iter().map(|&v| v as i64).collect::<Vec<_>>())
+    }
+
+    /// The same for integers that may be negative.
+    pub(super) fn signed(&mut self, name: &str, numbers: &[i64]) -> String {
+        let bytes = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.initialiser(name, proto::INT64, &[numbers.len()], bytes)
     }
 
@@ -118,9 +127,12 @@ impl<'a> Emitter<'a> {
         let flat = match node.op {
             Op::Linear { .. } => true,
             // These do not care, as long as all inputs have the same.
-            Op::Unary { .. } | Op::Binary { .. } | Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {
-                node.inputs.iter().all(|&v| self.values[v].form == Form::Flat)
-            }
+            Op::Unary { .. }
+            | Op::Binary { .. }
+            | Op::Softmax { axis: Axis::Channels, .. }
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Drop { .. } => node.inputs.iter().all(|&v| self.values[v].form == Form::Flat),
             _ => false,
         };
         if flat { Form::Flat } else { Form::Planes }

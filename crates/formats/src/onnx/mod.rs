@@ -5,9 +5,11 @@
 //! bytes. Not here: networks in half precision are not written.
 
 mod emit;
+mod functions;
 mod metadata;
 mod names;
 mod operators;
+mod places;
 mod proto;
 mod read;
 #[cfg(test)]
