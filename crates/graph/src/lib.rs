@@ -39,9 +39,9 @@ mod weights;
 
 pub use builder::{Builder, Conv, Value};
 pub use error::GraphError;
-pub use graph::{Graph, Node, Output, ValueId};
+pub use graph::{Graph, InputShapes, Node, Output, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
-pub use op::{Binary, DropUnit, InputShapes, Op, PoolKind, Shape, Unary, Window};
+pub use op::{Binary, DropUnit, Op, PoolKind, Shape, Unary, Window};
 pub use param::{Init, Param, ParamId, Role};
 pub use stages::{stages, stages_of_params};
 pub use weights::{Weights, WeightsError};

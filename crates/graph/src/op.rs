@@ -2,44 +2,12 @@
 //!
 //! Not here: how an operation is computed, and its parameters' numbers.
 
-use std::ops::Deref;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::GraphError;
 
 /// Channels, rows, columns of a value: `[c, h, w]`.
 pub type Shape = [usize; 3];
-
-/// Shapes of all that a network takes, in the order of [`Graph::inputs`](crate::Graph::inputs): of one picture, mostly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputShapes(Vec<Shape>);
-
-impl Deref for InputShapes {
-    type Target = [Shape];
-
-    fn deref(&self) -> &[Shape] {
-        &self.0
-    }
-}
-
-impl From<Shape> for InputShapes {
-    fn from(picture: Shape) -> Self {
-        Self(vec![picture])
-    }
-}
-
-impl From<Vec<Shape>> for InputShapes {
-    fn from(shapes: Vec<Shape>) -> Self {
-        Self(shapes)
-    }
-}
-
-impl From<&[Shape]> for InputShapes {
-    fn from(shapes: &[Shape]) -> Self {
-        Self(shapes.to_vec())
-    }
-}
 
 /// A sliding window over rows and columns; every pair is `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Every operation as one of ONNX's operators, or as a few of them (<https://onnx.ai/onnx/operators/>, opset 17).
 
-use cspnet_graph::{Binary, Node, Op, PoolKind, Unary, ValueId, Window};
+use cspnet_graph::{Binary, Node, Op, Output, PoolKind, Unary, ValueId, Window};
 
 use super::emit::{Emitter, Form};
 use super::proto::Attribute;
@@ -49,11 +49,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Probabilities behind the value `id`, a node of its own.
-    pub(super) fn softmax(&mut self, id: ValueId) -> (String, Form) {
-        let (logits, form) = self.value(id);
+    /// Probabilities behind the answer, a node of its own.
+    pub(super) fn softmax(&mut self, answer: &Output) -> (String, Form) {
+        let (logits, form) = self.value(answer.value);
         let logits = logits.to_owned();
-        let name = self.claim("softmax");
+        let name = self.own_name(answer).unwrap_or_else(|| self.claim("softmax"));
         (self.node("Softmax", name, vec![logits], vec![Attribute::int("axis", 1)]), form)
     }
 
