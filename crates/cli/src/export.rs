@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use cspnet::Assume;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Manifest, atomic, onnx};
 
 use crate::darknet;
 use crate::failure::Failure;
-use crate::import::preprocess;
 use crate::inspect::size;
 use crate::source::{self, Network};
 
@@ -104,10 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn manifest(network: &Network, [height, width]: [usize; 2]) -> Result<Manifest, Failure> {
     let mut manifest = match &network.file {
         Some(file) => file.manifest().clone(),
-        None => Manifest {
-            preprocess: preprocess(&network.name, &network.graph, Assume::Timm, None)?,
-            ..Manifest::new(&network.name, network.graph.clone())
-        },
+        None => Manifest { preprocess: network.preprocess()?, ..Manifest::new(&network.name, network.graph.clone()) },
     };
     let own = manifest.preprocess.as_ref().map(|p| (p.size.0 as usize, p.size.1 as usize));
     if let Some((rows, columns)) = own.filter(|own| *own != (height, width)) {

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use cspnet::formats::onnx::{self, ReadOptions};
 use cspnet::formats::{Manifest, ModelFile, OpenModel};
-use cspnet::graph::{Graph, LazyWeights};
+use cspnet::graph::{Graph, LazyWeights, Shape};
 use cspnet::vision::Preprocess;
-use cspnet::{Model, ModelOptions, zoo};
+use cspnet::{Assume, Model, ModelOptions, zoo};
 
 use crate::embedded;
 use crate::failure::Failure;
+use crate::import;
 
 /// A network to look at: its graph, and the size of photo it is meant for.
 pub struct Network {
@@ -56,6 +57,20 @@ impl Network {
             None => LazyWeights::published(&self.graph, 0),
         }
     }
+
+    /// How photos are prepared, as the file says, or for a network of the zoo as timm does; nothing where that is not said.
+    pub fn preprocess(&self) -> Result<Option<Preprocess>, Failure> {
+        match &self.file {
+            Some(file) => Ok(file.manifest().preprocess.clone()),
+            None => import::preprocess(&self.name, &self.graph, Assume::Timm, None),
+        }
+    }
+
+    /// Shapes of all that the network takes, of so many rows and columns or of those it is meant for.
+    pub fn shapes(&self, size: Option<[usize; 2]>) -> Vec<Shape> {
+        let [height, width] = size.unwrap_or(self.size);
+        self.graph.inputs().iter().map(|&input| [self.graph.channels(input), height, width]).collect()
+    }
 }
 
 /// The model in `file`, or the one inside the program.
@@ -93,14 +108,21 @@ pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, 
         return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
     }
     if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        let file = OpenModel::open(path)?;
-        file.verify()?;
-        let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
-        let graph = file.manifest().graph.clone();
-        return Ok(Network { name: name.into(), graph, size, file: Some(File::Model(file)) });
+        return of_file(name, OpenModel::open(path)?);
     }
     let entry = zoo::entry(name)?;
     Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })
+}
+
+/// The network inside the program.
+pub fn embedded() -> Result<Network, Failure> {
+    of_file("the program's own model", OpenModel::from_bytes(embedded::MODEL)?)
+}
+
+fn of_file(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
+    file.verify()?;
+    let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+    Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file)) })
 }
 
 fn pixels(preprocess: &Preprocess) -> [usize; 2] {

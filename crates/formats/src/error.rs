@@ -52,6 +52,15 @@ pub enum FormatError {
     /// A PyTorch file that is damaged, or holds what is not read; where in it, and what.
     #[error("not a PyTorch file that can be read: {}", shown(.0))]
     PyTorch(String),
+    /// A zip archive that is damaged, or holds what is not read; where in it, and what.
+    #[error("not a zip archive that can be read: {}", shown(.0))]
+    Zip(String),
+    /// A file of NumPy that is damaged, or holds what is not read; where in it, and what.
+    #[error("not a NumPy file that can be read: {}", shown(.0))]
+    NumPy(String),
+    /// Arrays that do not fit into a NumPy file.
+    #[error("cannot be written as a NumPy file: {}", shown(.0))]
+    NumPyLength(String),
     /// The bytes are not those that were written.
     #[error("the file has been changed since it was written ({0}); copy or download it again")]
     Changed(&'static str),
@@ -147,10 +156,12 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    /// What is wrong with a PyTorch file, with the place in it.
+    /// What is wrong with an archive, with the place in it.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
             Self::PyTorch(why) => Self::PyTorch(format!("{place}: {why}")),
+            Self::Zip(why) => Self::Zip(format!("{place}: {why}")),
+            Self::NumPy(why) => Self::NumPy(format!("{place}: {why}")),
             other => other,
         }
     }

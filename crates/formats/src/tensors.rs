@@ -46,7 +46,7 @@ impl Bytes<'_> {
         let metadata = fs::metadata(path).map_err(io)?;
         let refuse = |why: String| Err(FormatError::NotAFile { path: path.to_owned(), why });
         if !metadata.is_file() {
-            return refuse("is no file; give the path of a model".into());
+            return refuse("is no file; give the path of one".into());
         }
         if metadata.len() > MAX_LEN {
             return refuse(format!("has {} bytes; at most {MAX_LEN} are read", metadata.len()));

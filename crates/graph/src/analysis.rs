@@ -3,8 +3,8 @@
 //! Not here: what a plan makes of it (planned memory, bytes copied), which belongs to `cspnet-engine`.
 
 use crate::error::GraphError;
-use crate::graph::Graph;
-use crate::op::{InputShapes, Op, Shape};
+use crate::graph::{Graph, InputShapes};
+use crate::op::{Op, Shape};
 
 /// What one node costs for one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]

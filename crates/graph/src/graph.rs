@@ -3,11 +3,12 @@
 //! Not here: how a graph is written comfortably ([`crate::Builder`]).
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::GraphError;
-use crate::op::{InputShapes, Op, Shape};
+use crate::op::{Op, Shape};
 use crate::param::{Param, ParamId, Role};
 
 /// A value: the output of the node of this number.
@@ -38,6 +39,36 @@ pub struct Output {
     pub name: String,
     /// The value.
     pub value: ValueId,
+}
+
+/// Shapes of all that a network takes, in the order of [`Graph::inputs`]: of one picture, mostly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputShapes(Vec<Shape>);
+
+impl Deref for InputShapes {
+    type Target = [Shape];
+
+    fn deref(&self) -> &[Shape] {
+        &self.0
+    }
+}
+
+impl From<Shape> for InputShapes {
+    fn from(picture: Shape) -> Self {
+        Self(vec![picture])
+    }
+}
+
+impl From<Vec<Shape>> for InputShapes {
+    fn from(shapes: Vec<Shape>) -> Self {
+        Self(shapes)
+    }
+}
+
+impl From<&[Shape]> for InputShapes {
+    fn from(shapes: &[Shape]) -> Self {
+        Self(shapes.to_vec())
+    }
 }
 
 /// A network: nodes in an order in which every one follows its inputs.

@@ -39,11 +39,11 @@ mod weights;
 
 pub use builder::{Builder, Conv, Value};
 pub use error::GraphError;
-pub use graph::{Graph, Node, Output, ValueId};
+pub use graph::{Graph, InputShapes, Node, Output, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
 pub use op::{
-    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, InputShapes, Op, Pad, Padding, PoolKind, Rearrange,
-    Reduction, Resize, ResizeTo, Rounding, Shape, Unary, Window,
+    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, Op, Pad, Padding, PoolKind, Rearrange, Reduction, Resize,
+    ResizeTo, Rounding, Shape, Unary, Window,
 };
 pub use param::{Init, Param, ParamId, Role};
 pub use stages::{stages, stages_of_params};

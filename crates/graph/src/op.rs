@@ -7,7 +7,6 @@ mod moved;
 mod resize;
 
 use std::fmt;
-use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,36 +89,6 @@ impl TryFrom<Vec<usize>> for Padding {
 impl From<Padding> for Vec<usize> {
     fn from(padding: Padding) -> Self {
         if padding.is_even() { padding.before.into() } else { [padding.before, padding.after].concat() }
-    }
-}
-
-/// Shapes of all that a network takes, in the order of [`Graph::inputs`](crate::Graph::inputs): of one picture, mostly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputShapes(Vec<Shape>);
-
-impl Deref for InputShapes {
-    type Target = [Shape];
-
-    fn deref(&self) -> &[Shape] {
-        &self.0
-    }
-}
-
-impl From<Shape> for InputShapes {
-    fn from(picture: Shape) -> Self {
-        Self(vec![picture])
-    }
-}
-
-impl From<Vec<Shape>> for InputShapes {
-    fn from(shapes: Vec<Shape>) -> Self {
-        Self(shapes)
-    }
-}
-
-impl From<&[Shape]> for InputShapes {
-    fn from(shapes: &[Shape]) -> Self {
-        Self(shapes.to_vec())
     }
 }
 

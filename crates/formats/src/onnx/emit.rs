@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use cspnet_graph::{Axis, Graph, Node, Op, Role, ValueId, Weights};
+use cspnet_graph::{Axis, Graph, Node, Op, Output, Role, ValueId, Weights};
 
 use super::proto;
 
@@ -30,6 +30,8 @@ pub(super) struct Emitter<'a> {
     pub graph: &'a Graph,
     /// Every name that is taken, and the number that was last tried behind it.
     names: HashMap<String, u32>,
+    /// Names of the graph's outputs that are called otherwise than their nodes.
+    outputs: HashMap<&'a str, String>,
     /// Names of the parameters' initialisers.
     params: Vec<String>,
     /// Every value so far, in the order of the graph's nodes.
@@ -39,10 +41,14 @@ pub(super) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    /// Nothing but the parameters.
+    /// Nothing but the parameters, and names for the outputs.
     pub(super) fn new(graph: &'a Graph, weights: &Weights) -> Self {
-        let (names, params, values, nodes, initialisers) = Default::default();
-        let mut new = Self { graph, names, params, values, nodes, initialisers };
+        let (names, outputs, params, values, nodes, initialisers) = Default::default();
+        let mut new = Self { graph, names, outputs, params, values, nodes, initialisers };
+        for output in graph.outputs().iter().filter(|o| o.name != graph.node(o.value).path) {
+            let name = new.claim(&output.name);
+            new.outputs.insert(&output.name, name);
+        }
         for (param, numbers) in graph.params().iter().zip(weights.tensors()) {
             // Slopes are repeated over rows and columns.
             let is_slope = param.role == Role::Slope;
@@ -115,6 +121,20 @@ impl<'a> Emitter<'a> {
     /// Name and form of a value that has been written.
     pub(super) fn value(&self, id: ValueId) -> (&str, Form) {
         (&self.values[id].name, self.values[id].form)
+    }
+
+    /// Name and form of one of the graph's outputs; where it is called otherwise than its node, a node of its own.
+    pub(super) fn output(&mut self, output: &Output) -> (String, Form) {
+        let (name, form) = (self.values[output.value].name.clone(), self.values[output.value].form);
+        match self.own_name(output) {
+            Some(own) => (self.node("Identity", own, vec![name], Vec::new()), form),
+            None => (name, form),
+        }
+    }
+
+    /// The name of one of the graph's outputs where it is called otherwise than its node.
+    pub(super) fn own_name(&self, output: &Output) -> Option<String> {
+        self.outputs.get(output.name.as_str()).cloned()
     }
 
     /// Names of a node's parameters.

@@ -2,7 +2,7 @@
 //!
 //! Not here: functions ([`super::functions`]), and what only gives numbers other places ([`super::places`]).
 
-use cspnet_graph::{Node, Op, Padding, PoolKind, ValueId, Window};
+use cspnet_graph::{Node, Op, Output, Padding, PoolKind, ValueId, Window};
 
 use super::emit::{Emitter, Form};
 use super::functions::binary;
@@ -69,11 +69,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Probabilities behind the value `id`, a node of its own.
-    pub(super) fn softmax(&mut self, id: ValueId) -> (String, Form) {
-        let (logits, form) = self.value(id);
+    /// Probabilities behind the answer, a node of its own.
+    pub(super) fn softmax(&mut self, answer: &Output) -> (String, Form) {
+        let (logits, form) = self.value(answer.value);
         let logits = logits.to_owned();
-        let name = self.claim("softmax");
+        let name = self.own_name(answer).unwrap_or_else(|| self.claim("softmax"));
         (self.node("Softmax", name, vec![logits], vec![Attribute::int("axis", 1)]), form)
     }
 

@@ -318,6 +318,40 @@ fn shapes_are_open_where_they_are_not_known() {
 }
 
 #[test]
+fn several_inputs_and_outputs_keep_their_names() {
+    let mut b = Builder::new();
+    let left = b.named_input("left", 3);
+    let wide = b.conv("conv", left, Conv::new(8, 3).stride(2));
+    let wide = b.batch_norm("norm", wide);
+    let right = b.named_input("right", 8);
+    let sum = b.add("sum", wide, right);
+    let mean = b.global_avg_pool("mean", sum);
+    let fc = b.linear("fc", mean, 5);
+    // One is named as a node that is another value, one twice, and one as its own node.
+    let graph = b.finish_named(&[("logits", fc), ("conv", sum), ("again", sum), ("sum", sum), ("norm", wide)]).unwrap();
+    for options in [Options::default(), NODES] {
+        let file = read_graph(&graph, &Options { size: None, ..options });
+        let names = |infos: &[proto::ValueInfo]| infos.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&file.input), ["left", "right"]);
+        assert_eq!(names(&file.output), ["logits", "conv", "again", "sum", "norm"]);
+        let made: Vec<&str> = file.node.iter().flat_map(|n| &n.output).map(String::as_str).collect();
+        assert!(file.output.iter().all(|o| made.iter().filter(|m| **m == o.name).count() == 1), "{made:?}");
+        assert_eq!((node(&file, "logits").op_type.as_str(), &node(&file, "logits").input[0][..]), ("Identity", "fc"));
+        let sides = |info: &proto::ValueInfo| {
+            let dims = info.r#type.clone().unwrap().tensor_type.unwrap().shape.unwrap().dim;
+            dims.into_iter().skip(2).map(|d| d.dim_param.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (sides(&file.input[0]), sides(&file.input[1])[0].as_str()),
+            (vec!["height".into(), "width".into()], "right_height")
+        );
+        assert_eq!(sides(&file.output[1]), ["conv_height", "conv_width"]);
+    }
+    let softmax = read_graph(&graph, &Options { size: None, softmax: true, ..NODES });
+    assert_eq!((node(&softmax, "logits").op_type.as_str(), softmax.output[0].name.as_str()), ("Softmax", "logits"));
+}
+
+#[test]
 fn normalisations_behind_convolutions_are_folded() {
     let graph = everything();
     let file = read_graph(&graph, &Options::default());
