@@ -39,7 +39,7 @@ use training::Training;
 /// included. A network that is no model file has the weights that `cspnet new` would give it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file
+    /// A network (see `cspnet models`), a model file or an ONNX file
     #[arg(value_name = "NETWORK|FILE")]
     network: String,
 
@@ -182,7 +182,7 @@ fn options(args: &Args) -> ModelOptions {
 impl Bench {
     /// Loads the network; its weights are needed only until there is a plan.
     fn new(args: &Args) -> Result<Self, Failure> {
-        let network = source::network(&args.network)?;
+        let network = source::network_of_size(&args.network, args.size)?;
         let [height, width] = args.size.unwrap_or(network.size);
         let picture = [network.graph.input_channels(), height, width];
         let options = options(args);

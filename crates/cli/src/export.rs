@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use cspnet::Assume;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Manifest, atomic, onnx};
 
 use crate::darknet;
 use crate::failure::Failure;
-use crate::import::preprocess;
 use crate::inspect::size;
 use crate::source::{self, Network};
 
@@ -22,7 +20,7 @@ use crate::source::{self, Network};
 /// and end in .weights and .names. A network that is no model file is written as `cspnet new` would make it, untrained.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file
+    /// A network (see `cspnet models`), a model file or an ONNX file
     #[arg(value_name = "NETWORK|FILE")]
     network: String,
 
@@ -72,7 +70,7 @@ impl From<BatchNorm> for onnx::BatchNorm {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let network = source::network(&args.network)?;
+    let network = source::network_of_size(&args.network, args.size)?;
     let [height, width] = args.size.unwrap_or(network.size);
     if args.to == Form::Darknet {
         if args.batch_norm.is_some() {
@@ -104,10 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn manifest(network: &Network, [height, width]: [usize; 2]) -> Result<Manifest, Failure> {
     let mut manifest = match &network.file {
         Some(file) => file.manifest().clone(),
-        None => Manifest {
-            preprocess: preprocess(&network.name, &network.graph, Assume::Timm, None)?,
-            ..Manifest::new(&network.name, network.graph.clone())
-        },
+        None => Manifest { preprocess: network.preprocess()?, ..Manifest::new(&network.name, network.graph.clone()) },
     };
     let own = manifest.preprocess.as_ref().map(|p| (p.size.0 as usize, p.size.1 as usize));
     if let Some((rows, columns)) = own.filter(|own| *own != (height, width)) {

@@ -1,29 +1,31 @@
-//! `cspnet import`: a model file from the weights of another library.
+//! `cspnet import`: a model file from the weights of another library, or from an ONNX file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use cspnet::formats::onnx::{self, ReadOptions, is_onnx};
 use cspnet::formats::text::shown;
 use cspnet::formats::{Dtype, FormatError, Manifest, Matching, ModelFile, Published, TimmConfig};
 use cspnet::graph::Graph;
-use cspnet::vision::Preprocess;
+use cspnet::vision::{Filter, Preprocess};
 use cspnet::{Assume, published_preprocess, zoo};
 
 use crate::darknet;
 use crate::failure::Failure;
 
-/// Make a model file from a file of timm, torchvision or Hugging Face, or from Darknet's files.
+/// Make a model file from a file of timm, torchvision or Hugging Face, from an ONNX file, or from Darknet's files.
 ///
 /// A file of the first three holds tensors and nothing else, so you say which network they belong to and whose preprocessing it was
 /// trained with. The model file then carries both, and the labels. Safetensors files and those of PyTorch's `torch.save` are
 /// told apart by their bytes, whatever they are called. Of a PyTorch file only tensors and containers are read; nothing in it
-/// is ever run. Of Darknet there are two files: give the .cfg file, or the name of one of its networks such as 'csresnext50', and
+/// is ever run. An ONNX file has the network, too, and those that `cspnet export` wrote have labels and preprocessing as well; for
+/// others say with --assume torchvision, or with --config, how photos are prepared. A softmax at its end is left out. Of Darknet there are two files: give the .cfg file, or the name of one of its networks such as 'csresnext50', and
 /// the weights.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A safetensors file, or one of PyTorch (.pth, .pt, .bin); with --weights, a .cfg file
+    /// A safetensors file, one of PyTorch (.pth, .pt, .bin) or an ONNX file; with --weights, a .cfg file
     file: PathBuf,
 
     /// The .weights file of a network of Darknet
@@ -31,11 +33,11 @@ pub struct Args {
     weights: Option<PathBuf>,
 
     /// The network its tensors belong to (see `cspnet models`), such as 'densenet121:classes=10'
-    #[arg(long, required_unless_present_any = ["config", "weights"])]
+    #[arg(long)]
     network: Option<String>,
 
     /// Whose preprocessing the network was trained with
-    #[arg(long, value_enum, required_unless_present_any = ["config", "weights"])]
+    #[arg(long, value_enum)]
     assume: Option<Library>,
 
     /// The `config.json` that lies beside the weights of a timm network on Hugging Face: it says which network this is, its
@@ -121,6 +123,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             output: &args.output,
         });
     }
+    if is_onnx(&args.file) {
+        return import_onnx(args);
+    }
     let manifest = manifest(args)?;
     let (weights, matching) = match Published::open(&args.file)?.weights(&manifest.graph, args.part.as_deref()) {
         Err(error) if args.list => {
@@ -138,6 +143,46 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     say_written(&model, &args.output)
 }
 
+/// Makes a model file of an ONNX file.
+fn import_onnx(args: &Args) -> Result<ExitCode, Failure> {
+    let flags = [("--network", args.network.is_some()), ("--part", args.part.is_some()), ("--list", args.list)];
+    if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+        return Err(Failure::Message(format!("{flag} is for files without a network; leave it out for ONNX")));
+    }
+    let size = args.size.map(|side| [side as usize; 2]);
+    let network = onnx::Network::open(&args.file, &ReadOptions { size, without_softmax: true })?;
+    let ModelFile { mut manifest, weights } = network.to_model_file()?;
+    let [height, width] = network.size();
+    if let Some(config) = args.config.as_ref().map(TimmConfig::read).transpose()? {
+        (manifest.preprocess, manifest.labels) = (config.preprocess, config.labels);
+        manifest.licence = config.licence;
+    }
+    match args.assume {
+        Some(Library::Torchvision) if height == width && manifest.graph.input_channels() == 3 => {
+            manifest.preprocess = Some(Preprocess::imagenet(height as u32, 0.875, Filter::Bilinear)?);
+        }
+        Some(Library::Torchvision) => {
+            let channels = manifest.graph.input_channels();
+            let why = format!("the network takes {channels} x {height} x {width}, torchvision's prepares squares of 3 channels");
+            return Err(Failure::Message(why));
+        }
+        Some(Library::Timm) => {
+            let why = "timm prepares photos for each of its networks in another way: give its `config.json` by --config";
+            return Err(Failure::Message(why.into()));
+        }
+        None => {}
+    }
+    if args.labels.is_some() {
+        manifest.labels = labels(args.labels.as_deref())?;
+    }
+    manifest.licence = args.licence.clone().or(manifest.licence);
+    manifest.dtype = args.dtype.into();
+    manifest.validate()?;
+    let model = ModelFile { manifest, weights };
+    model.write(&args.output)?;
+    say_written(&model, &args.output)
+}
+
 /// All that the model file says, from the command line and from timm's `config.json`.
 fn manifest(args: &Args) -> Result<Manifest, Failure> {
     let config = args.config.as_ref().map(TimmConfig::read).transpose()?;
@@ -149,6 +194,10 @@ fn manifest(args: &Args) -> Result<Manifest, Failure> {
     let graph = zoo::build(&network)?;
     let mut manifest = Manifest::new(&network, graph);
     manifest.preprocess = match args.assume {
+        None if config.is_none() => {
+            let why = "whose preprocessing was the network trained with? say it with `--assume`, or give a `--config`";
+            return Err(Failure::Message(why.into()));
+        }
         None => config.as_ref().and_then(|c| c.preprocess.clone()),
         Some(library) => preprocess(&network, &manifest.graph, library.into(), args.size)?,
     };

@@ -19,7 +19,7 @@ use crate::{source, table};
 /// changes about it is told by rewrites, with what each saves for one picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file
+    /// A network (see `cspnet models`), a model file or an ONNX file
     #[arg(value_name = "NETWORK|FILE")]
     network: String,
 
@@ -49,11 +49,23 @@ struct Inspection {
     /// Version of this form; it grows when a field changes its meaning.
     version: u32,
     network: String,
+    /// The first of the inputs.
     input: Shape,
+    /// All that the network takes.
+    inputs: Vec<Named>,
+    /// All that it gives, its answer first.
+    outputs: Vec<Named>,
     totals: Totals,
     /// What a plan of the network changes about it.
     rewrites: Vec<Saved>,
     layers: Vec<Layer>,
+}
+
+/// An input or an output.
+#[derive(Serialize)]
+struct Named {
+    name: String,
+    shape: Shape,
 }
 
 #[derive(Serialize)]
@@ -92,12 +104,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn inspect(args: &Args) -> Result<Inspection, Failure> {
-    let network = source::network(&args.network)?;
-    let [height, width] = args.size.unwrap_or(network.size);
-    let input = [network.graph.input_channels(), height, width];
-    let count = Count::of(&network.graph, input)?;
-    let plan = Plan::new(&network.graph, network.weights(), input, &PlanOptions::default())?;
+    let network = source::network_of_size(&args.network, args.size)?;
+    let shapes = network.shapes(args.size);
+    let count = Count::of(&network.graph, shapes.clone())?;
+    let plan = Plan::new(&network.graph, network.weights(), shapes, &PlanOptions::default())?;
     let planned = plan.report();
+    let inputs = plan.inputs().iter().map(|i| Named { name: i.name.clone(), shape: i.shape }).collect();
+    let outputs = plan.outputs().map(|(name, shape)| Named { name: name.into(), shape }).collect();
     let totals = Totals {
         params: count.params(),
         macs: count.macs(),
@@ -119,7 +132,9 @@ fn inspect(args: &Args) -> Result<Inspection, Failure> {
     Ok(Inspection {
         version: 1,
         network: network.name,
-        input,
+        input: plan.picture(),
+        inputs,
+        outputs,
         totals,
         rewrites: rewrites::saved(planned),
         layers: count.layers.iter().map(layer).collect(),
@@ -129,12 +144,19 @@ fn inspect(args: &Args) -> Result<Inspection, Failure> {
 fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {
     let mut layers = table::plain(&["layer", "operation", "output", "parameters", "MACs", "FLOPs"], &[3, 4, 5]);
     for l in &i.layers {
-        let [c, h, w] = l.shape;
-        let shape = format!("{c} x {h} x {w}");
-        layers.add_row([l.path.clone(), l.op.into(), shape, some(l.params as u64), some(l.macs), some(l.flops)]);
+        layers.add_row([
+            l.path.clone(),
+            l.op.into(),
+            told(l.shape),
+            some(l.params as u64),
+            some(l.macs),
+            some(l.flops),
+        ]);
     }
-    let [c, h, w] = i.input;
-    writeln!(out, "{}   input {c} x {h} x {w}\n\n{layers}\n", i.network)?;
+    let inputs =
+        if let [one] = &i.inputs[..] { format!("input {}", told(one.shape)) } else { named("inputs", &i.inputs) };
+    let outputs = if i.outputs.len() == 1 { String::new() } else { named("   outputs", &i.outputs) };
+    writeln!(out, "{}   {inputs}{outputs}\n\n{layers}\n", i.network)?;
     let t = &i.totals;
     let giga = |n: u64| format!("{:>15}   {:.3} G", grouped(n), n as f64 / 1e9);
     let mega = |n: usize| format!("{:>15}   {:.2} MB", grouped(n as u64), n as f64 / 1e6);
@@ -151,6 +173,16 @@ fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {
         writeln!(out, "{name:<22} {value}")?;
     }
     Ok(writeln!(out, "\n{}", rewrites::told(&i.rewrites))?)
+}
+
+fn told([c, h, w]: Shape) -> String {
+    format!("{c} x {h} x {w}")
+}
+
+/// Several inputs or outputs in a line.
+fn named(what: &str, all: &[Named]) -> String {
+    let told: Vec<String> = all.iter().map(|n| format!("{} {}", n.name, told(n.shape))).collect();
+    format!("{what} {}", told.join(", "))
 }
 
 /// Nothing for zero, so that a column shows where the work is.

@@ -24,6 +24,7 @@ mod records;
 mod resources;
 mod resume;
 mod rewrites;
+mod run;
 mod running;
 mod source;
 mod table;
@@ -53,6 +54,7 @@ Try: cspnet predict examples/photos";
 #[derive(Debug, Subcommand)]
 enum Verb {
     Predict(predict::Args),
+    Run(run::Args),
     Eval(eval::Args),
     Inspect(inspect::Args),
     Models(models::Args),
@@ -68,6 +70,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Predict(args) => predict::run(&args),
+        Verb::Run(args) => run::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Models(args) => models::run(&args),

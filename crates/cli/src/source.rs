@@ -1,14 +1,16 @@
-//! What a command line names as a network: a model file, or a network of the zoo.
+//! What a command line names as a network: a model file, an ONNX file, or a network of the zoo.
 
 use std::path::Path;
 
-use cspnet::formats::{ModelFile, OpenModel};
-use cspnet::graph::{Graph, LazyWeights};
+use cspnet::formats::onnx::{self, ReadOptions};
+use cspnet::formats::{Manifest, ModelFile, OpenModel};
+use cspnet::graph::{Graph, LazyWeights, Shape};
 use cspnet::vision::Preprocess;
-use cspnet::{Model, ModelOptions, zoo};
+use cspnet::{Assume, Model, ModelOptions, zoo};
 
 use crate::embedded;
 use crate::failure::Failure;
+use crate::import;
 
 /// A network to look at: its graph, and the size of photo it is meant for.
 pub struct Network {
@@ -19,7 +21,32 @@ pub struct Network {
     /// Rows and columns of the photo.
     pub size: [usize; 2],
     /// Weights are taken from here where the network comes from a file.
-    pub file: Option<OpenModel<'static>>,
+    pub file: Option<File>,
+}
+
+/// A file with a network and its weights.
+pub enum File {
+    /// A model file.
+    Model(OpenModel<'static>),
+    /// An ONNX file, and what it says of itself.
+    Onnx(Box<onnx::Network<'static>>, Box<Manifest>),
+}
+
+impl File {
+    /// All that it says of its network.
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Model(file) => file.manifest(),
+            Self::Onnx(_, manifest) => manifest,
+        }
+    }
+
+    fn weights(&self) -> LazyWeights<'_> {
+        match self {
+            Self::Model(file) => file.weights(),
+            Self::Onnx(network, _) => network.weights(),
+        }
+    }
 }
 
 impl Network {
@@ -29,6 +56,20 @@ impl Network {
             Some(file) => file.weights(),
             None => LazyWeights::published(&self.graph, 0),
         }
+    }
+
+    /// How photos are prepared, as the file says, or for a network of the zoo as timm does; nothing where that is not said.
+    pub fn preprocess(&self) -> Result<Option<Preprocess>, Failure> {
+        match &self.file {
+            Some(file) => Ok(file.manifest().preprocess.clone()),
+            None => import::preprocess(&self.name, &self.graph, Assume::Timm, None),
+        }
+    }
+
+    /// Shapes of all that the network takes, of so many rows and columns or of those it is meant for.
+    pub fn shapes(&self, size: Option<[usize; 2]>) -> Vec<Shape> {
+        let [height, width] = size.unwrap_or(self.size);
+        self.graph.inputs().iter().map(|&input| [self.graph.channels(input), height, width]).collect()
     }
 }
 
@@ -43,6 +84,10 @@ pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failu
 /// The numbers and the manifest of the model in `file`, or of the one inside the program.
 pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
     Ok(match file {
+        Some(path) if onnx::is_onnx(path) => {
+            let options = ReadOptions { without_softmax: true, ..ReadOptions::default() };
+            onnx::Network::open(path, &options)?.to_model_file()?
+        }
         Some(path) => ModelFile::read(path)?,
         None => ModelFile::read_bytes(embedded::MODEL)?,
     })
@@ -50,15 +95,34 @@ pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
 
 /// The network that `name` stands for: a file if there is one of that name, else a network of the zoo.
 pub fn network(name: &str) -> Result<Network, Failure> {
+    network_of_size(name, None)
+}
+
+/// The same for pictures of so many rows and columns, where a file leaves that open.
+pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, Failure> {
     let path = Path::new(name);
-    if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        let file = OpenModel::open(path)?;
-        file.verify()?;
-        let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+    if onnx::is_onnx(path) {
+        let network = onnx::Network::open(path, &ReadOptions { size, ..ReadOptions::default() })?;
+        let (size, manifest) = (network.size(), network.manifest()?);
+        let file = File::Onnx(network.into(), manifest.into());
         return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
+    }
+    if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
+        return of_file(name, OpenModel::open(path)?);
     }
     let entry = zoo::entry(name)?;
     Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })
+}
+
+/// The network inside the program.
+pub fn embedded() -> Result<Network, Failure> {
+    of_file("the program's own model", OpenModel::from_bytes(embedded::MODEL)?)
+}
+
+fn of_file(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
+    file.verify()?;
+    let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+    Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file)) })
 }
 
 fn pixels(preprocess: &Preprocess) -> [usize; 2] {

@@ -30,6 +30,35 @@ pub enum Error {
     /// The network is not one that classifies.
     #[error("the network's answer has shape {0:?}, not one number for each class")]
     NotClassifier([usize; 3]),
+    /// The network has no input of that name.
+    #[error("the network has no input `{name}`; it takes {known}")]
+    NoInput {
+        /// What was given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The network has neither an output nor a module of that name.
+    #[error(
+        "the network has no output and no module `{name}`; its outputs are {known}, and `cspnet inspect` lists the modules"
+    )]
+    NoOutput {
+        /// What was asked for.
+        name: String,
+        /// The names of the outputs.
+        known: String,
+    },
+    /// One of the network's inputs is given nothing.
+    #[error("the network's input `{0}` is given nothing")]
+    NotGiven(String),
+    /// An input cannot take what it is given.
+    #[error("input `{name}`: {why}")]
+    Feed {
+        /// The input.
+        name: String,
+        /// Why not, and what it takes.
+        why: String,
+    },
     /// A photo that counts as prepared does not have the network's size.
     #[error(
         "the photo has {} x {} pixels, the network takes {} x {}; prepare it with `Model::preprocess`",

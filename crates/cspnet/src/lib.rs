@@ -41,7 +41,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! For many photos, [`Model::session`] gives a [`Session`] with threads and memory of its own that is used again and again.
+//! For many photos, [`Model::session`] gives a [`Session`] with threads and memory of its own that is used again and again. A
+//! [`Runner`] runs networks that are no classifiers of photos, with any inputs and outputs.
 //! What the model is made of is in the crates below: networks in [`zoo`], the graph in [`graph`], plans in [`engine`], model
 //! files in [`formats`], photos in [`vision`]. This crate only binds them. Not here: training.
 #![forbid(unsafe_code)]
@@ -51,6 +52,7 @@ mod error;
 mod model;
 mod options;
 mod published;
+mod runner;
 mod session;
 mod views;
 
@@ -66,5 +68,6 @@ pub use error::Error;
 pub use model::Model;
 pub use options::{ModelOptions, TuneCache};
 pub use published::{Assume, published_preprocess};
+pub use runner::{Feed, Photos, Runner};
 pub use session::Session;
 pub use views::Views;

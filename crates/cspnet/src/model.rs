@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cspnet_engine::{Plan, default_threads};
+use cspnet_formats::onnx::{self, ReadOptions};
 use cspnet_formats::{Manifest, ModelFile, OpenModel};
 use cspnet_graph::LazyWeights;
 use cspnet_graph::rewrite::with_normalise;
@@ -38,7 +39,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a model file.
+    /// Opens a model file, or an ONNX file that says how photos are prepared, as those that were written here do.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or is no classifier of photos.
@@ -71,10 +72,22 @@ impl Model {
     /// ```
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::of_open(OpenModel::open(path)?, options).map_err(|error| match error {
+        let open = || match onnx::is_onnx(path) {
+            true => Self::of_onnx(path, options),
+            false => Self::of_open(OpenModel::open(path)?, options),
+        };
+        open().map_err(|error| match error {
             Error::Format(_) => error,
             other => Error::File { path: path.into(), source: Box::new(other) },
         })
+    }
+
+    /// The network of an ONNX file, with the labels and the preprocessing that the file has. A softmax at its end is left out, as
+    /// in all networks here.
+    fn of_onnx(path: &Path, options: &ModelOptions) -> Result<Self, Error> {
+        let network = onnx::Network::open(path, &ReadOptions { without_softmax: true, ..ReadOptions::default() })?;
+        let manifest = network.manifest()?;
+        Ok(Planned::of(&manifest, network.weights(), options)?.with(manifest))
     }
 
     /// A model from the bytes of a model file.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cspnet_engine::{Algorithm, Choices, Plan, PlanError, PlanOptions, cpu};
 use cspnet_formats::{ChoicesFile, Circumstances, FormatError};
-use cspnet_graph::{Graph, LazyWeights, Shape};
+use cspnet_graph::{Graph, InputShapes, LazyWeights};
 
 /// How a model is made ready.
 #[derive(Debug, Default)]
@@ -26,13 +26,25 @@ impl ModelOptions {
         &self,
         graph: &Graph,
         weights: impl Into<LazyWeights<'a>>,
-        picture: Shape,
+        inputs: impl Into<InputShapes>,
     ) -> Result<Plan, PlanError> {
+        self.with_taps(self.plan.taps.clone(), graph, weights, inputs)
+    }
+
+    /// The same for modules of one's own to be seen.
+    pub(crate) fn with_taps<'a>(
+        &self,
+        taps: Vec<String>,
+        graph: &Graph,
+        weights: impl Into<LazyWeights<'a>>,
+        inputs: impl Into<InputShapes>,
+    ) -> Result<Plan, PlanError> {
+        let options = PlanOptions { taps, ..self.plan.clone() };
         match &self.tune {
-            Some(cache) if !self.plan.direct && !self.plan.low_memory => {
-                cache.plan(graph, weights.into(), picture, &self.plan)
+            Some(cache) if !options.direct && !options.low_memory => {
+                cache.plan(graph, weights.into(), inputs.into(), &options)
             }
-            _ => Plan::new(graph, weights, picture, &self.plan),
+            _ => Plan::new(graph, weights, inputs, &options),
         }
     }
 }
@@ -66,14 +78,14 @@ impl TuneCache {
         &self,
         graph: &Graph,
         weights: LazyWeights<'_>,
-        picture: Shape,
+        inputs: InputShapes,
         options: &PlanOptions,
     ) -> Result<Plan, PlanError> {
         let cpu = cpu::name().unwrap_or_else(|| std::env::consts::ARCH.into());
-        let circumstances = Circumstances::new(cpu, options.isa.to_string(), graph, picture);
+        let circumstances = Circumstances::new(cpu, options.isa.to_string(), graph, &inputs);
         let path = self.folder.as_ref().map(|f| f.join(circumstances.file_name()));
         let known = path.as_ref().map_or_else(Choices::default, |path| self.known(path, &circumstances));
-        let plan = Plan::new(graph, weights, picture, &PlanOptions { tune: Some(known.clone()), ..options.clone() })?;
+        let plan = Plan::new(graph, weights, inputs, &PlanOptions { tune: Some(known.clone()), ..options.clone() })?;
         if plan.choices().iter().any(|(name, algorithm)| known.get(name) != Some(algorithm)) {
             self.keep(path.as_deref(), circumstances, plan.choices());
         }

@@ -50,6 +50,22 @@ pub enum RunError {
         /// Shape of one picture.
         picture: Shape,
     },
+    /// Another number of inputs than the network has.
+    #[error("the network takes {expected} inputs, {found} are given")]
+    Inputs {
+        /// Inputs given.
+        found: usize,
+        /// Inputs needed.
+        expected: usize,
+    },
+    /// One of several inputs cannot be taken.
+    #[error("input `{name}`: {source}")]
+    Input {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: Box<RunError>,
+    },
     /// Pixels for a network of real numbers or the other way round.
     #[error("the network takes {takes}")]
     Kind {

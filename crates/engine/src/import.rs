@@ -1,5 +1,5 @@
-//! What moves numbers without computing with them: the pictures' way into the arena, and the copies of concatenations and
-//! slices that could not be views.
+//! What moves numbers without computing with them: the way of pictures and constants into the arena, and the copies of
+//! concatenations and slices that could not be views.
 
 use cspnet_graph::{Graph, Op, ValueId};
 use cspnet_kernels::{Memory, Planes, Transfer, import_nchw, import_pixels};
@@ -7,7 +7,7 @@ use cspnet_kernels::{Memory, Planes, Transfer, import_nchw, import_pixels};
 use crate::input::Input;
 use crate::lower::Step;
 
-/// The step that brings a batch into the arena.
+/// The step that brings a batch of one input into the arena.
 #[derive(Debug)]
 pub(crate) struct Import {
     planes: Planes,
@@ -42,6 +42,31 @@ impl Import {
                 (Input::Real(numbers), None) => import_nchw(&self.planes, memory, image, &numbers[of_image]),
                 _ => unreachable!("the kind of input is checked before a run"),
             }
+        }
+    }
+}
+
+/// Numbers that are the same for all images, to be brought into the arena before they are read.
+#[derive(Debug)]
+pub(crate) struct Constant {
+    planes: Planes,
+    numbers: Vec<f32>,
+}
+
+impl Constant {
+    /// `numbers` `[c, h, w]` into `planes`.
+    pub(crate) fn new(planes: Planes, numbers: Vec<f32>) -> Self {
+        Self { planes, numbers }
+    }
+
+    /// Bytes of the numbers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.numbers.len() * size_of::<f32>()
+    }
+
+    pub(crate) fn run(&self, memory: &mut Memory) {
+        for image in 0..memory.images() {
+            import_nchw(&self.planes, memory, image, &self.numbers);
         }
     }
 }

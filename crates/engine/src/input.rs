@@ -8,3 +8,10 @@ pub enum Input<'a> {
     /// Pixels `[n, h, w, c]`, for a network that begins with a normalisation: red, green, blue for a colour photo.
     Pixels(&'a [u8]),
 }
+
+/// All that a network takes, where that is one picture.
+impl<'a> AsRef<[Input<'a>]> for Input<'a> {
+    fn as_ref(&self) -> &[Input<'a>] {
+        std::slice::from_ref(self)
+    }
+}

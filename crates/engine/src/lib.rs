@@ -25,7 +25,7 @@ pub use cspnet_kernels::Isa;
 pub use cspnet_kernels::{cpu, probe};
 pub use error::{PlanError, RunError};
 pub use input::Input;
-pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanOptions, Workspace};
+pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanInput, PlanOptions, Workspace};
 pub use report::{Pass, Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;

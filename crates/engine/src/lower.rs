@@ -9,12 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cspnet_graph::{Binary, Graph, Node, Op, Padding, PoolKind, Unary, ValueId, Window};
+use cspnet_graph::{Axis, Binary, Graph, Node, Op, Padding, PoolKind, Reduction, Shape, Unary, ValueId, Window};
 use cspnet_kernels::Winograd;
 
 use crate::layout::Definition;
 use crate::rewrites::{Rewrite, Rewrites};
-use crate::translate::conv_shape;
+use crate::translate::{conv_shape, keeps_finite};
 
 /// A node, or several computed in one pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,9 +61,9 @@ impl Step {
 /// What a step computes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Task {
-    /// The picture comes in, normalised by this node if there is one.
+    /// A picture, or another of the network's inputs, comes in, normalised by this node if there is one.
     Import { normalise: Option<ValueId> },
-    /// The picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
+    /// A picture goes, normalised by a node if there is one, straight into a convolution, and of its pixels the largest are
     /// taken if there is a window.
     Stem { normalise: Option<ValueId>, node: ValueId, activation: Option<Unary>, pool: Option<Window> },
     /// Convolution or fully connected layer. Input 0 is convolved, input 1 is the residual if there is one.
@@ -73,13 +73,15 @@ pub(crate) enum Task {
     Norm { node: ValueId, activation: Option<Unary>, stored: bool },
     /// A function of every element.
     Map { function: Unary },
-    /// A function of two values.
+    /// A function of two values, of which one may be repeated.
     Combine { function: Binary, activation: Option<Unary> },
     /// Pooling, of a normalised and activated value if there is a prologue; no window means the whole plane. An activation
     /// follows the largest only.
     Pool { kind: PoolKind, window: Option<Window>, prologue: Option<Prologue>, activation: Option<Unary> },
     /// Some numbers become zero at random, by this node's rule.
     Drop { node: ValueId },
+    /// An operation of those that have a kernel of their own and are never computed together with others.
+    Alone { node: ValueId },
     /// A concatenation or a slice that could not be a view.
     Copy,
     /// The mean cross entropy of the batch.
@@ -109,21 +111,28 @@ pub(crate) enum Purpose {
     Training,
 }
 
-/// The steps of `graph`, and every value's definition. Values in `kept` are computed for themselves.
-pub(crate) fn lower(graph: &Graph, kept: &BTreeSet<ValueId>, purpose: Purpose) -> (Vec<Step>, Vec<Definition>) {
+/// The steps of `graph`, whose values have these shapes, and every value's definition. Values in `kept` are computed for themselves.
+pub(crate) fn lower(
+    graph: &Graph,
+    shapes: &[Shape],
+    kept: &BTreeSet<ValueId>,
+    purpose: Purpose,
+) -> (Vec<Step>, Vec<Definition>) {
     let taken = vec![false; graph.nodes().len()];
-    let mut lowering = Lowering { graph, kept, purpose, readers: graph.consumers(), taken, hidden: BTreeMap::new() };
+    let (readers, hidden) = (graph.consumers(), BTreeMap::new());
+    let mut lowering = Lowering { graph, shapes, kept, purpose, readers, taken, hidden };
     let mut steps = lowering.normalisations();
     steps.extend(lowering.convolutions());
     steps.extend(lowering.others());
     // A step runs where its last node stood: all it reads has been computed before.
     steps.sort_by_key(Step::output);
-    let definitions = define(graph, &steps);
+    let definitions = define(graph, shapes, &steps);
     (steps, definitions)
 }
 
 struct Lowering<'a> {
     graph: &'a Graph,
+    shapes: &'a [Shape],
     kept: &'a BTreeSet<ValueId>,
     purpose: Purpose,
     readers: Vec<Vec<ValueId>>,
@@ -155,7 +164,7 @@ impl Lowering<'_> {
     fn activation_after(&self, id: ValueId) -> Option<(ValueId, Unary)> {
         let reader = self.only_reader(id)?;
         match *self.op(reader) {
-            Op::Unary { function } => Some((reader, function)),
+            Op::Unary { function } if keeps_finite(function) => Some((reader, function)),
             _ => None,
         }
     }
@@ -207,8 +216,7 @@ impl Lowering<'_> {
             Op::Pool { kind: PoolKind::Average { .. }, window } => {
                 window.padding == Padding::NONE && self.may(Rewrite::PooledNorm)
             }
-            Op::GlobalAvgPool => self.may(Rewrite::PooledNorm),
-            _ => false,
+            op => plane_pool(op) == Some(MEAN) && self.may(Rewrite::PooledNorm),
         }
     }
 
@@ -252,12 +260,14 @@ impl Lowering<'_> {
         Step { task: Task::Conv { node: conv, prologue, activation, residual }, nodes, inputs }
     }
 
-    /// The addition that alone reads `id`, and its other operand.
+    /// The addition that alone reads `id`, and its other operand; neither is repeated.
     fn addition_after(&self, id: ValueId) -> Option<(ValueId, ValueId)> {
         let add = self.only_reader(id)?;
         let node = self.graph.node(add);
         match (&node.op, &node.inputs[..]) {
-            (Op::Binary { function: Binary::Add }, &[a, b]) if a != b => Some((add, if a == id { b } else { a })),
+            (Op::Binary { function: Binary::Add }, &[a, b]) if a != b && self.shapes[a] == self.shapes[b] => {
+                Some((add, if a == id { b } else { a }))
+            }
             _ => None,
         }
     }
@@ -268,7 +278,8 @@ impl Lowering<'_> {
         Step { task: Task::Pool { kind, window, prologue, activation }, nodes, inputs: vec![input] }
     }
 
-    /// All that is left. Concatenations and slices are views and no steps, and so is dropout in inference.
+    /// All that is left. Concatenations and slices are views and no steps, and so are dropout in inference and rearrangements that
+    /// change nothing.
     fn others(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for id in 0..self.taken.len() {
@@ -294,34 +305,68 @@ impl Lowering<'_> {
                     steps.push(step(Task::Combine { function, activation }, nodes));
                 }
                 Op::Pool { kind, window } => steps.push(self.pool(id, kind, Some(window))),
-                Op::GlobalAvgPool => steps.push(self.pool(id, PoolKind::Average { count_include_pad: true }, None)),
+                op if plane_pool(&op).is_some() => steps.extend(plane_pool(&op).map(|kind| self.pool(id, kind, None))),
+                Op::Rearrange(_) if is_unchanged(self.graph, self.shapes, id) => {}
+                Op::Constant { .. }
+                | Op::PRelu
+                | Op::Lrn { .. }
+                | Op::Softmax { .. }
+                | Op::Reduce { .. }
+                | Op::Pad(_)
+                | Op::Crop(_)
+                | Op::Resize(_)
+                | Op::Rearrange(_)
+                | Op::MatMul => steps.push(step(Task::Alone { node: id }, vec![id])),
                 Op::SoftmaxCrossEntropy => steps.push(step(Task::Loss, vec![id])),
                 Op::Drop { .. } if self.purpose == Purpose::Training => {
                     steps.push(step(Task::Drop { node: id }, vec![id]))
                 }
                 Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {}
-                Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } => unreachable!("taken before"),
+                Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } | Op::GlobalAvgPool => {
+                    unreachable!("taken before")
+                }
             }
         }
         steps
     }
 }
 
+/// The mean over a window.
+const MEAN: PoolKind = PoolKind::Average { count_include_pad: true };
+
+/// What an operation takes of each plane, if it makes one number of it.
+pub(crate) fn plane_pool(op: &Op) -> Option<PoolKind> {
+    match op {
+        Op::GlobalAvgPool | Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] } => Some(MEAN),
+        Op::Reduce { reduction: Reduction::Max, axes: [false, true, true] } => Some(PoolKind::Max),
+        _ => None,
+    }
+}
+
+/// Whether a node's numbers are those of its input, at the same places.
+pub(crate) fn is_unchanged(graph: &Graph, shapes: &[Shape], id: ValueId) -> bool {
+    let node = graph.node(id);
+    matches!(&node.op, Op::Rearrange(r) if r.is_reshape() && shapes[node.inputs[0]] == shapes[id])
+}
+
 /// Every value's definition, given the steps.
-fn define(graph: &Graph, steps: &[Step]) -> Vec<Definition> {
-    let mut definitions: Vec<Definition> = graph.nodes().iter().map(|node| view(graph, node)).collect();
+fn define(graph: &Graph, shapes: &[Shape], steps: &[Step]) -> Vec<Definition> {
+    let of_node = |(id, node): (ValueId, &Node)| view(graph, node, is_unchanged(graph, shapes, id));
+    let mut definitions: Vec<Definition> = graph.nodes().iter().enumerate().map(of_node).collect();
     for step in steps {
         definitions[step.output()] = Definition::Computed { alike: alike(graph, step) };
     }
     definitions
 }
 
-/// The definition of a node that is no step's last.
-fn view(graph: &Graph, node: &Node) -> Definition {
+/// The definition of a node that is no step's last, and perhaps the same as its input.
+fn view(graph: &Graph, node: &Node, is_unchanged: bool) -> Definition {
+    let all_of = |input: ValueId| Definition::Slice { of: input, start: 0, len: graph.channels(input) };
     match node.op {
+        _ if is_unchanged => all_of(node.inputs[0]),
         Op::Concat => Definition::Concat(node.inputs.clone()),
         Op::Slice { start, len } => Definition::Slice { of: node.inputs[0], start, len },
-        Op::Drop { .. } => Definition::Slice { of: node.inputs[0], start: 0, len: graph.channels(node.inputs[0]) },
+        Op::Drop { .. } => all_of(node.inputs[0]),
         _ => Definition::Fused,
     }
 }
@@ -332,8 +377,22 @@ fn alike(graph: &Graph, step: &Step) -> Vec<ValueId> {
         Task::Import { .. } | Task::Stem { .. } | Task::Copy | Task::Loss => Vec::new(),
         Task::Conv { node, .. } if is_depthwise(graph, node) => step.inputs.clone(),
         Task::Conv { .. } => step.inputs[1..].to_vec(),
+        Task::Combine { .. } => as_wide(graph, step),
+        Task::Alone { node } => match &graph.node(node).op {
+            Op::PRelu | Op::Resize(_) => step.inputs.clone(),
+            Op::Pad(pad) if (pad.before[0], pad.after[0]) == (0, 0) => step.inputs.clone(),
+            Op::Crop(crop) if crop.axis != Axis::Channels => step.inputs.clone(),
+            Op::MatMul => as_wide(graph, step),
+            _ => Vec::new(),
+        },
         _ => step.inputs.clone(),
     }
+}
+
+/// The inputs whose channels are not repeated.
+fn as_wide(graph: &Graph, step: &Step) -> Vec<ValueId> {
+    let channels = graph.channels(step.output());
+    step.inputs.iter().copied().filter(|&v| graph.channels(v) == channels).collect()
 }
 
 /// Whether every channel of a convolution sees one channel of its own.

@@ -5,15 +5,17 @@
 
 use cspnet_graph::analysis::Count;
 use cspnet_graph::rewrite::{
-    Rewritten, fold_batch_norm, max_first, merge_chain, merge_linear_pair, pool_first, stack_pointwise,
+    Rewritten, fold_batch_norm, max_first, merge_chain, merge_linear_pair, norm_constants, pool_first, stack_pointwise,
 };
-use cspnet_graph::{Graph, GraphError, LazyWeights, Op, Shape, ValueId};
+use cspnet_graph::{Graph, GraphError, InputShapes, LazyWeights, Op, Shape, ValueId};
 
 use crate::error::PlanError;
 
 /// A change to a network that leaves its function as it is. Numbers are those of `docs/performance.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rewrite {
+    /// R17: a constant for every channel that is multiplied or added becomes a normalisation ([`norm_constants`]).
+    NormConstants,
     /// R1: a batch normalisation goes into the weights of the convolution before it ([`fold_batch_norm`]).
     FoldNorm,
     /// R2: activation and addition behind a convolution, in both orders, are computed in its epilogue; activations behind
@@ -52,7 +54,8 @@ type Function = for<'a> fn(&Graph, &LazyWeights<'a>, &[ValueId]) -> Rewritten<'a
 
 impl Rewrite {
     /// All of them; those of the graph in the order in which they are applied.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::NormConstants,
         Self::FoldNorm,
         Self::MergePair,
         Self::MergeChain,
@@ -72,6 +75,7 @@ impl Rewrite {
     /// The word by which users switch it off.
     pub fn name(self) -> &'static str {
         match self {
+            Self::NormConstants => "norm-constants",
             Self::FoldNorm => "fold-norm",
             Self::Epilogue => "epilogue",
             Self::Prologue => "prologue",
@@ -92,6 +96,7 @@ impl Rewrite {
     /// What it does, in a line.
     pub fn about(self) -> &'static str {
         match self {
+            Self::NormConstants => "constants that scale or shift channels are treated as normalisations",
             Self::FoldNorm => "normalisations go into the weights of the convolutions before them",
             Self::Epilogue => "activations and additions are computed with the convolution before them",
             Self::Prologue => "normalisations and activations are computed where convolutions read",
@@ -120,6 +125,7 @@ impl Rewrite {
     /// The rewrite as a function of the graph, if it is one.
     fn of_graph(self) -> Option<Function> {
         match self {
+            Self::NormConstants => Some(norm_constants),
             Self::FoldNorm => Some(fold_batch_norm),
             Self::MergePair => Some(merge_linear_pair),
             Self::MergeChain => Some(merge_chain),
@@ -216,18 +222,18 @@ impl Saving {
 /// values that must stay as they are.
 pub(crate) fn rewritten<'a>(
     (mut graph, mut weights): (Graph, LazyWeights<'a>),
-    picture: Shape,
+    inputs: &InputShapes,
     rewrites: Rewrites,
     kept: impl Fn(&Graph) -> Result<Vec<ValueId>, PlanError>,
 ) -> Result<(Graph, LazyWeights<'a>, Vec<Saving>), PlanError> {
     let mut savings = Vec::new();
-    let mut before = Work::of(&graph, picture)?;
+    let mut before = Work::of(&graph, inputs)?;
     for rewrite in Rewrite::ALL.into_iter().filter(|&r| rewrites.has(r)) {
         let Some(function) = rewrite.of_graph() else { continue };
         let after = function(&graph, &weights, &kept(&graph)?);
         let times = after.times;
         (graph, weights) = (after.graph, after.weights);
-        let work = Work::of(&graph, picture)?;
+        let work = Work::of(&graph, inputs)?;
         let [macs, bytes] = [before.macs.saturating_sub(work.macs), before.bytes.saturating_sub(work.bytes)];
         savings.push(Saving { rewrite, times, macs, bytes });
         before = work;
@@ -243,9 +249,9 @@ struct Work {
 }
 
 impl Work {
-    fn of(graph: &Graph, picture: Shape) -> Result<Self, GraphError> {
-        let shapes = graph.shapes(picture)?;
-        let mut work = Self { macs: Count::of(graph, picture)?.macs(), bytes: 0 };
+    fn of(graph: &Graph, inputs: &InputShapes) -> Result<Self, GraphError> {
+        let shapes = graph.shapes(&**inputs)?;
+        let mut work = Self { macs: Count::of(graph, &**inputs)?.macs(), bytes: 0 };
         for (id, node) in graph.nodes().iter().enumerate() {
             match node.op {
                 Op::Concat | Op::Slice { .. } => continue,

@@ -1,20 +1,42 @@
 //! The graph's words in the kernels' language.
 
-use cspnet_graph::{Binary, DropUnit, Graph, Op, Padding, PoolKind, Shape, Unary, ValueId, Window};
+use cspnet_graph::{Axis, Binary, DropUnit, Graph, Op, Padding, PoolKind, Reduction, Shape, Unary, ValueId, Window};
 use cspnet_kernels as kernels;
-use cspnet_kernels::{Activation, ConvShape, DropRule, Operation};
+use cspnet_kernels::{Activation, ConvShape, DropRule, Function, LineFunction, Operation};
 
 /// A function of every element, or none.
 pub(crate) fn activation(function: Option<Unary>) -> Activation {
-    match function {
-        None => Activation::Identity,
-        Some(Unary::Relu) => Activation::Relu,
-        Some(Unary::Relu6) => Activation::Relu6,
-        Some(Unary::LeakyRelu { slope }) => Activation::LeakyRelu(slope as f32),
-        Some(Unary::Sigmoid) => Activation::Sigmoid,
-        Some(Unary::Silu) => Activation::Silu,
-        Some(Unary::Mish) => Activation::Mish,
-    }
+    let Some(function) = function else { return Activation::Identity };
+    let other = match function {
+        Unary::Relu => return Activation::Relu,
+        Unary::Relu6 => return Activation::Clip(0.0, 6.0),
+        Unary::Clip { min, max } => return Activation::Clip(min as f32, max as f32),
+        Unary::LeakyRelu { slope } => return Activation::LeakyRelu(slope as f32),
+        Unary::Sigmoid => return Activation::Sigmoid,
+        Unary::Silu => return Activation::Silu,
+        Unary::Mish => return Activation::Mish,
+        Unary::HardSigmoid { alpha, beta } => return Activation::HardSigmoid(alpha as f32, beta as f32),
+        Unary::HardSwish => return Activation::HardSwish,
+        Unary::Tanh => Function::Tanh,
+        Unary::Elu { alpha } => Function::Elu { alpha: alpha as f32, gamma: 1.0 },
+        Unary::Selu { alpha, gamma } => Function::Elu { alpha: alpha as f32, gamma: gamma as f32 },
+        Unary::Softplus => Function::Softplus,
+        Unary::Gelu => Function::Gelu,
+        Unary::GeluTanh => Function::GeluTanh,
+        Unary::Erf => Function::Erf,
+        Unary::Exp => Function::Exp,
+        Unary::Log => Function::Log,
+        Unary::Sqrt => Function::Sqrt,
+        Unary::Neg => Function::Neg,
+        Unary::Abs => Function::Abs,
+        Unary::Reciprocal => Function::Reciprocal,
+    };
+    Activation::Other(other)
+}
+
+/// Whether a function may be computed together with others: it leaves what lies beside the channels finite.
+pub(crate) fn keeps_finite(function: Unary) -> bool {
+    !matches!(activation(Some(function)), Activation::Other(other) if !other.keeps_finite())
 }
 
 /// A sliding window; what kernels need of its end is the output's size.
@@ -42,8 +64,31 @@ pub(crate) fn pooling(
 pub(crate) fn operation(function: Binary) -> Operation {
     match function {
         Binary::Add => Operation::Add,
+        Binary::Sub => Operation::Sub,
         Binary::Mul => Operation::Mul,
+        Binary::Div => Operation::Div,
+        Binary::Pow => Operation::Pow,
+        Binary::Max => Operation::Max,
+        Binary::Min => Operation::Min,
     }
+}
+
+/// For an operation that takes whole lines into account, what it makes of them and along which axes they lie.
+pub(crate) fn lines(op: &Op) -> Option<(LineFunction, [bool; 3])> {
+    Some(match *op {
+        Op::Softmax { axis, log } => (LineFunction::Softmax { log }, Axis::ALL.map(|a| a == axis)),
+        Op::Lrn { size, alpha, beta, bias } => (LineFunction::Lrn { size, alpha, beta, bias }, [true, false, false]),
+        Op::Reduce { reduction, axes } => {
+            let reduction = match reduction {
+                Reduction::Mean => kernels::Reduction::Mean,
+                Reduction::Sum => kernels::Reduction::Sum,
+                Reduction::Max => kernels::Reduction::Max,
+                Reduction::Min => kernels::Reduction::Min,
+            };
+            (LineFunction::Reduce(reduction), axes)
+        }
+        _ => return None,
+    })
 }
 
 /// How often a node drops something, and what; nodes drop independently of each other.
@@ -70,5 +115,35 @@ pub(crate) fn conv_shape(op: &Op) -> ConvShape {
         Op::Conv { window: w, groups, .. } => ConvShape { window: window(w), groups: *groups },
         Op::Linear { .. } => ConvShape { window: window(&Window::square(1, 1, 0)), groups: 1 },
         other => unreachable!("{} is no convolution", other.name()),
+    }
+}
+
+/// For an operation that gives numbers other places: which place of an input of a shape each place of the output is; none where
+/// there is a constant.
+pub(crate) fn source(op: &Op, input: Shape) -> Box<dyn Fn(Shape) -> Option<Shape> + '_> {
+    match op {
+        Op::Pad(pad) => Box::new(move |place| {
+            let along = |axis: Axis| pad.source(axis, input[axis.index()], place[axis.index()]);
+            Some([along(Axis::Channels)?, along(Axis::Rows)?, along(Axis::Columns)?])
+        }),
+        Op::Crop(crop) => Box::new(move |mut place| {
+            let along = &mut place[crop.axis.index()];
+            *along = crop.source(*along);
+            Some(place)
+        }),
+        Op::Rearrange(rearrange) => {
+            let from = rearrange.source();
+            let [_, rows, columns] = rearrange.shape;
+            Box::new(move |[c, y, x]| {
+                let source = from((c * rows + y) * columns + x);
+                Some([source / (input[1] * input[2]), source / input[2] % input[1], source % input[2]])
+            })
+        }
+        Op::Resize(resize) => {
+            let nearest = |axis: usize| resize.taps(axis, input[1 + axis]).iter().map(|taps| taps[0].0).collect();
+            let (rows, columns): (Vec<usize>, Vec<usize>) = (nearest(0), nearest(1));
+            Box::new(move |[c, y, x]| Some([c, rows[y], columns[x]]))
+        }
+        other => unreachable!("{} computes", other.name()),
     }
 }

@@ -30,16 +30,16 @@ pub struct Circumstances {
     pub version: String,
     /// A hash of the network's graph.
     pub graph: String,
-    /// Channels, rows and columns of the picture.
-    pub picture: Shape,
+    /// Channels, rows and columns of each of the network's inputs.
+    pub inputs: Vec<Shape>,
 }
 
 impl Circumstances {
     /// Those of this version of the program.
-    pub fn new(cpu: String, instructions: String, graph: &Graph, picture: Shape) -> Self {
+    pub fn new(cpu: String, instructions: String, graph: &Graph, inputs: &[Shape]) -> Self {
         let json = serde_json::to_vec(graph).expect("a graph is written as JSON");
         let (version, graph) = (env!("CARGO_PKG_VERSION").into(), hex(&Sha256::digest(json)));
-        Self { cpu, instructions, version, graph, picture }
+        Self { cpu, instructions, version, graph, inputs: inputs.to_vec() }
     }
 
     /// A name for the file of their choices, which no others have.
@@ -103,7 +103,7 @@ mod tests {
         let mut b = Builder::new();
         let x = b.input(3);
         let x = b.global_avg_pool("pool", x);
-        Circumstances::new("CPU".into(), "avx2".into(), &b.finish(x).unwrap(), [3, size, size])
+        Circumstances::new("CPU".into(), "avx2".into(), &b.finish(x).unwrap(), &[[3, size, size]])
     }
 
     #[test]

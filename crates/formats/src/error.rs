@@ -52,6 +52,15 @@ pub enum FormatError {
     /// A PyTorch file that is damaged, or holds what is not read; where in it, and what.
     #[error("not a PyTorch file that can be read: {}", shown(.0))]
     PyTorch(String),
+    /// A zip archive that is damaged, or holds what is not read; where in it, and what.
+    #[error("not a zip archive that can be read: {}", shown(.0))]
+    Zip(String),
+    /// A file of NumPy that is damaged, or holds what is not read; where in it, and what.
+    #[error("not a NumPy file that can be read: {}", shown(.0))]
+    NumPy(String),
+    /// Arrays that do not fit into a NumPy file.
+    #[error("cannot be written as a NumPy file: {}", shown(.0))]
+    NumPyLength(String),
     /// The bytes are not those that were written.
     #[error("the file has been changed since it was written ({0}); copy or download it again")]
     Changed(&'static str),
@@ -113,6 +122,12 @@ pub enum FormatError {
         /// Bytes it would have.
         bytes: usize,
     },
+    /// An ONNX file that is damaged, or is none; what is wrong, and where.
+    #[error("not an ONNX file that can be read: {}", shown(.0))]
+    OnnxFile(String),
+    /// Nodes of an ONNX file that cannot be run here, each with its name.
+    #[error("the network has operations that this program cannot run: {}", shown(.0))]
+    OnnxUnsupported(String),
     /// A line of a Darknet `.cfg` file.
     #[error("line {line}: {}", shown(why))]
     Cfg {
@@ -141,10 +156,12 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    /// What is wrong with a PyTorch file, with the place in it.
+    /// What is wrong with an archive, with the place in it.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
             Self::PyTorch(why) => Self::PyTorch(format!("{place}: {why}")),
+            Self::Zip(why) => Self::Zip(format!("{place}: {why}")),
+            Self::NumPy(why) => Self::NumPy(format!("{place}: {why}")),
             other => other,
         }
     }

@@ -3,9 +3,11 @@
 //! A [`ModelFile`] is one safetensors file whose tensors any tool can read, and which explains itself: its metadata hold the
 //! network's graph, the labels, the exact preprocessing, and a hash over everything. [`read_published`] reads the files of
 //! other libraries, which hold tensors only, [`darknet`] reads and writes networks of Darknet, and [`onnx`] writes what other
-//! engines run. A [`StateFile`] keeps what a run must find again, a [`ChoicesFile`] what was measured. Not here: running a network.
+//! engines run. What goes into a network and comes out of it lies in files of NumPy ([`numpy`]). A [`StateFile`] keeps what a run must
+//! find again, a [`ChoicesFile`] what was measured. Not here: running a network.
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod atomic;
 mod choices_file;
 mod crash;
@@ -15,6 +17,7 @@ mod labels;
 mod manifest;
 mod model_file;
 mod names;
+pub mod numpy;
 pub mod onnx;
 mod published;
 mod pytorch;

@@ -103,6 +103,7 @@ impl Manifest {
         text::check("the licence", self.licence.as_deref().unwrap_or_default())?;
         let graph = &self.graph;
         let paths = graph.nodes().iter().map(|n| &n.path).chain(graph.modules().keys());
+        let paths = paths.chain(graph.outputs().iter().map(|o| &o.name));
         let mut names = paths.chain(graph.params().iter().map(|p| &p.name));
         names.try_for_each(|name| text::check("a name in the graph", name))?;
         self.training.iter().try_for_each(|(fact, value)| {

@@ -1,7 +1,7 @@
 //! Tensors of a file, and of a safetensors file in particular: where they stand, and their numbers, which are read piece by piece.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -43,10 +43,10 @@ impl Bytes<'_> {
     /// Those of a regular file.
     pub(crate) fn open(path: &Path) -> Result<Self, FormatError> {
         let io = |source| FormatError::Io { path: path.to_owned(), what: "read", source };
-        let metadata = std::fs::metadata(path).map_err(io)?;
+        let metadata = fs::metadata(path).map_err(io)?;
         let refuse = |why: String| Err(FormatError::NotAFile { path: path.to_owned(), why });
         if !metadata.is_file() {
-            return refuse("is no file; give the path of a model".into());
+            return refuse("is no file; give the path of one".into());
         }
         if metadata.len() > MAX_LEN {
             return refuse(format!("has {} bytes; at most {MAX_LEN} are read", metadata.len()));
@@ -87,9 +87,14 @@ impl Bytes<'_> {
 
     /// What changes when a file is written to, where the system tells.
     pub(crate) fn state(&self) -> Option<(u64, SystemTime)> {
-        let Self::File(OpenFile { file, .. }) = self else { return None };
-        let metadata = file.lock().unwrap_or_else(PoisonError::into_inner).metadata().ok()?;
+        let metadata = self.metadata()?;
         Some((metadata.len(), metadata.modified().ok()?))
+    }
+
+    /// What the system says of the file that was opened.
+    pub(crate) fn metadata(&self) -> Option<fs::Metadata> {
+        let Self::File(OpenFile { file, .. }) = self else { return None };
+        file.lock().unwrap_or_else(PoisonError::into_inner).metadata().ok()
     }
 }
 

@@ -132,6 +132,31 @@ fn numbers_that_cannot_be_stored_are_named() {
 }
 
 #[test]
+fn inputs_and_outputs_by_name_come_back_and_one_of_each_is_written_as_ever() {
+    let mut b = Builder::new();
+    let left = b.named_input("left", 3);
+    let wide = b.conv("conv", left, Conv::new(8, 1));
+    let right = b.named_input("right", 8);
+    let sum = b.add("sum", wide, right);
+    let several = b.finish_named(&[("logits", sum), ("features", wide)]).unwrap();
+    let model = ModelFile { weights: Weights::reference(&several), manifest: Manifest::new("two", several) };
+    assert_eq!(ModelFile::read_bytes(&model.to_bytes().unwrap()).unwrap(), model);
+    let json = |graph: &Graph| serde_json::to_value(graph).unwrap();
+    let outputs = serde_json::json!([{"name": "logits", "value": 3}, {"name": "features", "value": 1}]);
+    assert_eq!(
+        (&json(&model.manifest.graph)["outputs"], &json(&model.manifest.graph)["output"]),
+        (&outputs, &3.into())
+    );
+    let plain = json(&graph());
+    let fields: Vec<&String> = plain.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["modules", "nodes", "output", "params"]);
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let named = b.finish_named(&[("picture", x)]).unwrap();
+    assert_eq!(serde_json::from_value::<Graph>(json(&named)).unwrap(), named);
+}
+
+#[test]
 fn a_hostile_graph_is_refused_without_being_built() {
     let text = |graph: &str| {
         let manifest = format!(
@@ -151,6 +176,10 @@ fn a_hostile_graph_is_refused_without_being_built() {
     let graph = |nodes: &str, params: &str| {
         format!("{{\"nodes\":[{nodes}],\"params\":[{params}],\"modules\":{{}},\"output\":0}}")
     };
+    let outputs = |outputs: &str| {
+        let nodes = format!("{input},{}", input.replace("\"input\",\"op", "\"second\",\"op"));
+        format!("{{\"nodes\":[{nodes}],\"params\":[],\"modules\":{{}},\"output\":0,\"outputs\":{outputs}}}")
+    };
     let huge = "{\"name\":\"p\",\"shape\":[18446744073709551615,3,1,1],\"role\":\"weight\",\
                 \"init\":{\"distribution\":\"constant\",\"value\":0.0}}";
     for hostile in [
@@ -159,6 +188,14 @@ fn a_hostile_graph_is_refused_without_being_built() {
         graph(&format!("{input},{}", conv(8, 1)), huge),
         graph("{\"path\":\"input\",\"op\":\"input\",\"channels\":0}", ""),
         graph("{\"path\":\"x\",\"op\":\"concat\",\"inputs\":[0]}", ""),
+        graph(&format!("{input},{input}"), ""),
+        graph(&format!("{{\"path\":\"x\",\"op\":\"concat\"}},{input}"), ""),
+        outputs("[{\"name\":\"a\",\"value\":1}]"),
+        outputs("[{\"name\":\"a\",\"value\":0},{\"name\":\"b\",\"value\":18446744073709551615}]"),
+        outputs("[{\"name\":\"a\",\"value\":0},{\"name\":\"a\",\"value\":1}]"),
+        outputs("[{\"name\":\"a\",\"value\":0,\"size\":1}]"),
+        outputs("[{\"name\":\"\\u001b[2J\",\"value\":0}]"),
+        outputs(&format!("[{{\"name\":\"a\",\"value\":0}}{}]", ",{\"name\":\"b\",\"value\":1}".repeat(70_000))),
         "[".repeat(100_000),
     ] {
         let error = ModelFile::read_bytes(&text(&hostile)).unwrap_err();

@@ -3,7 +3,7 @@
 //! Not here: what a plan makes of it (planned memory, bytes copied), which belongs to `cspnet-engine`.
 
 use crate::error::GraphError;
-use crate::graph::Graph;
+use crate::graph::{Graph, InputShapes};
 use crate::op::{Op, Shape};
 
 /// What one node costs for one picture.
@@ -17,7 +17,7 @@ pub struct LayerCount {
     pub shape: Shape,
     /// Trained numbers.
     pub params: usize,
-    /// Multiply-adds of convolutions and fully connected layers; nothing else counts as one.
+    /// Multiply-adds of convolutions, fully connected layers and products of matrices; nothing else counts as one.
     pub macs: u64,
     /// Operations as Darknet counts them, see [`Count::darknet_flops`].
     pub darknet_flops: u64,
@@ -31,17 +31,18 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts `graph` for pictures `[c, h, w]`.
+    /// Counts `graph` for pictures `[c, h, w]`, or for several inputs.
     ///
     /// # Errors
-    /// Where the picture does not fit the network.
-    pub fn of(graph: &Graph, picture: Shape) -> Result<Self, GraphError> {
-        let shapes = graph.shapes(picture)?;
+    /// Where what it takes does not fit the network.
+    pub fn of(graph: &Graph, inputs: impl Into<InputShapes>) -> Result<Self, GraphError> {
+        let shapes = graph.shapes(inputs)?;
         let layer = |(id, node): (usize, &crate::Node)| {
             let params = node.params.iter().map(|&p| &graph.params()[p]);
             let pixels = (shapes[id][1] * shapes[id][2]) as u64;
             let macs = match &node.op {
                 Op::Conv { .. } | Op::Linear { .. } => graph.params()[node.params[0]].len() as u64 * pixels,
+                Op::MatMul => shapes[node.inputs[0]][2] as u64 * shapes[id][0] as u64 * pixels,
                 _ => 0,
             };
             let pooled = match &node.op {
@@ -67,7 +68,7 @@ impl Count {
         self.layers.iter().map(|l| l.params).sum()
     }
 
-    /// Multiply-adds of convolutions and fully connected layers.
+    /// Multiply-adds of convolutions, fully connected layers and products of matrices.
     pub fn macs(&self) -> u64 {
         self.layers.iter().map(|l| l.macs).sum()
     }
@@ -83,7 +84,7 @@ impl Count {
         self.layers.iter().map(|l| l.darknet_flops).sum()
     }
 
-    /// Outputs of convolutions and fully connected layers: what timm lists as activations.
+    /// Outputs of what has multiply-adds: what timm lists as activations.
     pub fn conv_activations(&self) -> u64 {
         self.layers.iter().filter(|l| l.macs > 0).map(|l| l.shape.iter().product::<usize>() as u64).sum()
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::error::GraphError;
-use crate::graph::{Graph, Node, Raw, ValueId};
+use crate::graph::{Graph, Node, Output, Raw, ValueId};
 use crate::init::{Family, Layer};
-use crate::op::{Binary, Op, Padding, PoolKind, Unary, Window};
+use crate::op::{Binary, Op, Padding, PoolKind, Resize, Shape, Unary, Window};
 use crate::param::{Init, Param};
 
 /// A value under construction.
@@ -79,7 +79,8 @@ impl Builder {
 
     /// An empty graph whose parameters begin as a family's authors published.
     pub fn with_init(family: Family) -> Self {
-        let raw = Raw { nodes: Vec::new(), params: Vec::new(), modules: BTreeMap::new(), output: 0 };
+        let raw =
+            Raw { nodes: Vec::new(), params: Vec::new(), modules: BTreeMap::new(), output: 0, outputs: Vec::new() };
         Self { raw, channels: Vec::new(), scope: Vec::new(), family, error: None }
     }
 
@@ -110,6 +111,11 @@ impl Builder {
         self.push("input", Op::Input { channels }, &[])
     }
 
+    /// One of several things that the network takes, of `channels` channels; the first is the picture.
+    pub fn named_input(&mut self, name: &str, channels: usize) -> Value {
+        self.push(name, Op::Input { channels }, &[])
+    }
+
     /// Convolution; parameters `name.weight` and, if asked for, `name.bias`.
     pub fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Value {
         let Conv { out, window, groups, bias } = conv;
@@ -136,12 +142,12 @@ impl Builder {
         self.push(name, Op::Unary { function }, &[x])
     }
 
-    /// Sum of two values of one shape.
+    /// Sum of two values; an axis of length 1 is repeated.
     pub fn add(&mut self, name: &str, a: Value, b: Value) -> Value {
         self.push(name, Op::Binary { function: Binary::Add }, &[a, b])
     }
 
-    /// Product, element by element, of two values of one shape.
+    /// Product, element by element, of two values; an axis of length 1 is repeated.
     pub fn multiply(&mut self, name: &str, a: Value, b: Value) -> Value {
         self.push(name, Op::Binary { function: Binary::Mul }, &[a, b])
     }
@@ -176,6 +182,21 @@ impl Builder {
         self.push(name, Op::Linear { out }, &[x])
     }
 
+    /// A function of two values; an axis of length 1 is repeated.
+    pub fn binary(&mut self, name: &str, function: Binary, a: Value, b: Value) -> Value {
+        self.push(name, Op::Binary { function }, &[a, b])
+    }
+
+    /// Numbers of this shape that do not depend on the picture; parameter `name.value`.
+    pub fn constant(&mut self, name: &str, shape: Shape) -> Value {
+        self.push(name, Op::Constant { shape }, &[])
+    }
+
+    /// Every pixel `factor` times in both directions.
+    pub fn upsample(&mut self, name: &str, x: Value, factor: usize) -> Value {
+        self.push(name, Op::Resize(Resize::repeat(factor)), &[x])
+    }
+
     /// The graph that computes `output`.
     ///
     /// # Errors
@@ -186,6 +207,26 @@ impl Builder {
         }
         self.raw.output = output.0;
         Graph::try_from(self.raw)
+    }
+
+    /// The graph that gives several values, of which the first is its answer.
+    ///
+    /// # Errors
+    /// As [`Builder::finish`], and if two have one name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn finish_named(mut self, outputs: &[(&str, Value)]) -> Result<Graph, GraphError> {
+        let output = |&(name, value): &(&str, Value)| Output { name: name.into(), value: value.0 };
+        self.raw.outputs = outputs.iter().map(output).collect();
+        self.finish(outputs[0].1)
+    }
+
+    /// Gives the parameters of an operation other names, in their order, such as those of a file.
+    pub fn name_params(&mut self, value: Value, names: Vec<String>) {
+        for (&param, name) in self.raw.nodes[value.0].params.iter().zip(names) {
+            self.raw.params[param].name = name;
+        }
     }
 
     /// Any operation, with its parameters: for networks that come from files and have what no method here is for.
@@ -233,6 +274,35 @@ mod tests {
         assert_eq!(names[..2], ["stem.conv1.conv.weight", "stem.conv1.bn.weight"]);
         assert_eq!(g.value("stem.conv1"), Some(g.output()));
         assert_eq!(g.value("stem.conv1.conv"), Some(1));
+    }
+
+    #[test]
+    fn a_network_may_take_and_give_several() {
+        let mut b = Builder::new();
+        let left = b.named_input("left", 3);
+        let wide = b.conv("conv", left, Conv::new(8, 3));
+        let right = b.named_input("right", 8);
+        let sum = b.add("sum", wide, right);
+        let g = b.finish_named(&[("answer", sum), ("wide", wide), ("again", sum)]).unwrap();
+        assert_eq!((g.inputs(), g.output(), g.outputs().len()), (&[0, 2][..], 3, 3));
+        let shapes = g.shapes(vec![[3, 6, 5], [8, 6, 5]]).unwrap();
+        assert_eq!(shapes, [[3, 6, 5], [8, 6, 5], [8, 6, 5], [8, 6, 5]]);
+        let refused = |shapes: Vec<[usize; 3]>| g.shapes(shapes).unwrap_err().to_string();
+        assert_eq!(refused(vec![[3, 6, 5]]), "the network has 2 inputs (left, right), and shapes for 1 are given");
+        assert_eq!(refused(vec![[3, 6, 5], [7, 6, 5]]), "right: input takes 8 channels, what it is given has 7");
+        assert_eq!(refused(vec![[3, 6, 5], [8, 6, 6]]), "sum: add joins [6, 5] and [6, 6] pixels");
+    }
+
+    #[test]
+    fn inputs_and_outputs_have_names_of_their_own() {
+        let mut b = Builder::new();
+        let (x, y) = (b.input(3), b.input(3));
+        let sum = b.add("sum", x, y);
+        assert_eq!(b.finish(sum).unwrap_err().to_string(), "two inputs of the network have the name `input`");
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let same = b.finish_named(&[("a", x), ("b", x), ("a", x)]);
+        assert_eq!(same.unwrap_err().to_string(), "two outputs of the network have the name `a`");
     }
 
     #[test]

@@ -32,6 +32,31 @@ pub enum GraphError {
         /// To what.
         value: usize,
     },
+    /// Another number of shapes than the network has inputs.
+    #[error(
+        "the network has {} input{} ({}), and shapes for {found} are given",
+        names.len(), if names.len() == 1 { "" } else { "s" }, names.join(", ")
+    )]
+    Inputs {
+        /// Names of the inputs.
+        names: Vec<String>,
+        /// Shapes given.
+        found: usize,
+    },
+    /// Two inputs, or two outputs, of one name.
+    #[error("two {what} of the network have the name `{name}`")]
+    Twice {
+        /// Which of both.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The first output is another value than the answer.
+    #[error("the first output, `{name}`, is not the network's answer")]
+    NotFirst {
+        /// The first output.
+        name: String,
+    },
     /// A network cannot be cut where more than one value crosses.
     #[error("the network cannot be cut behind `{at}`: `{reader}` also reads `{value}`, which comes before it")]
     NoCut {
@@ -55,6 +80,8 @@ impl GraphError {
     pub const MAX_NODES: usize = 65_536;
     /// Most channels of a value.
     pub const MAX_CHANNELS: usize = 1 << 20;
+    /// Most numbers of a value or a parameter.
+    pub const MAX_ELEMENTS: usize = 1 << 32;
     /// Largest kernel, stride, padding or dilation.
     pub const MAX_WINDOW: usize = 1 << 12;
 }

@@ -3,6 +3,7 @@
 //! Not here: how a graph is written comfortably ([`crate::Builder`]).
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +25,56 @@ pub struct Node {
     /// To what: values of earlier nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<ValueId>,
-    /// With what: weight then bias; or scale, shift, running mean, running variance.
+    /// With what: weight then bias; or scale, shift, running mean, running variance; or a slope; or
+    /// a constant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<ParamId>,
 }
 
+/// A value that a network gives, and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name, which no other output has.
+    pub name: String,
+    /// The value.
+    pub value: ValueId,
+}
+
+/// Shapes of all that a network takes, in the order of [`Graph::inputs`]: of one picture, mostly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputShapes(Vec<Shape>);
+
+impl Deref for InputShapes {
+    type Target = [Shape];
+
+    fn deref(&self) -> &[Shape] {
+        &self.0
+    }
+}
+
+impl From<Shape> for InputShapes {
+    fn from(picture: Shape) -> Self {
+        Self(vec![picture])
+    }
+}
+
+impl From<Vec<Shape>> for InputShapes {
+    fn from(shapes: Vec<Shape>) -> Self {
+        Self(shapes)
+    }
+}
+
+impl From<&[Shape]> for InputShapes {
+    fn from(shapes: &[Shape]) -> Self {
+        Self(shapes.to_vec())
+    }
+}
+
 /// A network: nodes in an order in which every one follows its inputs.
+///
+/// It takes one picture and gives one answer, or several of each: every [`Op::Input`] is one that it takes, named by its path, the
+/// picture first of all; the answer is the first of its [outputs](Graph::outputs).
 ///
 /// A graph that exists is sound: every node fits its inputs and its parameters, whether it was built, rewritten or read from
 /// a file.
@@ -39,7 +84,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     params: Vec<Param>,
     modules: BTreeMap<String, ValueId>,
-    output: ValueId,
+    outputs: Vec<Output>,
+    inputs: Vec<ValueId>,
     channels: Vec<usize>,
 }
 
@@ -50,7 +96,19 @@ pub(crate) struct Raw {
     pub nodes: Vec<Node>,
     pub params: Vec<Param>,
     pub modules: BTreeMap<String, ValueId>,
+    /// The answer.
     pub output: ValueId,
+    /// All outputs, the answer first; none where the answer is the only one and named by its node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
+}
+
+impl Raw {
+    /// Gives every value another number.
+    pub fn renumber_ends(&mut self, moved: impl Fn(ValueId) -> ValueId) {
+        let others = self.outputs.iter_mut().map(|o| &mut o.value);
+        self.modules.values_mut().chain(others).chain([&mut self.output]).for_each(|value| *value = moved(*value));
+    }
 }
 
 impl Graph {
@@ -82,7 +140,18 @@ impl Graph {
 
     /// The value that is the network's answer.
     pub fn output(&self) -> ValueId {
-        self.output
+        self.outputs[0].value
+    }
+
+    /// All values that the network gives, the answer first; no two have one name. The answer's is its node's path unless it was
+    /// named.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The values that the network takes, the picture first, in the order of the graph; no two have one path.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
     }
 
     /// Channels of a value; they do not depend on the picture's size.
@@ -111,23 +180,34 @@ impl Graph {
         self.params.iter().filter(|p| p.role.is_trained()).map(Param::len).sum()
     }
 
-    /// Every value's shape for a picture `[c, h, w]`.
+    /// Every value's shape for a picture `[c, h, w]`, or for several inputs in the order of [`Graph::inputs`].
     ///
     /// # Errors
-    /// Where the picture has other channels than the network takes, or is too small or too large for an operation.
-    pub fn shapes(&self, picture: Shape) -> Result<Vec<Shape>, GraphError> {
+    /// Where there is not one shape for every input, one has other channels than the network takes, or is too small or too large
+    /// for an operation.
+    pub fn shapes(&self, inputs: impl Into<InputShapes>) -> Result<Vec<Shape>, GraphError> {
+        let given = inputs.into();
+        if given.len() != self.inputs.len() {
+            let names = self.inputs.iter().map(|&v| self.nodes[v].path.clone()).collect();
+            return Err(GraphError::Inputs { names, found: given.len() });
+        }
+        let mut given = given.iter();
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
         for (id, node) in self.nodes.iter().enumerate() {
             let inputs: Vec<Shape> = node.inputs.iter().map(|&i| shapes[i]).collect();
             let fail = |why| node.error(why);
             let shape = match node.op {
-                Op::Input { channels } if picture[0] != channels => {
-                    return Err(fail(format!("takes {channels} channels, the picture has {}", picture[0])));
-                }
-                Op::Input { .. } => picture,
+                Op::Input { channels } => match *given.next().expect("there is one for every input") {
+                    shape if shape[0] == channels => shape,
+                    [found, ..] => {
+                        let what = if self.inputs.len() == 1 { "the picture" } else { "what it is given" };
+                        return Err(fail(format!("takes {channels} channels, {what} has {found}")));
+                    }
+                },
                 _ => node.op.shape(self.channels[id], &inputs).map_err(fail)?,
             };
-            let floats = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= 1 << 32);
+            let floats =
+                shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= GraphError::MAX_ELEMENTS);
             if floats.is_none_or(|n| n == 0) {
                 return Err(fail(format!("gives a value of shape {shape:?}")));
             }
@@ -138,7 +218,10 @@ impl Graph {
 
     /// The same network as a list that can be changed; [`Graph::try_from`] checks it again.
     pub(crate) fn into_raw(self) -> Raw {
-        Raw { nodes: self.nodes, params: self.params, modules: self.modules, output: self.output }
+        let output = self.output();
+        let is_plain = self.outputs.len() == 1 && self.outputs[0].name == self.nodes[output].path;
+        let outputs = if is_plain { Vec::new() } else { self.outputs };
+        Raw { nodes: self.nodes, params: self.params, modules: self.modules, output, outputs }
     }
 }
 
@@ -159,6 +242,8 @@ impl Node {
             Op::BatchNorm { .. } => [Role::NormScale, Role::NormShift, Role::RunningMean, Role::RunningVariance]
                 .map(|r| (r, vec![c]))
                 .into(),
+            Op::PRelu => vec![(Role::Slope, vec![c])],
+            Op::Constant { shape } => vec![(Role::Constant, shape.to_vec())],
             _ => Vec::new(),
         }
     }
@@ -174,8 +259,8 @@ impl TryFrom<Raw> for Graph {
     type Error = GraphError;
 
     fn try_from(raw: Raw) -> Result<Self, GraphError> {
-        let Raw { nodes, params, modules, output } = raw;
-        let sizes = [nodes.len(), params.len(), modules.len()];
+        let Raw { nodes, params, modules, output, mut outputs } = raw;
+        let sizes = [nodes.len(), params.len(), modules.len(), outputs.len()];
         if nodes.is_empty() || sizes.iter().any(|&n| n > GraphError::MAX_NODES) {
             return Err(GraphError::Size { nodes: nodes.len(), params: params.len() });
         }
@@ -184,8 +269,8 @@ impl TryFrom<Raw> for Graph {
         for (id, node) in nodes.iter().enumerate() {
             let inputs = node.inputs.iter().map(|&i| channels.get(i).copied()).collect::<Option<Vec<_>>>();
             let inputs = inputs.ok_or_else(|| node.error("has an input that comes later".into()))?;
-            if matches!(node.op, Op::Input { .. }) != (id == 0) {
-                return Err(node.error("must be the input if and only if it comes first".into()));
+            if id == 0 && !matches!(node.op, Op::Input { .. }) {
+                return Err(node.error("comes first, where the picture must be".into()));
             }
             channels.push(node.op.channels(&inputs).map_err(|why| node.error(why))?);
             check_params(node, &inputs, &params, &mut owned)?;
@@ -196,11 +281,30 @@ impl TryFrom<Raw> for Graph {
             );
         }
         let named = modules.iter().map(|(name, &v)| (name.as_str(), v)).chain([("output", output)]);
+        let named = named.chain(outputs.iter().map(|o| (o.name.as_str(), o.value)));
         if let Some((name, value)) = named.into_iter().find(|&(_, v)| v >= nodes.len()) {
             return Err(GraphError::NoSuchValue { name: name.into(), value });
         }
-        Ok(Self { nodes, params, modules, output, channels })
+        if outputs.is_empty() {
+            outputs.push(Output { name: nodes[output].path.clone(), value: output });
+        }
+        if outputs[0].value != output {
+            return Err(GraphError::NotFirst { name: outputs.swap_remove(0).name });
+        }
+        let inputs: Vec<ValueId> = (0..nodes.len()).filter(|&id| matches!(nodes[id].op, Op::Input { .. })).collect();
+        check_names("inputs", inputs.iter().map(|&id| nodes[id].path.as_str()))?;
+        check_names("outputs", outputs.iter().map(|o| o.name.as_str()))?;
+        Ok(Self { nodes, params, modules, outputs, inputs, channels })
     }
+}
+
+/// Whether every name is there once.
+fn check_names<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), GraphError> {
+    let mut seen = HashSet::new();
+    names.into_iter().try_for_each(|name| match seen.insert(name) {
+        true => Ok(()),
+        false => Err(GraphError::Twice { what, name: name.into() }),
+    })
 }
 
 /// Whether a node's parameters exist, have the roles and shapes its operation asks for, and belong to no other node.
@@ -219,7 +323,7 @@ fn check_params(
     }
     for &id in &node.params {
         let len = params[id].shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-        if len.is_none_or(|n| n > 1 << 32) {
+        if len.is_none_or(|n| n > GraphError::MAX_ELEMENTS) {
             return Err(node.error(format!("has a parameter of shape {:?}", params[id].shape)));
         }
         if !owned.insert(id) {

@@ -39,7 +39,9 @@ impl Family {
         let zero = Init::Constant { value: 0.0 };
         match role {
             Role::NormScale | Role::RunningVariance => return Init::Constant { value: 1.0 },
-            Role::NormShift | Role::RunningMean => return zero,
+            Role::NormShift | Role::RunningMean | Role::Constant => return zero,
+            // As PyTorch's and the paper's (arXiv:1502.01852).
+            Role::Slope => return Init::Constant { value: 0.25 },
             Role::Weight | Role::Bias => {}
         }
         let taps: usize = weight.iter().skip(2).product();
@@ -78,7 +80,8 @@ pub fn reference(param: &Param) -> Vec<f32> {
     let scale = (3.0 / fan_in as f64).sqrt();
     let number = |u: f64| match param.role {
         Role::Weight => (2.0 * u - 1.0) * scale,
-        Role::NormScale | Role::RunningVariance => 0.5 + u,
+        Role::NormScale | Role::RunningVariance | Role::Constant => 0.5 + u,
+        Role::Slope => 0.5 * u,
         Role::Bias | Role::NormShift | Role::RunningMean => 0.2 * (u - 0.5),
     };
     let stream = fnv1a(&param.name);

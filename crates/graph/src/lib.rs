@@ -39,9 +39,12 @@ mod weights;
 
 pub use builder::{Builder, Conv, Value};
 pub use error::GraphError;
-pub use graph::{Graph, Node, ValueId};
+pub use graph::{Graph, InputShapes, Node, Output, ValueId};
 pub use lazy::{LazyTensor, LazyWeights, Pieces, ReadError};
-pub use op::{Binary, DropUnit, Op, Padding, PoolKind, Shape, Unary, Window};
+pub use op::{
+    Axis, Binary, Coordinates, Crop, DropUnit, Fill, Filter, Op, Pad, Padding, PoolKind, Rearrange, Reduction, Resize,
+    ResizeTo, Rounding, Shape, Unary, Window,
+};
 pub use param::{Init, Param, ParamId, Role};
 pub use stages::{stages, stages_of_params};
 pub use weights::{Weights, WeightsError};

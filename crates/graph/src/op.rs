@@ -2,12 +2,50 @@
 //!
 //! Not here: how an operation is computed, and its parameters' numbers.
 
+mod function;
+mod moved;
+mod resize;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+pub use function::{Binary, Unary};
+pub use moved::{Crop, Fill, Pad, Rearrange};
+pub use resize::{Coordinates, Filter, Resize, ResizeTo, Rounding};
 
 use crate::error::GraphError;
 
 /// Channels, rows, columns of a value: `[c, h, w]`.
 pub type Shape = [usize; 3];
+
+/// An axis of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Axis {
+    /// The first.
+    Channels,
+    /// The second.
+    Rows,
+    /// The third.
+    Columns,
+}
+
+impl Axis {
+    /// All of them, in the order of a shape.
+    pub const ALL: [Self; 3] = [Self::Channels, Self::Rows, Self::Columns];
+
+    /// Its place in a shape.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(["channels", "rows", "columns"][self.index()])
+    }
+}
 
 /// Cells added around the rows and columns of a value; every pair is `[vertical, horizontal]`.
 ///
@@ -131,44 +169,6 @@ impl Window {
     }
 }
 
-/// A function of one number, applied to every element.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Unary {
-    /// `max(x, 0)`
-    Relu,
-    /// `min(max(x, 0), 6)`
-    Relu6,
-    /// `x > 0 ? x : slope * x`
-    LeakyRelu {
-        /// Slope below zero, in `0..=1`; Darknet has 0.1, PyTorch and timm 0.01.
-        slope: f64,
-    },
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
-    /// `x * sigmoid(x)`, also called swish
-    Silu,
-    /// `x * tanh(ln(1 + exp(x)))` (Misra, arXiv:1908.08681)
-    Mish,
-}
-
-impl Unary {
-    /// Whether a larger number never gives a smaller one, however it is rounded, so that it may change places with a maximum.
-    pub fn never_falls(self) -> bool {
-        matches!(self, Self::Relu | Self::Relu6 | Self::LeakyRelu { .. })
-    }
-}
-
-/// A function of two numbers, applied element by element to two values of one shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Binary {
-    /// `a + b`
-    Add,
-    /// `a * b`
-    Mul,
-}
-
 /// What a pooling window does with its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -180,6 +180,20 @@ pub enum PoolKind {
         /// Whether padding counts as zeros or not at all. Cells beyond it, which ceil mode sees, do not count in any case.
         count_include_pad: bool,
     },
+}
+
+/// What becomes of the numbers along some axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
 }
 
 /// What dropout drops together.
@@ -196,7 +210,7 @@ pub enum DropUnit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
-    /// The picture: no inputs, `channels` channels of any size.
+    /// The picture, or another of several things that the network takes: no inputs, `channels` channels of any size.
     Input {
         /// Channels.
         channels: usize,
@@ -231,11 +245,55 @@ pub enum Op {
         /// Which.
         function: Unary,
     },
-    /// A function of two values of equal shape.
+    /// A function of two values; along every axis their lengths are equal, or one is 1 and repeated.
     Binary {
         /// Which.
         function: Binary,
     },
+    /// Numbers that do not depend on the picture: no inputs, a parameter of the value's shape that is not trained.
+    Constant {
+        /// The value's shape.
+        shape: Shape,
+    },
+    /// `x > 0 ? x : slope * x` with a slope `[c]` (He et al., arXiv:1502.01852).
+    PRelu,
+    /// Local response normalisation over channels (Krizhevsky et al., 2012): `x / (bias + alpha / size * s) ^ beta`, where `s` is
+    /// the sum of the squares of `size` channels at the pixel, from `(size - 1) / 2` before it on, as far as there are any.
+    Lrn {
+        /// Channels that are summed.
+        size: usize,
+        /// Weight of their mean square.
+        alpha: f64,
+        /// The power.
+        beta: f64,
+        /// What is added.
+        bias: f64,
+    },
+    /// `exp(x)` over the sum of them along an axis.
+    Softmax {
+        /// Along which.
+        axis: Axis,
+        /// Whether its logarithm is given.
+        log: bool,
+    },
+    /// One number for all along some axes, of which there is at least one; their length becomes 1.
+    Reduce {
+        /// Which number.
+        reduction: Reduction,
+        /// Whether channels, rows and columns are among the axes.
+        axes: [bool; 3],
+    },
+    /// Cells added around a value.
+    Pad(Pad),
+    /// Every so many-th cell along an axis; a run of channels is a [`Op::Slice`], which costs nothing.
+    Crop(Crop),
+    /// Another number of rows and columns.
+    Resize(Resize),
+    /// The same numbers in another order and shape.
+    Rearrange(Rearrange),
+    /// Products of matrices `[b, m, k]` and `[b, k, n]`, one for each `b`: `[b, m, n]`. Where one operand has `b = 1` it is
+    /// multiplied with each of the other's.
+    MatMul,
     /// Pooling by a window; wherever it lies, some tap must be on the picture.
     Pool {
         /// What is taken of the window.
@@ -245,7 +303,8 @@ pub enum Op {
     },
     /// The mean over all pixels: `[c, h, w]` to `[c, 1, 1]`.
     GlobalAvgPool,
-    /// The inputs' channels one after another.
+    /// The inputs' channels one after another; along another axis, that axis is made the channels before and put back behind
+    /// ([`Rearrange::transpose`]).
     Concat,
     /// A run of channels.
     Slice {
@@ -280,6 +339,10 @@ impl Op {
             [c] => Ok(*c),
             _ => Err(format!("takes one input, has {}", inputs.len())),
         };
+        let joined = || match inputs {
+            [a, b] => broadcast(*a, *b).ok_or_else(|| format!("joins {a} and {b} channels")),
+            _ => Err(format!("takes two inputs, has {}", inputs.len())),
+        };
         match self {
             Self::Input { channels } if inputs.is_empty() => positive(*channels, "channels"),
             Self::Input { .. } => Err("takes no input".into()),
@@ -312,12 +375,7 @@ impl Op {
                 }
                 one()
             }
-            Self::Unary { function } => match function {
-                Unary::LeakyRelu { slope } if !(0.0..=1.0).contains(slope) => {
-                    Err(format!("slope {slope} is not in 0..=1"))
-                }
-                _ => one(),
-            },
+            Self::Unary { function } => function.check().and_then(|()| one()),
             Self::Pool { window, .. } => {
                 window_is_sound(window)?;
                 // The first or the last window would lie on padding alone, of which there is no largest and no mean.
@@ -330,11 +388,27 @@ impl Op {
             Self::GlobalAvgPool => one(),
             Self::Drop { rate, .. } if !(0.0..1.0).contains(rate) => Err(format!("rate {rate} is not in 0..1")),
             Self::Drop { .. } => one(),
-            Self::Binary { .. } => match inputs {
-                [a, b] if a == b => Ok(*a),
-                [a, b] => Err(format!("joins {a} and {b} channels")),
-                _ => Err(format!("takes two inputs, has {}", inputs.len())),
+            Self::Binary { .. } | Self::MatMul => joined(),
+            Self::Constant { .. } if !inputs.is_empty() => Err("takes no input".into()),
+            Self::Constant { shape } => match elements(shape) {
+                Some(_) => positive(shape[0], "channels"),
+                None => Err(format!("has the shape {shape:?}")),
             },
+            Self::PRelu | Self::Softmax { .. } => one(),
+            Self::Lrn { size, alpha, beta, bias } => match [alpha, beta, bias].iter().all(|n| n.is_finite()) {
+                true => positive(*size, "channels to sum").and_then(|_| one()),
+                false => Err(format!("has alpha {alpha}, beta {beta}, bias {bias}")),
+            },
+            Self::Reduce { axes: [false, false, false], .. } => Err("reduces no axis".into()),
+            Self::Reduce { axes, .. } => one().map(|c| if axes[0] { 1 } else { c }),
+            Self::Pad(pad) => positive(pad.len(Axis::Channels, one()?)?, "channels"),
+            Self::Crop(crop) if crop.axis == Axis::Channels => crop.check(one()?).map(|()| crop.len),
+            Self::Crop(_) => one(),
+            Self::Resize(resize) => resize.check().and_then(|()| one()),
+            Self::Rearrange(rearrange) => {
+                rearrange.check()?;
+                one().and_then(|_| positive(rearrange.shape[0], "channels"))
+            }
             Self::Concat => positive(inputs.iter().sum(), "channels"),
             Self::Slice { start, len } => match start.checked_add(*len) {
                 Some(end) if end <= one()? => positive(*len, "channels"),
@@ -343,6 +417,15 @@ impl Op {
             Self::Linear { out } => one().and_then(|_| positive(*out, "outputs")),
             Self::SoftmaxCrossEntropy => one().map(|_| 1),
         }
+    }
+
+    /// The output's shape, given the inputs'; that of an input is its own affair.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn output(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        let channels: Vec<usize> = inputs.iter().map(|s| s[0]).collect();
+        self.shape(self.channels(&channels)?, inputs)
     }
 
     /// The output's shape, given the inputs'. Channels have been checked before.
@@ -360,6 +443,35 @@ impl Op {
                 outputs
             }
             Self::GlobalAvgPool => [1, 1],
+            Self::Constant { shape } => size(shape),
+            Self::Binary { .. } => {
+                let second = size(&inputs[1]);
+                let along = |axis: usize| broadcast(first[axis], second[axis]);
+                let joined = along(0).zip(along(1)).ok_or_else(|| format!("joins {first:?} and {second:?} pixels"))?;
+                joined.into()
+            }
+            Self::MatMul => {
+                let second = size(&inputs[1]);
+                if first[1] != second[0] {
+                    return Err(format!("multiplies matrices of {first:?} and {second:?}"));
+                }
+                [first[0], second[1]]
+            }
+            Self::Reduce { axes, .. } => [0, 1].map(|axis| if axes[1 + axis] { 1 } else { first[axis] }),
+            Self::Pad(pad) => [pad.len(Axis::Rows, first[0])?, pad.len(Axis::Columns, first[1])?],
+            Self::Crop(Crop { axis: Axis::Channels, .. }) => first,
+            Self::Crop(crop) => {
+                let axis = crop.axis.index() - 1;
+                crop.check(first[axis])?;
+                let mut cropped = first;
+                cropped[axis] = crop.len;
+                cropped
+            }
+            Self::Resize(resize) => resize.output(first),
+            Self::Rearrange(rearrange) if elements(&inputs[0]) != Some(rearrange.elements()) => {
+                return Err(format!("makes {:?} of {:?}", rearrange.shape, inputs[0]));
+            }
+            Self::Rearrange(rearrange) => size(&rearrange.shape),
             Self::Linear { .. } | Self::SoftmaxCrossEntropy if first != [1, 1] => {
                 return Err(format!("takes [c, 1, 1], not {first:?} pixels"));
             }
@@ -378,16 +490,22 @@ impl Op {
             Self::Normalise { .. } => "normalise",
             Self::Conv { .. } => "conv",
             Self::BatchNorm { .. } => "batch norm",
-            Self::Unary { function } => match function {
-                Unary::Relu => "relu",
-                Unary::Relu6 => "relu6",
-                Unary::LeakyRelu { .. } => "leaky relu",
-                Unary::Sigmoid => "sigmoid",
-                Unary::Silu => "silu",
-                Unary::Mish => "mish",
-            },
-            Self::Binary { function: Binary::Add } => "add",
-            Self::Binary { function: Binary::Mul } => "multiply",
+            Self::Unary { function } => function.name(),
+            Self::Binary { function } => function.name(),
+            Self::Constant { .. } => "constant",
+            Self::PRelu => "prelu",
+            Self::Lrn { .. } => "local response norm",
+            Self::Softmax { log: false, .. } => "softmax",
+            Self::Softmax { log: true, .. } => "log softmax",
+            Self::Reduce { reduction: Reduction::Mean, .. } => "mean",
+            Self::Reduce { reduction: Reduction::Sum, .. } => "sum",
+            Self::Reduce { reduction: Reduction::Max, .. } => "largest",
+            Self::Reduce { reduction: Reduction::Min, .. } => "smallest",
+            Self::Pad(_) => "pad",
+            Self::Crop(_) => "crop",
+            Self::Resize(_) => "resize",
+            Self::Rearrange(_) => "rearrange",
+            Self::MatMul => "matrix product",
             Self::Pool { kind: PoolKind::Max, .. } => "max pool",
             Self::Pool { kind: PoolKind::Average { .. }, .. } => "average pool",
             Self::GlobalAvgPool => "global average",
@@ -404,6 +522,17 @@ impl Op {
 fn positive(n: usize, what: &str) -> Result<usize, String> {
     // More channels than this no machine could hold, and sums of them could overflow.
     if n == 0 || n > GraphError::MAX_CHANNELS { Err(format!("{n} {what}")) } else { Ok(n) }
+}
+
+/// The length of an axis of two operands of which one may be repeated.
+fn broadcast(a: usize, b: usize) -> Option<usize> {
+    (a == b || a == 1 || b == 1).then_some(if a == 1 { b } else { a })
+}
+
+/// How many numbers an array of these lengths has, if there are any and not more than a value may have.
+fn elements(lengths: &[usize]) -> Option<usize> {
+    let product = lengths.iter().try_fold(1_usize, |n, &len| n.checked_mul(len))?;
+    (1..=GraphError::MAX_ELEMENTS).contains(&product).then_some(product)
 }
 
 fn window_is_sound(w: &Window) -> Result<(), String> {
@@ -534,5 +663,64 @@ mod tests {
         assert!(up.channels(&[4]).unwrap_err().contains("rounds its size up"));
         assert!(Op::Binary { function: Binary::Add }.channels(&[4, 5]).is_err());
         assert!(Op::Linear { out: 4 }.shape(4, &[[4, 2, 1]]).is_err());
+        assert!(Op::Constant { shape: [1 << 20, 1 << 20, 1 << 30] }.channels(&[]).is_err());
+        assert!(Op::Constant { shape: [1, 1, 0] }.channels(&[]).is_err());
+        assert!(Op::Reduce { reduction: Reduction::Sum, axes: [false; 3] }.channels(&[4]).is_err());
+        assert!(Op::Lrn { size: 0, alpha: 1.0, beta: 0.75, bias: 1.0 }.channels(&[4]).is_err());
+        assert!(Op::Unary { function: Unary::Clip { min: 0.0, max: f64::INFINITY } }.channels(&[4]).is_err());
+        assert!(Op::MatMul.shape(1, &[[1, 2, 3], [1, 2, 3]]).is_err());
+        assert!(Op::Rearrange(Rearrange::flatten([2, 2, 2])).shape(8, &[[2, 2, 3]]).is_err());
+    }
+
+    #[test]
+    fn lengths_of_one_are_repeated() {
+        let op = Op::Binary { function: Binary::Mul };
+        let shape = |a: Shape, b: Shape| op.shape(op.channels(&[a[0], b[0]])?, &[a, b]);
+        assert_eq!(shape([4, 5, 6], [4, 1, 1]), Ok([4, 5, 6]));
+        assert_eq!(shape([1, 5, 1], [4, 1, 6]), Ok([4, 5, 6]));
+        assert!(shape([4, 5, 6], [4, 5, 2]).is_err() && shape([4, 5, 6], [2, 5, 6]).is_err());
+    }
+
+    #[test]
+    fn shapes_follow_the_operation() {
+        let pad = Pad { before: [1, 0, 2], after: [0, 1, 0], fill: Fill::Edge };
+        let crop = Crop { axis: Axis::Columns, start: 1, step: 2, len: 3 };
+        let of = |op: Op, inputs: &[Shape]| {
+            let channels = inputs.iter().map(|s| s[0]).collect::<Vec<_>>();
+            op.shape(op.channels(&channels).unwrap(), inputs).unwrap()
+        };
+        let x = [4, 5, 6];
+        assert_eq!(of(Op::Pad(pad), &[x]), [5, 6, 8]);
+        assert_eq!(of(Op::Crop(crop), &[x]), [4, 5, 3]);
+        assert_eq!(of(Op::Crop(Crop { axis: Axis::Channels, len: 2, ..crop }), &[x]), [2, 5, 6]);
+        assert_eq!(of(Op::Reduce { reduction: Reduction::Max, axes: [true, false, true] }, &[x]), [1, 5, 1]);
+        assert_eq!(of(Op::Resize(Resize::repeat(2)), &[x]), [4, 10, 12]);
+        assert_eq!(of(Op::Rearrange(Rearrange::transpose(x, [2, 0, 1])), &[x]), [6, 4, 5]);
+        assert_eq!(of(Op::MatMul, &[x, [1, 6, 2]]), [4, 5, 2]);
+        assert_eq!(of(Op::Constant { shape: x }, &[]), x);
+    }
+
+    #[test]
+    fn operations_are_written_as_they_are_read() {
+        let pad = Pad { before: [1, 0, 2], after: [0, 1, 0], fill: Fill::Constant { value: 0.5 } };
+        let ops = [
+            Op::Unary { function: Unary::Clip { min: -1.0, max: 0.5 } },
+            Op::Constant { shape: [1, 2, 3] },
+            Op::PRelu,
+            Op::Softmax { axis: Axis::Rows, log: true },
+            Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] },
+            Op::Pad(pad),
+            Op::Crop(Crop { axis: Axis::Columns, start: 1, step: -2, len: 3 }),
+            Op::Resize(Resize::repeat(2)),
+            Op::Rearrange(Rearrange::flatten([2, 3, 4])),
+            Op::MatMul,
+        ];
+        for op in ops {
+            let node = crate::Node { path: "a".into(), op, inputs: vec![0], params: vec![1] };
+            let text = serde_json::to_string(&node).unwrap();
+            assert_eq!(serde_json::from_str::<crate::Node>(&text).unwrap(), node, "{text}");
+        }
+        let unknown = r#"{"path":"a","op":"crop","axis":"rows","start":0,"step":1,"len":2,"more":3}"#;
+        assert!(serde_json::from_str::<crate::Node>(unknown).is_err());
     }
 }

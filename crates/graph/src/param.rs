@@ -21,21 +21,26 @@ pub enum Role {
     RunningMean,
     /// Running variance of a batch normalisation `[c]`; not trained.
     RunningVariance,
+    /// Slope of an activation below zero `[c]`.
+    Slope,
+    /// A constant value `[c, h, w]`; not trained.
+    Constant,
 }
 
 impl Role {
     /// Whether gradients change it.
     pub fn is_trained(self) -> bool {
-        !matches!(self, Self::RunningMean | Self::RunningVariance)
+        !matches!(self, Self::RunningMean | Self::RunningVariance | Self::Constant)
     }
 
     /// The last part of the published names of such parameters.
     pub fn leaf(self) -> &'static str {
         match self {
-            Self::Weight | Self::NormScale => "weight",
+            Self::Weight | Self::NormScale | Self::Slope => "weight",
             Self::Bias | Self::NormShift => "bias",
             Self::RunningMean => "running_mean",
             Self::RunningVariance => "running_var",
+            Self::Constant => "value",
         }
     }
 }

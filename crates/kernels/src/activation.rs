@@ -2,6 +2,7 @@
 //!
 //! Not here: loops over planes ([`crate::Map`]) and their fusion into convolutions ([`crate::Conv`]).
 
+use crate::Function;
 use crate::simd::Simd;
 
 /// A function of one number, applied to every element.
@@ -12,8 +13,8 @@ pub enum Activation {
     Identity,
     /// `max(x, 0)`
     Relu,
-    /// `min(max(x, 0), 6)`
-    Relu6,
+    /// `min(max(x, low), high)`
+    Clip(f32, f32),
     /// `x > 0 ? x : slope * x`, for a slope in `0..=1`
     LeakyRelu(f32),
     /// `1 / (1 + exp(-x))`
@@ -22,6 +23,12 @@ pub enum Activation {
     Silu,
     /// `x * tanh(ln(1 + exp(x)))` (Misra, arXiv:1908.08681)
     Mish,
+    /// `min(max(slope * x + offset, 0), 1)`
+    HardSigmoid(f32, f32),
+    /// `x * min(max(x / 6 + 1 / 2, 0), 1)`
+    HardSwish,
+    /// One that is computed lane by lane, and so somewhat slower.
+    Other(Function),
 }
 
 impl Activation {
@@ -33,7 +40,7 @@ impl Activation {
         match self {
             Self::Identity => x,
             Self::Relu => s.max(zero, x),
-            Self::Relu6 => s.min(s.splat(6.0), s.max(zero, x)),
+            Self::Clip(low, high) => s.min(s.splat(high), s.max(s.splat(low), x)),
             Self::LeakyRelu(slope) => s.max(s.mul(x, s.splat(slope)), x),
             Self::Sigmoid => {
                 let Exp { head, scale } = exp(s, x, 88.0);
@@ -52,13 +59,21 @@ impl Activation {
                 let tanh = s.div(s.mul(head, more), s.fma(s.mul(head, scale), more, two));
                 s.mul(s.mul(s.max(s.splat(LOWEST), x), tanh), scale)
             }
+            Self::HardSigmoid(slope, offset) => gate(s, x, slope, offset),
+            // Below -3 the gate is shut, whatever knocks.
+            Self::HardSwish => s.mul(s.max(s.splat(-3.0), x), gate(s, x, SIXTH, 0.5)),
+            Self::Other(function) => {
+                let values = function.values(s.to_array(x));
+                // SAFETY: the array has eight floats.
+                unsafe { s.load(values.as_ptr()) }
+            }
         }
     }
 
     /// Whether it is curved, so that its value and slope take an exponential.
     #[inline(always)]
     pub(crate) fn is_curved(self) -> bool {
-        matches!(self, Self::Sigmoid | Self::Silu | Self::Mish)
+        matches!(self, Self::Sigmoid | Self::Silu | Self::Mish | Self::Other(_))
     }
 
     /// The function's derivative, lane by lane, to 5e-7; at a kink 0 or `slope`, as in PyTorch. A NaN stays one
@@ -69,7 +84,7 @@ impl Activation {
         match self {
             Self::Identity => one,
             Self::Relu => s.select_gt(x, zero, one, zero),
-            Self::Relu6 => s.select_gt(x, zero, s.select_gt(s.splat(6.0), x, one, zero), zero),
+            Self::Clip(low, high) => s.select_gt(x, s.splat(low), s.select_gt(s.splat(high), x, one, zero), zero),
             Self::LeakyRelu(slope) => s.select_gt(x, zero, one, s.splat(slope)),
             Self::Sigmoid => {
                 let [y, rest] = sigmoid_and_rest(s, x);
@@ -90,8 +105,31 @@ impl Activation {
                 let grown = s.mul(s.mul(s.splat(4.0), x), s.div(s.fma(e, e, e), d));
                 s.div(s.add(n, grown), d)
             }
+            Self::HardSigmoid(slope, offset) => {
+                let line = s.fma(x, s.splat(slope), s.splat(offset));
+                s.select_gt(line, zero, s.select_gt(one, line, s.splat(slope), zero), zero)
+            }
+            Self::HardSwish => {
+                let line = s.fma(x, s.splat(SIXTH), s.splat(0.5));
+                let inside = s.fma(x, s.splat(SIXTH), line);
+                s.select_gt(line, zero, s.select_gt(one, line, inside, one), zero)
+            }
+            Self::Other(function) => {
+                let slopes = function.slopes(s.to_array(x));
+                // SAFETY: the array has eight floats.
+                unsafe { s.load(slopes.as_ptr()) }
+            }
         }
     }
+}
+
+const SIXTH: f32 = 1.0 / 6.0;
+
+/// `slope * x + offset`, held in `0..=1`; a NaN stays one.
+#[inline(always)]
+fn gate<S: Simd>(s: S, x: S::V, slope: f32, offset: f32) -> S::V {
+    let line = s.fma(x, s.splat(slope), s.splat(offset));
+    s.min(s.splat(1.0), s.max(s.splat(0.0), line))
 }
 
 /// Evaluates `$body` with `$f` bound to the activation as a constant, so that loops in it carry no branch.
@@ -106,8 +144,8 @@ macro_rules! with_activation {
                 let $f = $crate::Activation::Relu;
                 $body
             }
-            $crate::Activation::Relu6 => {
-                let $f = $crate::Activation::Relu6;
+            $crate::Activation::Clip(low, high) => {
+                let $f = $crate::Activation::Clip(low, high);
                 $body
             }
             $crate::Activation::LeakyRelu(slope) => {
@@ -124,6 +162,18 @@ macro_rules! with_activation {
             }
             $crate::Activation::Mish => {
                 let $f = $crate::Activation::Mish;
+                $body
+            }
+            $crate::Activation::HardSigmoid(slope, offset) => {
+                let $f = $crate::Activation::HardSigmoid(slope, offset);
+                $body
+            }
+            $crate::Activation::HardSwish => {
+                let $f = $crate::Activation::HardSwish;
+                $body
+            }
+            $crate::Activation::Other(function) => {
+                let $f = $crate::Activation::Other(function);
                 $body
             }
         }
@@ -179,14 +229,16 @@ mod tests {
     use crate::Isa;
     use crate::simd::Body;
 
-    const ALL: [Activation; 7] = [
+    const ALL: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
-        Activation::Relu6,
+        Activation::Clip(-0.5, 6.0),
         Activation::LeakyRelu(0.1),
         Activation::Sigmoid,
         Activation::Silu,
         Activation::Mish,
+        Activation::HardSigmoid(0.2, 0.5),
+        Activation::HardSwish,
     ];
 
     /// Value and slope of eight numbers.
@@ -212,15 +264,17 @@ mod tests {
         match f {
             Activation::Identity => x,
             Activation::Relu if x <= 0.0 => 0.0,
-            Activation::Relu6 if x <= 0.0 => 0.0,
-            Activation::Relu6 if x >= 6.0 => 6.0,
-            Activation::Relu | Activation::Relu6 => x,
+            Activation::Relu => x,
+            Activation::Clip(low, high) => x.max(f64::from(low)).min(f64::from(high)),
             Activation::LeakyRelu(slope) if x <= 0.0 => f64::from(slope) * x,
             Activation::LeakyRelu(_) => x,
             Activation::Sigmoid => sigmoid(x),
             Activation::Silu | Activation::Mish if x == f64::NEG_INFINITY => 0.0,
             Activation::Silu => x * sigmoid(x),
             Activation::Mish => x * x.exp().ln_1p().tanh(),
+            Activation::HardSigmoid(slope, offset) => (f64::from(slope) * x + f64::from(offset)).clamp(0.0, 1.0),
+            Activation::HardSwish => x.max(-3.0) * (f64::from(SIXTH) * x + 0.5).clamp(0.0, 1.0),
+            Activation::Other(_) => unreachable!("it has a test of its own"),
         }
     }
 
@@ -231,7 +285,7 @@ mod tests {
         match f {
             Activation::Identity => 1.0,
             Activation::Relu => f64::from(x > 0.0),
-            Activation::Relu6 => f64::from(x > 0.0 && x < 6.0),
+            Activation::Clip(low, high) => f64::from(x > f64::from(low) && x < f64::from(high)),
             Activation::LeakyRelu(slope) => {
                 if x > 0.0 {
                     1.0
@@ -245,6 +299,16 @@ mod tests {
                 let tanh = x.exp().ln_1p().tanh();
                 tanh + far * sigmoid(x) * (1.0 - tanh * tanh)
             }
+            Activation::HardSigmoid(slope, offset) => {
+                let line = f64::from(slope) * x + f64::from(offset);
+                f64::from(slope) * f64::from(line > 0.0 && line < 1.0)
+            }
+            Activation::HardSwish => match f64::from(SIXTH) * x + 0.5 {
+                line if line <= 0.0 => 0.0,
+                line if line < 1.0 => f64::from(SIXTH) * x + line,
+                _ => 1.0,
+            },
+            Activation::Other(_) => unreachable!("it has a test of its own"),
         }
     }
 
@@ -268,7 +332,10 @@ mod tests {
                 let (y, _) = isa.run(Both(f, x));
                 for (x, y) in x.into_iter().zip(y.map(f64::from)) {
                     let e = exact(f, f64::from(x));
-                    let near = y == e || (y - e).abs() <= 4.0 * unit(e);
+                    // Where a line is rounded before it crosses zero, little of it is left.
+                    let line = matches!(f, Activation::HardSigmoid(..) | Activation::HardSwish);
+                    let least = if line { 2e-7 } else { 0.0 };
+                    let near = y == e || (y - e).abs() <= least + 4.0 * unit(e);
                     assert!(if x.is_nan() { y.is_nan() } else { near }, "{isa}: {f:?}({x:e}) = {y:e}, not {e:e}");
                 }
             }
@@ -305,9 +372,10 @@ mod tests {
     fn at_a_kink_the_slope_is_that_of_pytorch() {
         for isa in Isa::available() {
             let at = |f, x| isa.run(Both(f, [x; 8])).1[0];
-            let kinks = [at(Activation::Relu, 0.0), at(Activation::Relu6, 0.0), at(Activation::LeakyRelu(0.1), 0.0)];
+            let kinks =
+                [at(Activation::Relu, 0.0), at(Activation::Clip(0.0, 6.0), 0.0), at(Activation::LeakyRelu(0.1), 0.0)];
             assert_eq!(kinks, [0.0, 0.0, 0.1]);
-            assert_eq!(at(Activation::Relu6, 6.0), 0.0);
+            assert_eq!(at(Activation::Clip(0.0, 6.0), 6.0), 0.0);
         }
     }
 }

@@ -21,9 +21,13 @@
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by channel and pixel")]
 
 mod activation;
+mod combine;
 mod conv;
 pub mod cpu;
 mod dropout;
+mod function;
+mod gather;
+mod lines;
 mod loss;
 mod memory;
 mod moments;
@@ -35,6 +39,8 @@ mod pointwise;
 mod pool;
 mod pool_affine;
 pub mod probe;
+mod product;
+mod resample;
 mod share;
 mod simd;
 mod sums;
@@ -44,20 +50,26 @@ mod update;
 mod window;
 
 pub use activation::Activation;
+pub use combine::{Combine, Operation};
 pub use conv::{
     Bands, Conv, ConvGrad, ConvShape, ConvWeights, First, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue,
     Residual, Second, Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
 };
 pub use dropout::{DropRule, DropUnit, Dropout};
+pub use function::Function;
+pub use gather::Gather;
+pub use lines::{LineFunction, Lines, Reduction};
 pub use loss::SoftmaxCrossEntropy;
 pub use memory::{AlignedBuf, Memory};
 pub use moments::{ChannelMoments, Moments, Take, Tally};
 pub use norm::{BatchNorm, BatchNormGrad, BatchStats};
 pub use norm_shared::{MomentsGrad, SharedNormGrad};
 pub use planes::{Block, LANES, Planes};
-pub use pointwise::{Affine, Combine, Map, MapGrad, Operation};
+pub use pointwise::{Affine, Map, MapGrad, PRelu};
 pub use pool::{Pool, PoolGrad, PoolKind};
 pub use pool_affine::AffinePool;
+pub use product::Product;
+pub use resample::Resample;
 pub use simd::Isa;
 pub use sums::ChannelSum;
 pub use team::Team;

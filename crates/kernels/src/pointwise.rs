@@ -1,20 +1,13 @@
-//! Loops over whole planes: a function of every element, of two elements, scale and shift of every channel.
+//! Loops over whole planes: a function of every element, scale and shift of every channel.
 //!
-//! Not here: what crosses pixels (pooling, convolution) or sums over them (statistics).
+//! Not here: functions of two values ([`crate::Combine`]), what crosses pixels (pooling, convolution) or sums over them
+//! (statistics).
 
 use crate::activation::with_activation;
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
+use crate::transfer::clear_pads;
 use crate::{Activation, Isa, LANES, Memory, Planes, Team};
-
-/// A function of two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// `a + b`
-    Add,
-    /// `a * b`
-    Mul,
-}
 
 /// Values of one shape and one partition into blocks: the last is written, the others are read.
 #[derive(Debug)]
@@ -102,6 +95,9 @@ impl Map {
     pub fn run(&self, memory: &mut Memory, team: &mut Team) {
         let body = |_, at, pixels| MapBody { activation: self.activation, at, pixels };
         self.values.each_block(self.isa, memory, team, body);
+        if matches!(self.activation, Activation::Other(function) if !function.keeps_finite()) {
+            clear_pads(&self.values.planes[1], memory, team);
+        }
     }
 }
 
@@ -175,66 +171,6 @@ impl Body for MapGradBody<'_> {
     }
 }
 
-/// `output = act(a op b)`, or `output += a op b`, element by element.
-#[derive(Debug)]
-pub struct Combine {
-    isa: Isa,
-    operation: Operation,
-    activation: Activation,
-    accumulate: bool,
-    values: Alike<3>,
-}
-
-impl Combine {
-    /// # Panics
-    /// As [`Map::new`], or if an activation is asked for together with accumulation.
-    pub fn new(
-        isa: Isa,
-        operation: Operation,
-        activation: Activation,
-        a: &Planes,
-        b: &Planes,
-        output: &Planes,
-        accumulate: bool,
-    ) -> Self {
-        assert!(!accumulate || activation == Activation::Identity, "an activation cannot be accumulated");
-        Self { isa, operation, activation, accumulate, values: Alike::new([a, b, output]) }
-    }
-
-    /// Computes all images.
-    pub fn run(&self, memory: &mut Memory, team: &mut Team) {
-        let body = |_, at, pixels| CombineBody { of: self, at, pixels };
-        self.values.each_block(self.isa, memory, team, body);
-    }
-}
-
-struct CombineBody<'a> {
-    of: &'a Combine,
-    at: [*mut f32; 3],
-    pixels: usize,
-}
-
-impl Body for CombineBody<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (operation, accumulate) = (self.of.operation, self.of.accumulate);
-        with_activation!(self.of.activation, f => each_pixel(self.at, self.pixels, |[a, b, y]| {
-            // SAFETY: as in `MapBody`.
-            unsafe {
-                let (a, b) = (s.load(a), s.load(b));
-                let value = match operation {
-                    Operation::Add => s.add(a, b),
-                    Operation::Mul => s.mul(a, b),
-                };
-                let value = f.apply(s, value);
-                s.store(if accumulate { s.add(s.load(y), value) } else { value }, y);
-            }
-        }));
-    }
-}
-
 /// `output = act(scale * input + shift)` with a scale and a shift for every channel: batch normalisation at inference,
 /// where it cannot be folded into a convolution.
 #[derive(Debug)]
@@ -291,5 +227,57 @@ impl Body for AffineBody {
             // SAFETY: as in `MapBody`.
             unsafe { s.store(f.apply(s, s.fma(s.load(x), scale, shift)), y) }
         }));
+    }
+}
+
+/// `output = x > 0 ? x : slope * x` with a slope for every channel.
+#[derive(Debug)]
+pub struct PRelu {
+    isa: Isa,
+    values: Alike<2>,
+}
+
+impl PRelu {
+    /// # Panics
+    /// As [`Map::new`].
+    pub fn new(isa: Isa, input: &Planes, output: &Planes) -> Self {
+        Self { isa, values: Alike::new([input, output]) }
+    }
+
+    /// Computes all images with slopes `[c]`.
+    ///
+    /// # Panics
+    /// If there are not as many slopes as channels.
+    pub fn run(&self, slopes: &[f32], memory: &mut Memory, team: &mut Team) {
+        let channels = self.values.planes[0].channels();
+        assert!(slopes.len() == channels, "a slope for each of {channels} channels");
+        self.values.each_block(self.isa, memory, team, |block, at, pixels| PReluBody {
+            slopes: self.values.planes[0].lanes(block, slopes),
+            at,
+            pixels,
+        });
+    }
+}
+
+struct PReluBody {
+    slopes: [f32; LANES],
+    at: [*mut f32; 2],
+    pixels: usize,
+}
+
+impl Body for PReluBody {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the array has eight floats.
+        let slopes = unsafe { s.load(self.slopes.as_ptr()) };
+        each_pixel(self.at, self.pixels, |[x, y]| {
+            // SAFETY: as in `MapBody`.
+            unsafe {
+                let x = s.load(x);
+                s.store(s.select_gt(x, s.splat(0.0), x, s.mul(x, slopes)), y);
+            }
+        });
     }
 }

@@ -148,6 +148,36 @@ impl Transfer {
     }
 }
 
+/// Sets the pad lanes of a block to zero.
+///
+/// # Safety
+/// `image` points at an image's share that holds the value, and nobody else touches the block.
+pub(crate) unsafe fn zero_pads(planes: &Planes, block: usize, image: *mut f32) {
+    let Block { offset, count, .. } = planes.blocks()[block];
+    if count == LANES {
+        return;
+    }
+    for pixel in 0..planes.pixels() {
+        let pads = image.wrapping_add(offset + pixel * LANES + count);
+        // SAFETY: they are the last lanes of a pixel of the block.
+        unsafe { pads.write_bytes(0, LANES - count) };
+    }
+}
+
+/// Sets the pad lanes of a value to zero.
+///
+/// # Panics
+/// If the memory has no room for the value, or two blocks overlap.
+pub(crate) fn clear_pads(planes: &Planes, memory: &mut Memory, team: &mut Team) {
+    assert!(memory.image_len() >= planes.end() && planes.is_disjoint(), "values beyond the arena or over each other");
+    let (images, blocks) = (memory.images(), planes.blocks().len());
+    let shared = memory.share();
+    team.run(images * blocks, &|part, _| {
+        // SAFETY: the value lies in the image's share, and its blocks are apart.
+        unsafe { zero_pads(planes, part % blocks, shared.image(part / blocks)) }
+    });
+}
+
 /// Sets values to zero.
 #[derive(Debug)]
 pub struct Clear {

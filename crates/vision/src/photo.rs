@@ -54,6 +54,24 @@ impl Photo {
         &mut self.pixels
     }
 
+    /// How bright every pixel is, `[height, width]`: `(19595 r + 38470 g + 7471 b) / 65536`, rounded, the luma of ITU-R BT.601 as
+    /// Pillow computes it. Grey stays as it is.
+    ///
+    /// ```
+    /// use cspnet_vision::Photo;
+    ///
+    /// let photo = Photo::new(3, 1, vec![255, 0, 0, 0, 255, 0, 9, 9, 9])?;
+    /// assert_eq!(photo.grey(), [76, 150, 9]);
+    /// # Ok::<(), cspnet_vision::VisionError>(())
+    /// ```
+    pub fn grey(&self) -> Vec<u8> {
+        let luma = |pixel: &[u8]| {
+            let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+            ((19_595 * r + 38_470 * g + 7_471 * b + 32_768) >> 16) as u8
+        };
+        self.pixels.chunks_exact(3).map(luma).collect()
+    }
+
     /// Gives up the RGB bytes, `[height, width, 3]`.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels

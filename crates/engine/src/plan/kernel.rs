@@ -3,25 +3,27 @@
 use std::sync::{Mutex, PoisonError};
 
 use cspnet_graph::rewrite::threshold;
-use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, ReadError, Shape, Unary, ValueId, Window};
+use cspnet_graph::{Fill, Filter, Graph, LazyTensor, LazyWeights, Op, Pad, ReadError, Shape, Unary, ValueId, Window};
 use cspnet_kernels::{
-    self as kernels, Activation, Affine, AffinePool, Bands, Combine, Conv, ConvWeights, First, Fusion, Grouped,
-    GroupedWeights, Isa, Map, Memory, Numbers, Pictures, Planes, Pool, Residual, Second, Stem, StemWeights, Team,
-    Transfer, Winograd, WinogradWeights,
+    self as kernels, Activation, Affine, AffinePool, Bands, Combine, Conv, ConvWeights, First, Fusion, Gather, Grouped,
+    GroupedWeights, Isa, Lines, Map, Memory, Numbers, PRelu, Pictures, Planes, Pool, Product, Resample, Residual,
+    Second, Stem, StemWeights, Team, Transfer, Winograd, WinogradWeights,
 };
 
 use super::choices::{Algorithm, Layer};
-use crate::import::{Import, copies, pixel_norm};
+use crate::import::{Constant, Import, copies, pixel_norm};
 use crate::input::Input;
 use crate::lower::{Order, Prologue, Step, Task};
 use crate::rewrites::{Rewrite, Rewrites};
-use crate::translate::{activation, conv_shape, is_unpadded, operation, pooling, window};
+use crate::translate::{activation, conv_shape, is_unpadded, lines, operation, pooling, source, window};
 
 /// A step ready to run.
 #[derive(Debug)]
 pub(super) enum Kernel {
-    Import(Import),
-    Stem(Stem, StemWeights),
+    /// Which of the network's inputs comes in.
+    Import(usize, Import),
+    /// Which of the network's inputs is read.
+    Stem(usize, Stem, StemWeights),
     Conv(Box<Conv>, ConvWeights),
     Grouped(Box<Grouped>, GroupedWeights),
     Winograd(Box<Winograd>, WinogradWeights),
@@ -30,8 +32,15 @@ pub(super) enum Kernel {
     Combine(Combine),
     Pool(Pool),
     AffinePool(AffinePool, Channels),
+    Constant(Constant),
+    PRelu(PRelu, Vec<f32>),
+    Gather(Gather),
+    Resample(Resample),
+    Lines(Lines),
+    Product(Product),
     Copy(Vec<Transfer>),
-    Bands(Bands),
+    /// Which of the network's inputs is read, if the first of both reads one.
+    Bands(usize, Bands),
 }
 
 /// A scale and a shift for every channel.
@@ -74,9 +83,12 @@ impl<'a> Build<'_, 'a> {
         let input = |i: usize| planes(step.inputs[i]);
         let output = planes(step.output());
         Ok(match &step.task {
-            Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
+            Task::Import { normalise } => {
+                Kernel::Import(self.number(step.nodes[0]), Import::new(self.graph, *normalise, output))
+            }
             Task::Stem { normalise, node, activation: act, pool } => {
-                self.stem(*normalise, *node, activation(*act), *pool, &output)?
+                let (stem, weights) = self.stem(*normalise, *node, activation(*act), *pool, &output)?;
+                Kernel::Stem(self.number(step.nodes[0]), stem, weights)
             }
             Task::Conv { node, prologue, .. } => {
                 let (input, fusion) = (input(0), self.fusion(step, &planes));
@@ -105,13 +117,48 @@ impl<'a> Build<'_, 'a> {
                 let pool = Pool::new(self.isa, kind, w, &input(0), &output);
                 Kernel::Pool(pool.with_activation(activation(*act)))
             }
+            Task::Alone { node } => self.alone(*node, step, &planes)?,
             Task::Copy => Kernel::Copy(copies(self.graph, step, planes)),
             Task::Loss => unreachable!("`Plan::new` refuses a loss"),
             Task::Drop { .. } => unreachable!("nothing is dropped in inference"),
         })
     }
 
-    /// A convolution of the picture, normalised by a node if there is one, and a pooling if there is a window.
+    /// Which of the network's inputs a value is.
+    fn number(&self, input: ValueId) -> usize {
+        self.graph.inputs().iter().position(|&v| v == input).expect("what comes in is an input")
+    }
+
+    /// The kernel of an operation that is computed by itself.
+    fn alone(&self, node: ValueId, step: &Step, planes: impl Fn(ValueId) -> Planes) -> Result<Kernel, ReadError> {
+        let (op, output) = (&self.graph.node(node).op, planes(node));
+        let input = |i: usize| planes(step.inputs[i]);
+        let numbers = || self.weights.get(self.graph.node(node).params[0]).to_vec();
+        Ok(match op {
+            Op::Constant { .. } => Kernel::Constant(Constant::new(output, numbers()?)),
+            Op::PRelu => Kernel::PRelu(PRelu::new(self.isa, &input(0), &output), numbers()?),
+            Op::MatMul => Kernel::Product(Product::new(self.isa, &input(0), &input(1), &output)),
+            Op::Resize(resize) if !matches!(resize.filter, Filter::Nearest { .. }) => {
+                let x = input(0);
+                let (rows, columns) = (resize.taps(0, x.height()), resize.taps(1, x.width()));
+                Kernel::Resample(Resample::new(self.isa, rows, columns, &x, &output))
+            }
+            Op::Pad(_) | Op::Crop(_) | Op::Rearrange(_) | Op::Resize(_) => {
+                let fill = match op {
+                    Op::Pad(Pad { fill: Fill::Constant { value }, .. }) => *value as f32,
+                    _ => 0.0,
+                };
+                let source = source(op, self.shapes[step.inputs[0]]);
+                Kernel::Gather(Gather::new(&input(0), &output, fill, source))
+            }
+            _ => match lines(op) {
+                Some((function, axes)) => Kernel::Lines(Lines::new(function, axes, &input(0), &output)),
+                None => unreachable!("{} has another task", op.name()),
+            },
+        })
+    }
+
+    /// A convolution of a picture, normalised by a node if there is one, and a pooling if there is a window.
     fn stem(
         &self,
         normalise: Option<ValueId>,
@@ -119,7 +166,7 @@ impl<'a> Build<'_, 'a> {
         activation: Activation,
         pool: Option<Window>,
         output: &Planes,
-    ) -> Result<Kernel, ReadError> {
+    ) -> Result<(Stem, StemWeights), ReadError> {
         let shape = conv_shape(&self.graph.node(node).op);
         let ([_, height, width], picture) = (self.shapes[node], self.shapes[self.graph.node(node).inputs[0]]);
         let stem = match pool {
@@ -128,7 +175,7 @@ impl<'a> Build<'_, 'a> {
         };
         let (weight, bias) = self.params(node)?;
         let weights = stem.pack(&weight.to_vec()?, bias.as_deref(), normalise.map(|n| pixel_norm(self.graph, n)));
-        Ok(Kernel::Stem(stem, weights))
+        Ok((stem, weights))
     }
 
     /// A convolution with its weights.
@@ -254,9 +301,9 @@ fn in_pieces<T>(tensor: &LazyTensor<'_>, pack: impl FnOnce(Numbers<'_>) -> T) ->
 impl Kernel {
     /// This one and the one that reads what it gives, band by band.
     pub(super) fn in_bands_with(self, second: Self) -> Self {
-        let first = match self {
-            Self::Stem(stem, weights) => First::Stem(Box::new(stem), weights),
-            Self::Conv(conv, weights) => First::Conv(conv, weights),
+        let (input, first) = match self {
+            Self::Stem(input, stem, weights) => (input, First::Stem(Box::new(stem), weights)),
+            Self::Conv(conv, weights) => (0, First::Conv(conv, weights)),
             other => unreachable!("`bands::join` chose {}", other.name()),
         };
         let second = match second {
@@ -264,13 +311,13 @@ impl Kernel {
             Self::Winograd(winograd, weights) => Second::Winograd(winograd, weights),
             other => unreachable!("`bands::join` chose {}", other.name()),
         };
-        Self::Bands(Bands::new(first, second))
+        Self::Bands(input, Bands::new(first, second))
     }
 
-    pub(super) fn run(&self, input: Input<'_>, memory: &mut Memory, team: &mut Team) {
+    pub(super) fn run(&self, inputs: &[Input<'_>], memory: &mut Memory, team: &mut Team) {
         match self {
-            Self::Import(import) => import.run(input, memory),
-            Self::Stem(stem, weights) => stem.run(weights, pictures(input), memory, team),
+            Self::Import(input, import) => import.run(inputs[*input], memory),
+            Self::Stem(input, stem, weights) => stem.run(weights, pictures(inputs[*input]), memory, team),
             Self::Conv(conv, weights) => conv.run(weights, memory, team),
             Self::Grouped(grouped, weights) => grouped.run(weights, memory, team),
             Self::Winograd(winograd, weights) => winograd.run(weights, memory, team),
@@ -279,27 +326,23 @@ impl Kernel {
             Self::Combine(combine) => combine.run(memory, team),
             Self::Pool(pool) => pool.run(memory, team),
             Self::AffinePool(pool, c) => pool.run(&c.scale, &c.shift, memory, team),
+            Self::Constant(constant) => constant.run(memory),
+            Self::PRelu(prelu, slopes) => prelu.run(slopes, memory, team),
+            Self::Gather(gather) => gather.run(memory, team),
+            Self::Resample(resample) => resample.run(memory, team),
+            Self::Lines(lines) => lines.run(memory, team),
+            Self::Product(product) => product.run(memory, team),
             Self::Copy(transfers) => transfers.iter().for_each(|t| t.run(memory, team)),
-            Self::Bands(bands) => bands.run(pictures(input), memory, team),
-        }
-    }
-
-    /// Whether it takes the picture as pixels.
-    pub(super) fn takes_pixels(&self) -> bool {
-        match self {
-            Self::Import(import) => import.normalises(),
-            Self::Stem(_, weights) => weights.normalises(),
-            Self::Bands(bands) => bands.normalises(),
-            _ => false,
+            Self::Bands(input, bands) => bands.run(pictures(inputs[*input]), memory, team),
         }
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Import(import) if import.normalises() => "import, normalise".into(),
-            Self::Import(_) => "import".into(),
-            Self::Stem(stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
-            Self::Stem(stem, _) => format!("import, {}", stem.name()),
+            Self::Import(_, import) if import.normalises() => "import, normalise".into(),
+            Self::Import(..) => "import".into(),
+            Self::Stem(_, stem, weights) if weights.normalises() => format!("import, normalise, {}", stem.name()),
+            Self::Stem(_, stem, _) => format!("import, {}", stem.name()),
             Self::Conv(conv, _) => conv.name(),
             Self::Grouped(grouped, _) => grouped.name(),
             Self::Winograd(winograd, _) => winograd.name(),
@@ -308,31 +351,40 @@ impl Kernel {
             Self::Combine(_) => "combine".into(),
             Self::Pool(_) => "pool".into(),
             Self::AffinePool(..) => "scale, shift and pool".into(),
+            Self::Constant(_) => "constant".into(),
+            Self::PRelu(..) => "prelu".into(),
+            Self::Gather(_) => "gather".into(),
+            Self::Resample(_) => "resample".into(),
+            Self::Lines(_) => "lines".into(),
+            Self::Product(_) => "matrix product".into(),
             Self::Copy(_) => "copy".into(),
-            Self::Bands(bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
-            Self::Bands(bands) => bands.name(),
+            Self::Bands(_, bands) if bands.normalises() => format!("import, normalise, {}", bands.name()),
+            Self::Bands(_, bands) => bands.name(),
         }
     }
 
     pub(super) fn scratch_len(&self) -> usize {
         match self {
-            Self::Stem(stem, _) => stem.scratch_len(),
+            Self::Stem(_, stem, _) => stem.scratch_len(),
             Self::Conv(conv, _) => conv.scratch_len(),
             Self::Grouped(grouped, _) => grouped.scratch_len(),
             Self::Winograd(winograd, _) => winograd.scratch_len(),
-            Self::Bands(bands) => bands.scratch_len(),
+            Self::Bands(_, bands) => bands.scratch_len(),
+            Self::Lines(lines) => lines.scratch_len(),
             _ => 0,
         }
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
-            Self::Stem(_, weights) => weights.bytes(),
+            Self::Stem(_, _, weights) => weights.bytes(),
             Self::Conv(_, weights) => weights.bytes(),
             Self::Grouped(_, weights) => weights.bytes(),
             Self::Winograd(_, weights) => weights.bytes(),
-            Self::Bands(bands) => bands.weight_bytes(),
+            Self::Bands(_, bands) => bands.weight_bytes(),
             Self::Affine(_, c) | Self::AffinePool(_, c) => 2 * c.scale.len() * size_of::<f32>(),
+            Self::PRelu(_, slopes) => slopes.len() * size_of::<f32>(),
+            Self::Constant(constant) => constant.bytes(),
             _ => 0,
         }
     }

@@ -13,13 +13,13 @@ mod tune;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cspnet_graph::{Graph, LazyWeights, Op, ReadError, Shape, ValueId};
+use cspnet_graph::{Graph, InputShapes, LazyWeights, Op, ReadError, Shape, ValueId};
 use cspnet_kernels::{Isa, Memory, Planes, Team, export_nchw};
 
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, RootId, View};
-use crate::lower::{Prologue, Purpose, Step, lower};
+use crate::lower::{Prologue, Purpose, Step, Task, lower};
 use crate::report::{Pass, Report, StepReport};
 use crate::rewrites::{Rewrite, Rewrites, Saving, numbers, rewritten};
 use crate::threads::default_threads;
@@ -84,15 +84,33 @@ impl PlanOptions {
 /// A network compiled for pictures of one size.
 #[derive(Debug)]
 pub struct Plan {
-    picture: Shape,
-    normalises: bool,
+    inputs: Vec<PlanInput>,
     kernels: Vec<Kernel>,
-    output: Planes,
+    /// The answer first.
+    outputs: Vec<(String, Planes)>,
     taps: BTreeMap<String, Planes>,
     image_len: usize,
     scratch_len: usize,
     choices: Choices,
     report: Report,
+}
+
+/// What a plan takes of one of the network's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanInput {
+    /// The input's name.
+    pub name: String,
+    /// Its shape for one image.
+    pub shape: Shape,
+    /// Whether it is normalised first, so that a batch is [`Input::Pixels`] and not [`Input::Real`].
+    pub takes_pixels: bool,
+}
+
+impl PlanInput {
+    /// Whether a batch of so many images can be taken.
+    fn check(&self, images: usize, input: Input<'_>) -> Result<(), RunError> {
+        check_input(images, self.shape, self.takes_pixels, input)
+    }
 }
 
 /// What one caller needs to run a plan: memory for its batch, and its threads.
@@ -113,30 +131,32 @@ impl Workspace {
 }
 
 impl Plan {
-    /// Compiles `graph` with `weights` for pictures `[c, h, w]`, with all threads this process may use.
+    /// Compiles `graph` with `weights` for pictures `[c, h, w]`, or for several inputs in the order of [`Graph::inputs`], with all
+    /// threads this process may use.
     ///
     /// Weights are [`Weights`](cspnet_graph::Weights) in memory, or [`LazyWeights`], which are read layer by layer and piece by
     /// piece into the form that kernels take.
     ///
     /// # Errors
-    /// If the picture or the weights do not fit the graph, weights cannot be read, a tap does not exist, or the graph ends in a
-    /// loss.
+    /// If the inputs' shapes or the weights do not fit the graph, weights cannot be read, a tap does not exist, or the graph ends
+    /// in a loss.
     pub fn new<'a>(
         graph: &Graph,
         weights: impl Into<LazyWeights<'a>>,
-        picture: Shape,
+        inputs: impl Into<InputShapes>,
         options: &PlanOptions,
     ) -> Result<Self, PlanError> {
-        let weights = weights.into();
+        let (weights, inputs) = (weights.into(), inputs.into());
         weights.check(graph.params())?;
-        graph.shapes(picture)?;
+        graph.shapes(&*inputs)?;
+        let names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
         let PlanOptions { isa, rewrites, direct, low_memory, alike, .. } = *options;
         let chooses = if alike { ALIKE } else { isa };
-        let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().chain([graph.output()]).collect());
-        let (graph, weights, mut savings) = rewritten((graph.clone(), weights), picture, rewrites, kept)?;
-        let shapes = graph.shapes(picture)?;
+        let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().collect());
+        let (graph, weights, mut savings) = rewritten((graph.clone(), weights), &inputs, rewrites, kept)?;
+        let shapes = graph.shapes(&*inputs)?;
         let taps = tapped(&graph, &options.taps)?;
-        let kept: BTreeSet<ValueId> = taps.values().copied().chain([graph.output()]).collect();
+        let kept: BTreeSet<ValueId> = taps.values().copied().chain(graph.outputs().iter().map(|o| o.value)).collect();
         let program = Program::new(&graph, &shapes, &kept, rewrites)?;
         let build = Build { graph: &graph, weights: &weights, shapes: &shapes, isa, chooses, rewrites, direct };
         let mut team = Team::new(default_threads());
@@ -151,9 +171,8 @@ impl Plan {
         savings.extend(program.savings(&build));
         let report = program.report(&build, &kernels, &savings);
         Ok(Self {
-            picture,
-            normalises: kernels[0].takes_pixels(),
-            output: program.planes(graph.output()),
+            inputs: program.inputs(&graph, &shapes),
+            outputs: names.into_iter().zip(graph.outputs()).map(|(n, o)| (n, program.planes(o.value))).collect(),
             taps: taps.into_iter().map(|(name, v)| (name, program.planes(v))).collect(),
             image_len: program.arena.image_len,
             scratch_len: kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0),
@@ -169,20 +188,36 @@ impl Plan {
         Workspace { memory: Memory::new(images, self.image_len, team.threads(), self.scratch_len), team }
     }
 
-    /// Runs a batch as large as the workspace was made for.
+    /// Runs a batch as large as the workspace was made for: one [`Input`], or several in the order of [`Plan::inputs`].
     ///
     /// # Errors
-    /// If `input` is not that many pictures of the plan's size, or not of the kind the network takes.
+    /// If there is not one for every input of the network, or one is not that many images of the plan's size, or not of the kind
+    /// the network takes.
     ///
     /// # Panics
     /// If the workspace belongs to another plan.
-    pub fn run(&self, workspace: &mut Workspace, input: Input<'_>) -> Result<(), RunError> {
+    pub fn run<'i>(&self, workspace: &mut Workspace, inputs: impl AsRef<[Input<'i>]>) -> Result<(), RunError> {
         let Workspace { memory, team } = workspace;
-        check_input(memory.images(), self.picture, self.normalises, input)?;
+        let inputs = self.checked(memory.images(), inputs.as_ref())?;
         for kernel in &self.kernels {
-            kernel.run(input, memory, team);
+            kernel.run(inputs, memory, team);
         }
         Ok(())
+    }
+
+    /// The same inputs, if each is a batch that the plan takes.
+    fn checked<'s, 'i>(&self, images: usize, inputs: &'s [Input<'i>]) -> Result<&'s [Input<'i>], RunError> {
+        match &self.inputs[..] {
+            own if own.len() != inputs.len() => {
+                return Err(RunError::Inputs { found: inputs.len(), expected: own.len() });
+            }
+            [own] => own.check(images, inputs[0])?,
+            own => own.iter().zip(inputs).try_for_each(|(own, &input)| {
+                let named = |source| RunError::Input { name: own.name.clone(), source: Box::new(source) };
+                own.check(images, input).map_err(named)
+            })?,
+        }
+        Ok(inputs)
     }
 
     /// Runs a batch as [`Plan::run`] does, and tells how long each step took, in the order of [`Report::steps`].
@@ -192,25 +227,43 @@ impl Plan {
     ///
     /// # Panics
     /// As [`Plan::run`].
-    pub fn run_timed(&self, workspace: &mut Workspace, input: Input<'_>) -> Result<Vec<Duration>, RunError> {
+    pub fn run_timed<'i>(
+        &self,
+        workspace: &mut Workspace,
+        inputs: impl AsRef<[Input<'i>]>,
+    ) -> Result<Vec<Duration>, RunError> {
         let Workspace { memory, team } = workspace;
-        check_input(memory.images(), self.picture, self.normalises, input)?;
+        let inputs = self.checked(memory.images(), inputs.as_ref())?;
         let timed = |kernel: &Kernel| {
             let begin = Instant::now();
-            kernel.run(input, memory, team);
+            kernel.run(inputs, memory, team);
             begin.elapsed()
         };
         Ok(self.kernels.iter().map(timed).collect())
     }
 
+    /// What the plan takes, the picture first.
+    pub fn inputs(&self) -> &[PlanInput] {
+        &self.inputs
+    }
+
     /// Whether the network begins with a normalisation of pixels, so that a batch is [`Input::Pixels`] and not [`Input::Real`].
     pub fn takes_pixels(&self) -> bool {
-        self.normalises
+        self.inputs[0].takes_pixels
+    }
+
+    /// Names and shapes, for one image, of all that the network gives, the answer first.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, Shape)> {
+        self.outputs.iter().map(|(name, planes)| (name.as_str(), shape(planes)))
     }
 
     /// The network's answer for one image of the batch, `[c, h, w]` row-major.
     pub fn output(&self, workspace: &Workspace, image: usize) -> Vec<f32> {
-        export(&self.output, workspace, image)
+        export(self.answer(), workspace, image)
+    }
+
+    fn answer(&self) -> &Planes {
+        &self.outputs[0].1
     }
 
     /// Writes the network's answer for one image of the batch where [`Plan::output`] would give it.
@@ -218,7 +271,13 @@ impl Plan {
     /// # Panics
     /// If `out` has not as many numbers as [`Plan::output_shape`].
     pub fn output_into(&self, workspace: &Workspace, image: usize, out: &mut [f32]) {
-        export_nchw(&self.output, &workspace.memory, image, out);
+        export_nchw(self.answer(), &workspace.memory, image, out);
+    }
+
+    /// The output of this name for one image, `[c, h, w]` row-major; `None` if there is none.
+    pub fn named_output(&self, workspace: &Workspace, name: &str, image: usize) -> Option<Vec<f32>> {
+        let (_, planes) = self.outputs.iter().find(|(own, _)| own == name)?;
+        Some(export(planes, workspace, image))
     }
 
     /// The value of a tapped module for one image, `[c, h, w]` row-major; `None` if it was not asked for in the options.
@@ -226,14 +285,19 @@ impl Plan {
         Some(export(self.taps.get(module)?, workspace, image))
     }
 
+    /// The shape of a tapped module's value for one image; `None` if it was not asked for in the options.
+    pub fn tap_shape(&self, module: &str) -> Option<Shape> {
+        self.taps.get(module).map(shape)
+    }
+
     /// Shape of the network's answer for one image.
     pub fn output_shape(&self) -> Shape {
-        [self.output.channels(), self.output.height(), self.output.width()]
+        shape(self.answer())
     }
 
     /// Shape of the pictures the plan was made for.
     pub fn picture(&self) -> Shape {
-        self.picture
+        self.inputs[0].shape
     }
 
     /// The algorithms of its convolutions that have several.
@@ -262,6 +326,10 @@ fn view_rewrite(graph: &Graph, value: ValueId) -> Option<Rewrite> {
     }
 }
 
+fn shape(planes: &Planes) -> Shape {
+    [planes.channels(), planes.height(), planes.width()]
+}
+
 fn export(planes: &Planes, workspace: &Workspace, image: usize) -> Vec<f32> {
     let mut out = vec![0.0; planes.channels() * planes.pixels()];
     export_nchw(planes, &workspace.memory, image, &mut out);
@@ -284,7 +352,7 @@ impl Program {
         if let Some(loss) = graph.nodes().iter().position(|n| n.op == Op::SoftmaxCrossEntropy) {
             return Err(PlanError::unsupported(graph, loss, "a loss is for training; plan the network without it"));
         }
-        let (mut steps, mut definitions) = lower(graph, kept, Purpose::Inference(rewrites));
+        let (mut steps, mut definitions) = lower(graph, shapes, kept, Purpose::Inference(rewrites));
         if rewrites.has(Rewrite::Stem) {
             stem::join(graph, kept, &mut steps, &mut definitions);
         }
@@ -310,6 +378,22 @@ impl Program {
 
     fn roots(&self, value: ValueId) -> impl Iterator<Item = RootId> {
         self.views[value].iter().map(|p| p.root)
+    }
+
+    /// What the steps take of the network's inputs.
+    fn inputs(&self, graph: &Graph, shapes: &[Shape]) -> Vec<PlanInput> {
+        let is_normalised = |&value: &ValueId| {
+            self.steps.iter().any(|step| {
+                step.nodes[0] == value
+                    && matches!(step.task, Task::Import { normalise: Some(_) } | Task::Stem { normalise: Some(_), .. })
+            })
+        };
+        let input = |value: &ValueId| PlanInput {
+            name: graph.node(*value).path.clone(),
+            shape: shapes[*value],
+            takes_pixels: is_normalised(value),
+        };
+        graph.inputs().iter().map(input).collect()
     }
 
     /// For each kernel's steps the roots that they touch.

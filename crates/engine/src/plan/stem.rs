@@ -1,4 +1,4 @@
-//! The picture's way into the first convolution without lying in the arena: the import, the convolution that alone reads it and
+//! A picture's way into the first convolution without lying in the arena: the import, the convolution that alone reads it and
 //! the maximum pooling that alone reads that become one step.
 
 use std::collections::BTreeSet;
@@ -10,14 +10,17 @@ use crate::layout::Definition;
 use crate::lower::{Step, Task};
 use crate::translate::{conv_shape, window};
 
-/// Joins the import with what a kernel exists for. Values in `kept` are computed for themselves.
+/// Joins every import with what a kernel exists for. Values in `kept` are computed for themselves.
 pub(super) fn join(graph: &Graph, kept: &BTreeSet<ValueId>, steps: &mut Vec<Step>, definitions: &mut [Definition]) {
     let mut joining = Joining { graph, kept, steps, definitions };
-    let Some(import) = joining.steps.iter().position(|s| matches!(s.task, Task::Import { .. })) else { return };
-    if let Some((conv, task)) = joining.convolution(import) {
-        let stem = joining.merge(import, conv, task);
-        if let Some((pool, task)) = joining.pooling(stem) {
-            joining.merge(stem, pool, task);
+    for &input in graph.inputs() {
+        let is_import = |s: &Step| matches!(s.task, Task::Import { .. }) && s.nodes[0] == input;
+        let import = joining.steps.iter().position(is_import).expect("every input has a step");
+        if let Some((conv, task)) = joining.convolution(import) {
+            let stem = joining.merge(import, conv, task);
+            if let Some((pool, task)) = joining.pooling(stem) {
+                joining.merge(stem, pool, task);
+            }
         }
     }
 }

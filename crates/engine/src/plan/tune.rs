@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use cspnet_graph::{ReadError, init};
 use cspnet_kernels::{Memory, Team};
 
-use super::Program;
 use super::choices::{Algorithm, Choices, Layer};
 use super::kernel::{Build, Kernel};
+use super::{PlanInput, Program};
 use crate::input::Input;
+use crate::rewrites::numbers;
 
 /// Runs of each algorithm: at least and at most, and the time after which the least will do.
 const RUNS: [usize; 2] = [3, 10];
@@ -65,16 +66,22 @@ fn measure<'a>(
 ) -> BTreeMap<&'a str, f64> {
     let scratch = kernels.iter().map(Kernel::scratch_len).max().unwrap_or(0);
     let (mut memory, mut alone) = (Memory::new(1, program.arena.whole_len, 1, scratch), Team::new(1));
-    let numbers = init::reference_input(build.shapes[0].iter().product());
-    let pixels: Vec<u8> = numbers.iter().map(|v| (127.5 * (v + 1.0)) as u8).collect();
-    let input = if kernels[0].takes_pixels() { Input::Pixels(&pixels) } else { Input::Real(&numbers) };
+    let inputs = program.inputs(build.graph, build.shapes);
+    let longest = inputs.iter().map(|input| numbers(input.shape)).max().unwrap_or(0);
+    let real = init::reference_input(longest);
+    let pixels: Vec<u8> = real.iter().map(|v| (127.5 * (v + 1.0)) as u8).collect();
+    let input = |of: &PlanInput| match of.takes_pixels {
+        true => Input::Pixels(&pixels[..numbers(of.shape)]),
+        false => Input::Real(&real[..numbers(of.shape)]),
+    };
+    let inputs: Vec<Input<'_>> = inputs.iter().map(input).collect();
     let mut least = vec![f64::INFINITY; kernels.len()];
     let begin = Instant::now();
     // The first run finds memory that nobody has touched.
     for run in 0..=RUNS[1] {
         for (kernel, least) in kernels.iter().zip(&mut least) {
             let begin = Instant::now();
-            kernel.run(input, &mut memory, &mut alone);
+            kernel.run(&inputs, &mut memory, &mut alone);
             if run > 0 {
                 *least = least.min(begin.elapsed().as_secs_f64());
             }

@@ -4,8 +4,10 @@
 //! Every value of every node is a dense tensor `[n, c, h, w]`; nothing is fused, laid out or shared. Conventions are
 //! PyTorch's. Not here: anything fast.
 
+mod axes;
 mod conv;
 mod loss;
+mod moved;
 mod norm;
 mod pointwise;
 mod pool;
@@ -15,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use cspnet_graph::{Binary, Graph, GraphError, Node, Op, ParamId, PoolKind, ValueId, Weights, WeightsError, Window};
+use cspnet_graph::{Graph, GraphError, Node, Op, ParamId, PoolKind, Shape, ValueId, Weights, WeightsError, Window};
 
 use conv::Geometry;
 use norm::{Norm, Statistics};
@@ -32,6 +34,9 @@ pub enum ReferenceError {
     /// The weights are those of another network.
     #[error("the weights do not fit the network: {0}")]
     Weights(#[from] WeightsError),
+    /// Inputs of different numbers of images.
+    #[error("the inputs have {0:?} images; each needs equally many")]
+    Images(Vec<usize>),
     /// A loss without targets, targets without a loss, or of another number.
     #[error("{0}")]
     Targets(String),
@@ -55,11 +60,23 @@ pub struct Step<T> {
 /// # Errors
 /// If the pictures or the weights do not fit the graph, or it ends in a loss.
 pub fn infer<T: Real>(graph: &Graph, weights: &Weights, input: &Tensor<T>) -> Result<Vec<Tensor<T>>, ReferenceError> {
+    infer_all(graph, weights, std::slice::from_ref(input))
+}
+
+/// [`infer`] for several inputs, in the order of [`Graph::inputs`].
+///
+/// # Errors
+/// As [`infer`], and if they are not equally many images.
+pub fn infer_all<T: Real>(
+    graph: &Graph,
+    weights: &Weights,
+    inputs: &[Tensor<T>],
+) -> Result<Vec<Tensor<T>>, ReferenceError> {
     if graph.nodes().iter().any(|n| n.op == Op::SoftmaxCrossEntropy) {
         return Err(ReferenceError::Targets("a loss needs targets; run the network without it".into()));
     }
-    let mut pass = Pass::new(graph, weights, input, None)?;
-    pass.forward(input);
+    let mut pass = Pass::new(graph, weights, inputs, None)?;
+    pass.forward(inputs);
     Ok(pass.values)
 }
 
@@ -98,8 +115,9 @@ pub fn train_drawn<T: Real>(
     if targets.len() != expected {
         return Err(ReferenceError::Targets(format!("{} targets where {expected} are needed", targets.len())));
     }
-    let mut pass = Pass { draw, ..Pass::new(graph, weights, input, Some(targets))? };
-    pass.forward(input);
+    let inputs = std::slice::from_ref(input);
+    let mut pass = Pass { draw, ..Pass::new(graph, weights, inputs, Some(targets))? };
+    pass.forward(inputs);
     let gradients = pass.backward();
     Ok(Step { loss: pass.loss.get(), values: pass.values, gradients, running: pass.running })
 }
@@ -122,12 +140,17 @@ impl<'a, T: Real> Pass<'a, T> {
     fn new(
         graph: &'a Graph,
         weights: &Weights,
-        input: &Tensor<T>,
+        inputs: &[Tensor<T>],
         targets: Option<&'a [f32]>,
     ) -> Result<Self, ReferenceError> {
         weights.check(graph.params())?;
-        let [n, c, h, w] = input.shape;
-        let shapes = graph.shapes([c, h, w])?.into_iter().map(|[c, h, w]| [n, c, h, w]).collect();
+        let (images, pictures): (Vec<usize>, Vec<Shape>) =
+            inputs.iter().map(|Tensor { shape: [n, c, h, w], .. }| (n, [*c, *h, *w])).unzip();
+        let n = images.first().copied().unwrap_or_default();
+        if images.iter().any(|&other| other != n) {
+            return Err(ReferenceError::Images(images));
+        }
+        let shapes = graph.shapes(pictures)?.into_iter().map(|[c, h, w]| [n, c, h, w]).collect();
         let exact = |t: &Vec<f32>| t.iter().map(|&v| T::of(f64::from(v))).collect();
         let params = weights.tensors().iter().map(exact).collect();
         let (values, running) = (Vec::new(), BTreeMap::new());
@@ -175,9 +198,13 @@ impl<'a, T: Real> Pass<'a, T> {
         y
     }
 
-    fn forward(&mut self, input: &Tensor<T>) {
+    fn forward(&mut self, inputs: &[Tensor<T>]) {
+        let mut given = inputs.iter();
         for id in 0..self.graph.nodes().len() {
-            let value = if id == 0 { input.clone() } else { self.compute(id) };
+            let value = match self.graph.node(id).op {
+                Op::Input { .. } => given.next().expect("there is one for every input").clone(),
+                _ => self.compute(id),
+            };
             self.values.push(value);
         }
     }
@@ -204,8 +231,28 @@ impl<'a, T: Real> Pass<'a, T> {
                 y
             }
             Op::Unary { function } => inputs[0].map(|x| pointwise::value(*function, x)),
-            Op::Binary { function: Binary::Add } => inputs[0].zip(inputs[1], |a, b| a + b),
-            Op::Binary { function: Binary::Mul } => inputs[0].zip(inputs[1], |a, b| a * b),
+            Op::Binary { function } => {
+                let [a, b] = [0, 1].map(|i| axes::repeated(inputs[i], y.shape));
+                a.zip(&b, |a, b| pointwise::combined(*function, a, b))
+            }
+            Op::Constant { .. } => {
+                let constant =
+                    Tensor { shape: [1, y.shape[1], y.shape[2], y.shape[3]], data: self.param(node, 0).to_vec() };
+                axes::repeated(&constant, y.shape)
+            }
+            Op::PRelu => {
+                let mut y = inputs[0].clone();
+                for (n, c) in inputs[0].planes() {
+                    let slope = self.param(node, 0)[c];
+                    y.plane_mut(n, c).iter_mut().filter(|v| !(**v > T::default())).for_each(|v| *v = slope * *v);
+                }
+                y
+            }
+            Op::Lrn { .. } => axes::Lrn::of(&node.op).forward(inputs[0]),
+            Op::Softmax { axis, log } => axes::softmax(inputs[0], *axis, *log),
+            Op::Reduce { reduction, .. } => axes::reduce(*reduction, inputs[0], y.shape),
+            Op::Pad(_) | Op::Crop(_) | Op::Resize(_) | Op::Rearrange(_) => moved::forward(&node.op, inputs[0], y.shape),
+            Op::MatMul => axes::product(inputs[0], inputs[1], [false, false]),
             Op::Pool { .. } | Op::GlobalAvgPool => {
                 let (kind, window) = self.pooling(node);
                 pool::forward(kind, &window, inputs[0], &mut y);
@@ -229,7 +276,7 @@ impl<'a, T: Real> Pass<'a, T> {
                 y.data.fill(self.loss);
                 y
             }
-            Op::Input { .. } => unreachable!("the input comes first and only once"),
+            Op::Input { .. } => unreachable!("what comes in is not computed"),
         }
     }
 
@@ -280,9 +327,40 @@ impl<'a, T: Real> Pass<'a, T> {
                 (vec![dx], vec![scale, shift])
             }
             Op::Unary { function } => (vec![inputs[0].zip(dy, |x, dy| pointwise::slope(*function, x) * dy)], none),
-            Op::Binary { function: Binary::Add } => (vec![dy.clone(), dy.clone()], none),
-            Op::Binary { function: Binary::Mul } => {
-                (vec![inputs[1].zip(dy, |b, dy| b * dy), inputs[0].zip(dy, |a, dy| a * dy)], none)
+            Op::Binary { function } => {
+                let [a, b] = [0, 1].map(|i| axes::repeated(inputs[i], dy.shape));
+                let of = |i: usize| {
+                    let slope = a.zip(&b, |a, b| pointwise::slopes(*function, a, b)[i]);
+                    axes::summed(&slope.zip(dy, |slope, dy| slope * dy), inputs[i].shape)
+                };
+                (vec![of(0), of(1)], none)
+            }
+            Op::Constant { .. } => (Vec::new(), none),
+            Op::PRelu => {
+                let slopes = self.param(node, 0);
+                let (mut dx, mut of_slopes) = (dy.clone(), vec![T::default(); slopes.len()]);
+                for (n, c) in dy.planes() {
+                    for (dx, &x) in dx.plane_mut(n, c).iter_mut().zip(inputs[0].plane(n, c)) {
+                        if !(x > T::default()) {
+                            of_slopes[c] += *dx * x;
+                            *dx = *dx * slopes[c];
+                        }
+                    }
+                }
+                (vec![dx], vec![of_slopes])
+            }
+            Op::Lrn { .. } => (vec![axes::Lrn::of(&node.op).backward(inputs[0], dy)], none),
+            Op::Softmax { axis, log } => (vec![axes::softmax_backward(&self.values[id], dy, *axis, *log)], none),
+            Op::Reduce { reduction, .. } => {
+                (vec![axes::reduce_backward(*reduction, inputs[0], &self.values[id], dy)], none)
+            }
+            Op::Pad(_) | Op::Crop(_) | Op::Resize(_) | Op::Rearrange(_) => {
+                (vec![moved::backward(&node.op, dy, inputs[0].shape)], none)
+            }
+            Op::MatMul => {
+                let of_a = axes::product(dy, inputs[1], [false, true]);
+                let of_b = axes::product(inputs[0], dy, [true, false]);
+                (vec![axes::summed(&of_a, inputs[0].shape), axes::summed(&of_b, inputs[1].shape)], none)
             }
             Op::Pool { .. } | Op::GlobalAvgPool => {
                 let (kind, window) = self.pooling(node);

@@ -1,7 +1,10 @@
 //! Every backward against finite differences of the forward, and a few values by hand.
 
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_loss};
-use cspnet_graph::{Builder, Conv, Graph, Padding, Unary, Value, Weights, Window};
+use cspnet_graph::{
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, Graph, Op, Pad, Padding, Rearrange, Reduction, Resize,
+    ResizeTo, Unary, Value, Weights, Window,
+};
 use serde_json::json;
 
 use super::*;
@@ -96,6 +99,139 @@ fn gradients_are_those_of_finite_differences() {
             b.add("s", p, x)
         }),
     );
+}
+
+#[test]
+fn functions_of_imported_networks_have_their_gradients() {
+    let free = [
+        Unary::Clip { min: -0.2, max: 0.3 },
+        Unary::Tanh,
+        Unary::HardSigmoid { alpha: 0.7, beta: 0.5 },
+        Unary::HardSwish,
+        Unary::Elu { alpha: 0.8 },
+        Unary::Selu { alpha: 1.67, gamma: 1.05 },
+        Unary::Softplus,
+        Unary::Gelu,
+        Unary::GeluTanh,
+        Unary::Erf,
+        Unary::Exp,
+        Unary::Neg,
+        Unary::Abs,
+    ];
+    for f in free {
+        check(&format!("{f:?}"), &around(|b, x| b.unary("f", x, f)));
+    }
+    // These take positive numbers.
+    for f in [Unary::Log, Unary::Sqrt, Unary::Reciprocal] {
+        check(
+            &format!("{f:?}"),
+            &around(|b, x| {
+                let x = b.unary("positive", x, Unary::Softplus);
+                b.unary("f", x, f)
+            }),
+        );
+    }
+}
+
+#[test]
+fn functions_of_two_repeat_axes_and_sum_their_gradients() {
+    use Binary::*;
+    for (f, shape) in [
+        (Add, [6, 1, 1]),
+        (Sub, [1, 6, 5]),
+        (Mul, [1, 1, 1]),
+        (Div, [1, 6, 1]),
+        (Pow, [6, 6, 1]),
+        (Max, [6, 1, 5]),
+        (Min, [6, 6, 5]),
+    ] {
+        let of = |flipped: bool| {
+            around(|b, x| {
+                let x = b.unary("positive", x, Unary::Softplus);
+                let k = b.constant("k", shape);
+                // Something that learns has the shape of the constant.
+                let y = b.push(
+                    "reduced",
+                    Op::Reduce { reduction: Reduction::Mean, axes: [0, 1, 2].map(|a| shape[a] == 1) },
+                    &[x],
+                );
+                let y = if shape.contains(&1) { b.add("k2", y, k) } else { k };
+                if flipped { b.binary("f", f, y, x) } else { b.binary("f", f, x, y) }
+            })
+        };
+        [false, true].map(|flipped| check(&format!("{f:?}"), &of(flipped)));
+    }
+}
+
+#[test]
+fn operations_of_imported_networks_have_their_gradients() {
+    let one = |op: Op| around(|b, x| b.push("op", op, &[x]));
+    check("prelu", &one(Op::PRelu));
+    check("lrn", &one(Op::Lrn { size: 4, alpha: 0.5, beta: 0.75, bias: 1.0 }));
+    for axis in Axis::ALL {
+        for log in [false, true] {
+            // A sum over the axis would be 1 whatever went in.
+            let weighed = around(|b, x| {
+                let y = b.push("op", Op::Softmax { axis, log }, &[x]);
+                b.multiply("weighed", y, x)
+            });
+            check("softmax", &weighed);
+        }
+    }
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::Max, Reduction::Min] {
+        for axes in [[true, false, false], [false, true, false], [false, true, true], [true; 3]] {
+            check(&format!("{reduction:?}"), &one(Op::Reduce { reduction, axes }));
+        }
+    }
+    for fill in [Fill::Constant { value: 0.5 }, Fill::Reflect, Fill::Edge, Fill::Wrap] {
+        check(&format!("{fill:?}"), &one(Op::Pad(Pad { before: [1, 2, 0], after: [2, 0, 3], fill })));
+    }
+    check("crop", &one(Op::Crop(Crop { axis: Axis::Rows, start: 4, step: -2, len: 3 })));
+    check(
+        "rearrange",
+        &one(Op::Rearrange(Rearrange { dims: vec![3, 2, 15, 2], order: vec![1, 3, 0, 2], shape: [4, 9, 5] })),
+    );
+    for filter in [
+        Filter::Nearest { rounding: cspnet_graph::Rounding::PreferFloor },
+        Filter::Linear,
+        Filter::Cubic { coefficient: -0.75 },
+    ] {
+        let resize = Resize { to: ResizeTo::Size([9, 4]), filter, coordinates: Coordinates::HalfPixel };
+        check("resize", &one(Op::Resize(resize)));
+    }
+    check(
+        "product",
+        &around(|b, x| {
+            let y = b.push("turned", Op::Rearrange(Rearrange::transpose([6, 6, 5], [0, 2, 1])), &[x]);
+            let y = b.push("each", Op::MatMul, &[x, y]);
+            let z = b.slice("one", y, 2, 1);
+            let y = b.push("by one", Op::MatMul, &[y, z]);
+            b.push("one by", Op::MatMul, &[z, y])
+        }),
+    );
+}
+
+#[test]
+fn values_of_imported_operations_by_hand() {
+    let mut b = Builder::new();
+    let x = b.input(2);
+    let lrn = b.push("lrn", Op::Lrn { size: 2, alpha: 2.0, beta: 0.5, bias: 1.0 }, &[x]);
+    let softmax = b.push("softmax", Op::Softmax { axis: Axis::Channels, log: false }, &[x]);
+    let erf = b.unary("erf", x, Unary::Erf);
+    let product = b.push("product", Op::MatMul, &[x, x]);
+    let all = b.concat("all", &[lrn, softmax, erf, product]);
+    let g = b.finish(all).unwrap();
+    let x = Tensor::<f64>::from_f32([1, 2, 1, 1], &[2.0, 3.0]);
+    let values = infer(&g, &Weights::reference(&g), &x).unwrap();
+    let near = |id: usize, expected: [f64; 2]| {
+        let off = values[id].data.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(off < 1e-9, "{id}: {:?} instead of {expected:?}", values[id].data);
+    };
+    // Two channels are summed, the second of which lies behind.
+    near(1, [2.0 / 14.0_f64.sqrt(), 3.0 / 10.0_f64.sqrt()]);
+    near(2, [1.0 / (1.0 + 1.0_f64.exp()), 1.0 / (1.0 + (-1.0_f64).exp())]);
+    near(3, [0.995_322_265_018_952_7, 0.999_977_909_503_001_4]);
+    near(4, [4.0, 9.0]);
 }
 
 /// The graph with something changed that the builder does not offer, as a file might have it.

@@ -169,7 +169,7 @@ impl Walk<'_> {
             }
             Task::Combine { function, .. } => self.combine(function, step),
             Task::Copy => self.copy(step),
-            Task::Import { .. } | Task::Stem { .. } | Task::Norm { .. } | Task::Loss => {}
+            Task::Import { .. } | Task::Stem { .. } | Task::Norm { .. } | Task::Alone { .. } | Task::Loss => {}
         }
     }
 
@@ -180,6 +180,7 @@ impl Walk<'_> {
             self.to(input, |accumulate| match function {
                 Binary::Add => Back::Pass { input, output, accumulate },
                 Binary::Mul => Back::Product { other, input, output, accumulate },
+                _ => unreachable!("`TrainPlan::new` refuses it"),
             });
         }
     }

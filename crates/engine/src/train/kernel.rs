@@ -150,6 +150,7 @@ impl<'a> Build<'a> {
             Task::Copy => Kernel::Transfer(copies(self.graph, step, |v| self.program.planes(v))),
             Task::Loss => return None,
             Task::Stem { .. } => unreachable!("only inference joins the import and a convolution"),
+            Task::Alone { .. } => unreachable!("`TrainPlan::new` refuses it"),
         })
     }
 

@@ -16,7 +16,7 @@ mod update;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use cspnet_graph::{Graph, Op, Param, ParamId, Shape, ValueId, Weights};
+use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
     AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, add, average_step, export_nchw, scale,
     sum_of_squares,
@@ -25,8 +25,9 @@ use cspnet_kernels::{
 use crate::error::{PlanError, RunError, check_input};
 use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
-use crate::lower::{Purpose, Step, Task, lower};
+use crate::lower::{Purpose, Step, Task, is_unchanged, lower, plane_pool};
 use crate::report::StepReport;
+use crate::translate::keeps_finite;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use convolution::Packed;
@@ -110,7 +111,7 @@ impl TrainPlan {
     /// Compiles `graph`, whose output must be a loss (see [`cspnet_graph::rewrite::with_loss`]), for pictures `[c, h, w]`.
     ///
     /// # Errors
-    /// If the picture does not fit the network, or the graph does not end in a loss.
+    /// If the picture does not fit the network, or the graph does not end in a loss or takes more than a picture.
     pub fn new(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
         Self::compile(graph, picture, isa, false)
     }
@@ -133,6 +134,9 @@ impl TrainPlan {
         let is_late = |id: &usize| *id > 1 && matches!(graph.node(*id).op, Op::Normalise { .. });
         if let Some(id) = (0..graph.nodes().len()).find(is_late) {
             return Err(PlanError::unsupported(graph, id, "pixels are normalised first or not at all"));
+        }
+        if let Some(id) = (0..graph.nodes().len()).find(|&id| !is_trainable(graph, &shapes, id)) {
+            return Err(PlanError::unsupported(graph, id, "this operation can be run, but not trained through"));
         }
         let logits = loss.inputs[0];
         let program = Program::new(graph, &shapes, logits, recomputes);
@@ -447,6 +451,37 @@ impl TrainWorkspace {
     }
 }
 
+/// Whether there is a way back through a node.
+fn is_trainable(graph: &Graph, shapes: &[Shape], id: ValueId) -> bool {
+    let node = graph.node(id);
+    match node.op {
+        Op::Unary { function } => keeps_finite(function),
+        Op::Binary { function: Binary::Add | Binary::Mul } => shapes[node.inputs[0]] == shapes[node.inputs[1]],
+        Op::Reduce { .. } => plane_pool(&node.op).is_some(),
+        Op::Rearrange(_) => is_unchanged(graph, shapes, id),
+        Op::Binary { .. }
+        | Op::Constant { .. }
+        | Op::PRelu
+        | Op::Lrn { .. }
+        | Op::Softmax { .. }
+        | Op::Pad(_)
+        | Op::Crop(_)
+        | Op::Resize(_)
+        | Op::MatMul => false,
+        Op::Input { .. }
+        | Op::Normalise { .. }
+        | Op::Conv { .. }
+        | Op::BatchNorm { .. }
+        | Op::Pool { .. }
+        | Op::GlobalAvgPool
+        | Op::Concat
+        | Op::Slice { .. }
+        | Op::Linear { .. }
+        | Op::Drop { .. }
+        | Op::SoftmaxCrossEntropy => true,
+    }
+}
+
 /// Behind each kernel, the parameters that are learnt and that no later kernel learns or reads.
 fn finished(kernels: &[Kernel], params: usize) -> Vec<Vec<ParamId>> {
     let (mut finished, mut is_learnt) = (vec![Vec::new(); kernels.len()], vec![false; params]);
@@ -475,7 +510,7 @@ struct Program {
 impl Program {
     fn new(graph: &Graph, shapes: &[Shape], logits: ValueId, recomputes: bool) -> Self {
         let kept = BTreeSet::from([logits, graph.output()]);
-        let (mut forward, definitions) = lower(graph, &kept, Purpose::Training);
+        let (mut forward, definitions) = lower(graph, shapes, &kept, Purpose::Training);
         let channels: Vec<usize> = shapes.iter().map(|s| s[0]).collect();
         let layout = Layout::of(&definitions, &channels, &BTreeSet::new());
         forward.extend(layout.copied.iter().map(|&v| Step::copy(graph, v)));

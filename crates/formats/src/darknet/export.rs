@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 
-use cspnet_graph::{Binary, DropUnit, Graph, Op, Padding, PoolKind, Shape, Unary, ValueId, Weights, Window};
+use cspnet_graph::{
+    Binary, DropUnit, Graph, Op, Padding, PoolKind, Reduction, Resize, Shape, Unary, ValueId, Weights, Window,
+};
 
 use super::graph::{of_convolution, of_norm};
 use super::layers::{ACTIVATIONS, EPS, stride_onto};
@@ -39,6 +41,11 @@ pub fn write(graph: &Graph, weights: &Weights, size: [usize; 2], header: Header)
 
 /// The text of a graph's layers, and what numbers they have.
 pub(super) fn layers(graph: &Graph, [height, width]: [usize; 2]) -> Result<(String, Vec<Part>), FormatError> {
+    let others = graph.inputs()[1..].iter().chain(graph.outputs()[1..].iter().map(|o| &o.value));
+    if let Some(&other) = others.into_iter().next() {
+        let why = "Darknet's networks take one picture and give one answer".into();
+        return Err(FormatError::Darknet { path: graph.node(other).path.clone(), why });
+    }
     let mut emitter = Emitter {
         graph,
         shapes: graph.shapes([graph.input_channels(), height, width])?,
@@ -168,13 +175,24 @@ impl Emitter<'_> {
                 self.wrote(id);
             }
             Op::Binary { function: Binary::Mul } => return Err("Darknet has no layer for products".into()),
+            Op::Binary { function: Binary::Add } if self.is_repeating(id) => {
+                return Err("one of its summands is repeated, which Darknet does not do".into());
+            }
             Op::Binary { function: Binary::Add } => self.add(id)?,
+            Op::Resize(resize) => {
+                self.bring(node.inputs[0])?;
+                self.upsample(resize, self.shapes[node.inputs[0]])?;
+                self.wrote(id);
+            }
+            Op::Rearrange(r) if r.is_reshape() && self.shapes[id] == self.shapes[node.inputs[0]] => {
+                self.places[id] = self.places[node.inputs[0]];
+            }
             Op::Pool { kind, window } => {
                 self.bring(node.inputs[0])?;
                 self.pool(*kind, window)?;
                 self.wrote(id);
             }
-            Op::GlobalAvgPool => {
+            Op::GlobalAvgPool | Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] } => {
                 self.bring(node.inputs[0])?;
                 self.text.layer("avgpool", &[]);
                 self.wrote(id);
@@ -196,6 +214,16 @@ impl Emitter<'_> {
             }
             // Outside training nothing is dropped, and Darknet's training has no stochastic depth.
             Op::Drop { unit: DropUnit::Image, .. } => self.places[id] = self.places[node.inputs[0]],
+            Op::Binary { .. }
+            | Op::Constant { .. }
+            | Op::PRelu
+            | Op::Lrn { .. }
+            | Op::Softmax { .. }
+            | Op::Reduce { .. }
+            | Op::Pad(_)
+            | Op::Crop(_)
+            | Op::Rearrange(_)
+            | Op::MatMul => return Err("Darknet has no such layer".into()),
             Op::SoftmaxCrossEntropy => return Err("a loss is for training; write the network without it".into()),
         }
         Ok(())
@@ -318,6 +346,21 @@ impl Emitter<'_> {
         };
         self.text.layer(name, &[("size", &size), ("stride", &window.stride[0]), ("padding", &padding)]);
         Ok(())
+    }
+
+    /// Whether a summand is repeated over rows, columns or channels.
+    fn is_repeating(&self, sum: ValueId) -> bool {
+        self.graph.node(sum).inputs.iter().any(|&v| self.shapes[v] != self.shapes[sum])
+    }
+
+    fn upsample(&mut self, resize: &Resize, [_, height, width]: Shape) -> Result<(), String> {
+        match resize.repeats([height, width]) {
+            Some([rows, columns]) if rows == columns && rows > 0 => {
+                self.text.layer("upsample", &[("stride", &rows)]);
+                Ok(())
+            }
+            _ => Err("Darknet resizes only by repeating every pixel as often in both directions".into()),
+        }
     }
 
     /// A run of channels as one of equal groups, or as several of them joined.

@@ -71,7 +71,8 @@ fn add(b: &mut Builder, layer: &Layer, x: Value, before: Shape, values: &[Value]
             activate(b, y, *activation)
         }
         Kind::Dropout { rate } => b.push("Dropout", Op::Drop { rate: *rate, unit: DropUnit::Element }, &[x]),
-        Kind::Upsample { .. } | Kind::Softmax | Kind::Cost => x,
+        Kind::Upsample { factor } => b.upsample("Upsample", x, *factor),
+        Kind::Softmax | Kind::Cost => x,
     }
 }
 

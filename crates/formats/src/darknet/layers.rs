@@ -3,7 +3,7 @@
 //! Shapes are Darknet's, computed as it computes them. What it can do and a [`cspnet_graph::Graph`] cannot is collected with its
 //! line, so that all of it is told at once. Not here: the graph ([`super::graph`]).
 
-use cspnet_graph::{GraphError, Padding, Shape, Unary, Window};
+use cspnet_graph::{GraphError, Padding, Resize, Shape, Unary, Window};
 
 use super::cfg::{Section, wrong};
 use crate::error::FormatError;
@@ -127,14 +127,11 @@ pub(super) fn parse(sections: &[Section]) -> Result<Parsed, FormatError> {
                 parsed.layers.push(Layer { kind, shape });
             }
             // Behind a layer that is not understood no shape is known.
-            Ok(Kind::Upsample { .. }) => parsed.unsupported.push(refuse(NO_UPSAMPLE)),
             Ok(_) => {}
         }
     }
     Ok(parsed)
 }
-
-const NO_UPSAMPLE: &str = "is not supported";
 
 /// What a section asks for; `index` is its number as a layer.
 fn kind(section: &Section, index: usize) -> Result<Kind, Trouble> {
@@ -326,8 +323,11 @@ impl Parsed {
                 before
             }
             Kind::Upsample { factor } => {
-                lacking = Some(NO_UPSAMPLE.into());
-                [c, h.saturating_mul(*factor), w.saturating_mul(*factor)]
+                let output = [h.saturating_mul(*factor), w.saturating_mul(*factor)];
+                if Resize::repeat(*factor).output([h, w]) != output {
+                    lacking = Some(format!("by {factor} is not supported"));
+                }
+                [c, output[0], output[1]]
             }
             Kind::BatchNorm | Kind::Activation { .. } | Kind::Dropout { .. } | Kind::Softmax | Kind::Cost => before,
         };

@@ -24,8 +24,7 @@ pub const ORIGINALS: [&str; 13] = [
     "resnext50",
 ];
 
-/// The `.cfg` text of one of [`ORIGINALS`]: for the 1000 classes of ImageNet and pictures of 256 x 256 pixels. The elastic variants
-/// have layers that [`super::Network`] does not take.
+/// The `.cfg` text of one of [`ORIGINALS`]: for the 1000 classes of ImageNet and pictures of 256 x 256 pixels.
 pub fn original(name: &str) -> Option<String> {
     let leaky = Stack::new("leaky");
     let stack = match name {

@@ -1,6 +1,8 @@
 //! Darknet's files against the published layer tables, and against each other; and what is no such file.
 
-use cspnet_graph::{Builder, Conv, Graph, Op, Padding, Role, Unary, Weights, Window};
+use cspnet_graph::{
+    Builder, Conv, Graph, Op, Padding, Rearrange, Resize, ResizeTo, Role, Unary, Weights, Window,
+};
 use proptest::prelude::*;
 
 use super::layers::{ACTIVATIONS, Kind, Layer, Parsed};
@@ -65,13 +67,17 @@ activation=linear
 [shortcut]
 from=8
 activation=leaky
-# 11: 2 x 2
-[local_avgpool]
-size=2
+# 11: 8 x 8
+[upsample]
 stride=2
+# 12: 2 x 2
+[local_avgpool]
+size=4
+stride=4
+padding=0
 [dropout]
 probability=.5
-# 13: 1 x 1
+# 14: 1 x 1
 [connected]
 output=9
 activation=logistic
@@ -155,7 +161,7 @@ fn every_layer_table_is_the_published_one() {
 
 #[test]
 fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
-    for name in ORIGINALS.iter().filter(|name| !name.ends_with("elastic")) {
+    for name in ORIGINALS {
         let text = original(name).unwrap();
         let network = Network::parse(&text).unwrap();
         let parsed = parsed(&text);
@@ -185,16 +191,13 @@ fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
 
 #[test]
 fn what_cannot_be_run_is_told_at_once_with_its_lines() {
-    let elastic = Network::parse(&original("csdarknet53-elastic").unwrap()).unwrap_err().to_string();
-    assert_eq!(elastic.matches("[upsample] is not supported").count(), 23, "{elastic}");
-    assert_eq!(elastic.matches("; ").count(), 22, "{elastic}");
-    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\npadding=9\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]";
+    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\npadding=9\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]\nscale=2";
     let all = Network::parse(text).unwrap_err().to_string();
     for place in ["line 4: [maxpool] pads by 9", "line 6: [yolo]", "line 7: [convolutional] with the activation `selu`"]
     {
         assert!(all.contains(place), "{place}: {all}");
     }
-    assert!(all.contains("line 9: [softmax] with") && all.contains("line 11: [upsample] is not"), "{all}");
+    assert!(all.contains("line 9: [softmax] with") && all.contains("line 11: [upsample] with `scale`"), "{all}");
     let behind = "[net]\nwidth=8\nheight=8\n[softmax]\n[convolutional]\nactivation=relu";
     assert!(Network::parse(behind).unwrap_err().to_string().contains("line 5: [convolutional] behind [softmax]"));
 }
@@ -204,7 +207,7 @@ fn every_layer_becomes_part_of_the_graph() {
     let network = Network::parse(EVERY).unwrap();
     let parsed = parsed(EVERY);
     let shapes = network.graph.shapes([3, 16, 16]).unwrap();
-    for (i, layer) in parsed.layers.iter().enumerate().take(15) {
+    for (i, layer) in parsed.layers.iter().enumerate().take(16) {
         let value = network.graph.value(&format!("module_list.{i}")).unwrap();
         assert_eq!(shapes[value], layer.shape, "layer {i}");
     }
@@ -370,7 +373,9 @@ fn other_networks_are_written_with_what_darknet_has() {
     let part = b.unary("relu", part, Unary::Relu);
     let part = b.avg_pool("pool", part, Window::square(1, 1, 0));
     let x = b.concat("merge", &[across, part]);
+    let x = b.push("twice", Op::Resize(Resize { to: ResizeTo::Size([14, 14]), ..Resize::repeat(2) }), &[x]);
     let x = b.global_avg_pool("gap", x);
+    let x = b.push("same", Op::Rearrange(Rearrange::flatten([12, 1, 1])), &[x]);
     let x = b.linear("fc", x, 4);
     let graph = b.finish(x).unwrap();
     let (network, parts) = again(&graph);
@@ -425,6 +430,16 @@ fn what_darknet_cannot_say_is_refused_by_name() {
     assert!(told(&|b, x| b.push("conv", behind.clone(), &[x])).contains("more on one side"));
     let up = Window { ceil: true, ..Window::square(3, 2, 0) };
     assert!(told(&|b, x| b.max_pool("pool", x, up)).contains("rounds its size up"));
+    let sized = Resize { to: ResizeTo::Size([20, 20]), ..Resize::repeat(2) };
+    assert!(told(&|b, x| b.push("resized", Op::Resize(sized), &[x])).starts_with("resized cannot"));
+    let flat = told(&|b, x| b.push("flat", Op::Rearrange(Rearrange::flatten([3, 16, 16])), &[x]));
+    assert!(flat.starts_with("flat cannot") && flat.contains("no such layer"), "{flat}");
+    let repeated = told(&|b, x| {
+        let x = b.conv("conv1", x, Conv::new(3, 3));
+        let mean = b.global_avg_pool("mean", x);
+        b.add("sum", x, mean)
+    });
+    assert!(repeated.starts_with("sum cannot") && repeated.contains("repeated"), "{repeated}");
     let twice = told(&|b, x| {
         let y = b.conv("conv1", x, Conv::new(3, 3));
         b.add("sum", y, x)

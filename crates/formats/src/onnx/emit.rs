@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use cspnet_graph::{Graph, Node, Op, ValueId, Weights};
+use cspnet_graph::{Axis, Graph, Node, Op, Output, Role, ValueId, Weights};
 
 use super::proto;
 
@@ -30,6 +30,8 @@ pub(super) struct Emitter<'a> {
     pub graph: &'a Graph,
     /// Every name that is taken, and the number that was last tried behind it.
     names: HashMap<String, u32>,
+    /// Names of the graph's outputs that are called otherwise than their nodes.
+    outputs: HashMap<&'a str, String>,
     /// Names of the parameters' initialisers.
     params: Vec<String>,
     /// Every value so far, in the order of the graph's nodes.
@@ -39,12 +41,20 @@ pub(super) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    /// Nothing but the parameters.
+    /// Nothing but the parameters, and names for the outputs.
     pub(super) fn new(graph: &'a Graph, weights: &Weights) -> Self {
-        let (names, params, values, nodes, initialisers) = Default::default();
-        let mut new = Self { graph, names, params, values, nodes, initialisers };
+        let (names, outputs, params, values, nodes, initialisers) = Default::default();
+        let mut new = Self { graph, names, outputs, params, values, nodes, initialisers };
+        for output in graph.outputs().iter().filter(|o| o.name != graph.node(o.value).path) {
+            let name = new.claim(&output.name);
+            new.outputs.insert(&output.name, name);
+        }
         for (param, numbers) in graph.params().iter().zip(weights.tensors()) {
-            let name = new.floats(&param.name, &param.shape, numbers);
+            // Slopes are repeated over rows and columns.
+            let is_slope = param.role == Role::Slope;
+            let shape: Vec<usize> =
+                param.shape.iter().copied().chain([1, 1].into_iter().filter(|_| is_slope)).collect();
+            let name = new.floats(&param.name, &shape, numbers);
             new.params.push(name);
         }
         new
@@ -74,7 +84,12 @@ impl<'a> Emitter<'a> {
 
     /// An initialiser that is a list of integers; gives its name.
     pub(super) fn ints(&mut self, name: &str, numbers: &[usize]) -> String {
-        let bytes = numbers.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
+        self.signed(name, &numbers.iter().map(|&v| v as i64).collect::<Vec<_>>())
+    }
+
+    /// The same for integers that may be negative.
+    pub(super) fn signed(&mut self, name: &str, numbers: &[i64]) -> String {
+        let bytes = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.initialiser(name, proto::INT64, &[numbers.len()], bytes)
     }
 
@@ -108,6 +123,20 @@ impl<'a> Emitter<'a> {
         (&self.values[id].name, self.values[id].form)
     }
 
+    /// Name and form of one of the graph's outputs; where it is called otherwise than its node, a node of its own.
+    pub(super) fn output(&mut self, output: &Output) -> (String, Form) {
+        let (name, form) = (self.values[output.value].name.clone(), self.values[output.value].form);
+        match self.own_name(output) {
+            Some(own) => (self.node("Identity", own, vec![name], Vec::new()), form),
+            None => (name, form),
+        }
+    }
+
+    /// The name of one of the graph's outputs where it is called otherwise than its node.
+    pub(super) fn own_name(&self, output: &Output) -> Option<String> {
+        self.outputs.get(output.name.as_str()).cloned()
+    }
+
     /// Names of a node's parameters.
     pub(super) fn params(&self, node: &Node) -> Vec<String> {
         node.params.iter().map(|&p| self.params[p].clone()).collect()
@@ -118,9 +147,12 @@ impl<'a> Emitter<'a> {
         let flat = match node.op {
             Op::Linear { .. } => true,
             // These do not care, as long as all inputs have the same.
-            Op::Unary { .. } | Op::Binary { .. } | Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {
-                node.inputs.iter().all(|&v| self.values[v].form == Form::Flat)
-            }
+            Op::Unary { .. }
+            | Op::Binary { .. }
+            | Op::Softmax { axis: Axis::Channels, .. }
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Drop { .. } => node.inputs.iter().all(|&v| self.values[v].form == Form::Flat),
             _ => false,
         };
         if flat { Form::Flat } else { Form::Planes }

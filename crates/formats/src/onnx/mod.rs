@@ -1,18 +1,22 @@
-//! ONNX files: a network with its weights as other engines read it.
+//! ONNX files: a network with its weights as other engines read it, and [`Network`]s that other programs have written.
 //!
-//! Nodes and values are named by the graph's paths, initialisers as the parameters. The batch is open; pictures are real numbers
+//! Nodes and values are named by the graph's paths, inputs and outputs as the graph's, initialisers as the parameters. The batch is open; pictures are real numbers
 //! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. The same network gives the same
-//! bytes. Not here: reading ONNX, and networks in half precision.
+//! bytes. Not here: networks in half precision are not written.
 
 mod emit;
+mod functions;
 mod metadata;
+mod names;
 mod operators;
+mod places;
 mod proto;
+mod read;
 #[cfg(test)]
 mod tests;
 
 use cspnet_graph::rewrite::fold_batch_norm;
-use cspnet_graph::{Graph, Shape, Weights};
+use cspnet_graph::{Graph, Shape, ValueId, Weights};
 use prost::Message;
 
 use crate::error::FormatError;
@@ -20,6 +24,8 @@ use crate::labels;
 use crate::manifest::Manifest;
 use emit::{Emitter, Form};
 use proto::Dimension;
+
+pub use read::{DEFAULT_SIZE, Network, ReadOptions, Tensor, is_onnx};
 
 /// Version of the set of operators that is written; it is of 2022, and what reads ONNX today reads it.
 pub const OPSET: i64 = 17;
@@ -33,7 +39,7 @@ const MAX_LEN: usize = i32::MAX as usize;
 /// Choices in writing a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Rows and columns of the pictures; open if there are none, which engines are slower with.
+    /// Rows and columns of every input; open if there are none, which engines are slower with.
     pub size: Option<[usize; 2]>,
     /// What becomes of normalisations.
     pub batch_norm: BatchNorm,
@@ -87,25 +93,33 @@ fn model(
     manifest: Option<&Manifest>,
     options: &Options,
 ) -> Result<proto::Model, FormatError> {
-    let shape = options.size.map(|[h, w]| graph.shapes([graph.input_channels(), h, w])).transpose()?;
+    let of_input = |[h, w]: [usize; 2]| graph.inputs().iter().map(|&v| [graph.channels(v), h, w]).collect::<Vec<_>>();
+    let shapes = options.size.map(|size| graph.shapes(of_input(size))).transpose()?;
     let mut emitter = Emitter::new(graph, weights);
     (0..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
-    let (output, form) = match (graph.output(), options.softmax) {
-        (output, true) => emitter.softmax(output),
-        (output, false) => (emitter.value(output).0.to_owned(), emitter.value(output).1),
+    let info = |name: &str, value: ValueId, form, sides: [String; 2]| {
+        let shape = shapes.as_ref().map(|shapes| shapes[value]);
+        proto::ValueInfo::floats(name.into(), dimensions(graph.channels(value), shape, form, sides))
     };
-    let info = |name: String, value: usize, form, sides| {
-        let shape = shape.as_ref().map(|shapes| shapes[value]);
-        proto::ValueInfo::floats(name, dimensions(graph.channels(value), shape, form, sides))
+    let mut outputs = Vec::new();
+    for (place, output) in graph.outputs().iter().enumerate() {
+        let (name, form) = match place {
+            0 if options.softmax => emitter.softmax(output),
+            _ => emitter.output(output),
+        };
+        outputs.push(info(&name, output.value, form, sides(place, &output.name, "output_")));
+    }
+    let input = |(place, &value): (usize, &ValueId)| {
+        let name = emitter.value(value).0;
+        info(name, value, Form::Planes, sides(place, name, ""))
     };
-    let input = info(emitter.value(0).0.to_owned(), 0, Form::Planes, ["height", "width"]);
-    let output = info(output, graph.output(), form, ["output_height", "output_width"]);
+    let inputs = graph.inputs().iter().enumerate().map(input).collect();
     let graph = proto::Graph {
         node: emitter.nodes,
         name: manifest.map_or("network", |m| &m.network).to_owned(),
         initializer: emitter.initialisers,
-        input: vec![input],
-        output: vec![output],
+        input: inputs,
+        output: outputs,
     };
     Ok(proto::Model {
         ir_version: Some(IR_VERSION),
@@ -117,13 +131,18 @@ fn model(
     })
 }
 
+/// Names for the rows and columns of an input or output; the first has none of its own in them.
+fn sides(place: usize, name: &str, prefix: &str) -> [String; 2] {
+    ["height", "width"].map(|side| if place == 0 { format!("{prefix}{side}") } else { format!("{name}_{side}") })
+}
+
 /// A value's dimensions, of which the batch is open; rows and columns have names where no shape is known.
-fn dimensions(channels: usize, shape: Option<Shape>, form: Form, sides: [&str; 2]) -> Vec<Dimension> {
+fn dimensions(channels: usize, shape: Option<Shape>, form: Form, sides: [String; 2]) -> Vec<Dimension> {
     let mut dimensions = vec![Dimension::named("batch"), Dimension::known(channels)];
     match (form, shape) {
         (Form::Flat, _) => {}
         (Form::Planes, Some([_, height, width])) => dimensions.extend([height, width].map(Dimension::known)),
-        (Form::Planes, None) => dimensions.extend(sides.map(Dimension::named)),
+        (Form::Planes, None) => dimensions.extend(sides.map(|side| Dimension::named(&side))),
     }
     dimensions
 }

@@ -1,8 +1,11 @@
 //! Every operation as one of ONNX's operators, or as a few of them (<https://onnx.ai/onnx/operators/>, opset 17).
+//!
+//! Not here: functions ([`super::functions`]), and what only gives numbers other places ([`super::places`]).
 
-use cspnet_graph::{Binary, Node, Op, Padding, PoolKind, Unary, ValueId, Window};
+use cspnet_graph::{Node, Op, Output, Padding, PoolKind, ValueId, Window};
 
 use super::emit::{Emitter, Form};
+use super::functions::binary;
 use super::proto::Attribute;
 use crate::error::FormatError;
 
@@ -29,8 +32,25 @@ impl Emitter<'_> {
                 self.with_params("BatchNormalization", name, inputs, node, attributes)
             }
             Op::Unary { function } => self.unary(name, inputs, *function),
-            Op::Binary { function: Binary::Add } => self.node("Add", name, inputs, Vec::new()),
-            Op::Binary { function: Binary::Mul } => self.node("Mul", name, inputs, Vec::new()),
+            Op::Binary { function } => self.node(binary(*function), name, inputs, Vec::new()),
+            Op::Constant { shape } => self.constant(id, name, *shape),
+            Op::PRelu => self.with_params("PRelu", name, inputs, node, Vec::new()),
+            Op::Lrn { size, alpha, beta, bias } => {
+                let mut attributes = vec![Attribute::int("size", *size)];
+                attributes
+                    .extend([("alpha", alpha), ("beta", beta), ("bias", bias)].map(|(n, v)| Attribute::float(n, *v)));
+                self.node("LRN", name, inputs, attributes)
+            }
+            Op::Softmax { axis, log } => {
+                let operator = if *log { "LogSoftmax" } else { "Softmax" };
+                self.node(operator, name, inputs, vec![Attribute::int("axis", 1 + axis.index())])
+            }
+            Op::Reduce { reduction, axes } => self.reduce(name, inputs, *reduction, *axes),
+            Op::Pad(pad) => self.pad(name, inputs, pad).map_err(|why| refused(node, why))?,
+            Op::Crop(crop) => self.crop(name, inputs, crop),
+            Op::Resize(resize) => self.resize(name, inputs[0].clone(), resize).map_err(|why| refused(node, why))?,
+            Op::Rearrange(rearrange) => self.rearrange(name, inputs[0].clone(), rearrange),
+            Op::MatMul => self.node("MatMul", name, inputs, Vec::new()),
             Op::Pool { kind, window } => {
                 let (operator, attributes) = pool(*kind, window).map_err(|why| refused(node, why))?;
                 self.node(operator, name, inputs, attributes)
@@ -49,11 +69,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Probabilities behind the value `id`, a node of its own.
-    pub(super) fn softmax(&mut self, id: ValueId) -> (String, Form) {
-        let (logits, form) = self.value(id);
+    /// Probabilities behind the answer, a node of its own.
+    pub(super) fn softmax(&mut self, answer: &Output) -> (String, Form) {
+        let (logits, form) = self.value(answer.value);
         let logits = logits.to_owned();
-        let name = self.claim("softmax");
+        let name = self.own_name(answer).unwrap_or_else(|| self.claim("softmax"));
         (self.node("Softmax", name, vec![logits], vec![Attribute::int("axis", 1)]), form)
     }
 
@@ -82,40 +102,6 @@ impl Emitter<'_> {
         let scaled = self.node("Mul", scaled, inputs, Vec::new());
         let shift = self.floats(&format!("{name}.shift"), &shape, &summands);
         self.node("Add", name, vec![scaled, shift], Vec::new())
-    }
-
-    fn unary(&mut self, name: String, mut inputs: Vec<String>, function: Unary) -> String {
-        match function {
-            Unary::Relu => self.node("Relu", name, inputs, Vec::new()),
-            Unary::Relu6 => {
-                inputs.push(self.floats(&format!("{name}.min"), &[], &[0.0]));
-                inputs.push(self.floats(&format!("{name}.max"), &[], &[6.0]));
-                self.node("Clip", name, inputs, Vec::new())
-            }
-            Unary::LeakyRelu { slope } => self.node("LeakyRelu", name, inputs, vec![Attribute::float("alpha", slope)]),
-            Unary::Sigmoid => self.node("Sigmoid", name, inputs, Vec::new()),
-            Unary::Silu => self.gated(name, inputs, &["Sigmoid"]),
-            // An operator of its own only since opset 18.
-            Unary::Mish => self.gated(name, inputs, &["Softplus", "Tanh"]),
-        }
-    }
-
-    /// `x * f(x)`, where `f` is a chain of functions.
-    fn gated(&mut self, name: String, mut inputs: Vec<String>, chain: &[&str]) -> String {
-        let mut gate = inputs[0].clone();
-        for function in chain {
-            let step = self.claim(&format!("{name}.{}", function.to_lowercase()));
-            gate = self.node(function, step, vec![gate], Vec::new());
-        }
-        inputs.push(gate);
-        self.node("Mul", name, inputs, Vec::new())
-    }
-
-    fn slice(&mut self, name: String, mut inputs: Vec<String>, start: usize, len: usize) -> String {
-        for (what, number) in [("start", start), ("end", start + len), ("axis", 1)] {
-            inputs.push(self.ints(&format!("{name}.{what}"), &[number]));
-        }
-        self.node("Slice", name, inputs, Vec::new())
     }
 }
 

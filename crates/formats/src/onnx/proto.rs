@@ -15,6 +15,8 @@ pub(super) const INT64: i32 = 7;
 pub(super) const ATTRIBUTE_FLOAT: i32 = 1;
 /// `AttributeProto.AttributeType.INT`.
 pub(super) const ATTRIBUTE_INT: i32 = 2;
+/// `AttributeProto.AttributeType.STRING`.
+pub(super) const ATTRIBUTE_STRING: i32 = 3;
 /// `AttributeProto.AttributeType.INTS`.
 pub(super) const ATTRIBUTE_INTS: i32 = 7;
 
@@ -90,6 +92,8 @@ pub(super) struct Attribute {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    #[prost(string, optional, tag = "4")]
+    pub s: Option<String>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, optional, tag = "20")]
@@ -180,6 +184,11 @@ impl Attribute {
     /// One real number.
     pub(super) fn float(name: &str, value: f64) -> Self {
         Self { name: name.into(), f: Some(value as f32), kind: Some(ATTRIBUTE_FLOAT), ..Self::default() }
+    }
+
+    /// A word.
+    pub(super) fn word(name: &str, value: &str) -> Self {
+        Self { name: name.into(), s: Some(value.into()), kind: Some(ATTRIBUTE_STRING), ..Self::default() }
     }
 
     /// A list of integers.

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use cspnet_graph::rewrite::{with_dropout, with_loss, with_normalise};
-use cspnet_graph::{Builder, Conv, LazyWeights, Op, Padding, PoolKind, Unary, Window};
+use cspnet_graph::{
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, LazyWeights, Op, Pad, Padding, PoolKind, Rearrange,
+    Reduction, Resize, ResizeTo, Unary, Window,
+};
 use cspnet_vision::Preprocess;
 use serde_json::json;
 
@@ -39,6 +42,42 @@ fn everything() -> Graph {
     let j = b.concat("mixed", &[h, v]);
     let q = b.linear("classifier", j, 10);
     b.finish(q).unwrap()
+}
+
+/// The operations of networks that came from ONNX themselves, on pictures of 20 x 31 pixels.
+fn imported() -> Graph {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("stem", x, Conv::new(4, 3));
+    let x = b.push("prelu", Op::PRelu, &[x]);
+    let k = b.constant("k", [4, 1, 1]);
+    let x = b.binary("less", Binary::Sub, x, k);
+    let x = b.push("lrn", Op::Lrn { size: 5, alpha: 1e-4, beta: 0.75, bias: 2.0 }, &[x]);
+    let pad = Pad { before: [0, 1, 2], after: [0, 3, 4], fill: Fill::Constant { value: 0.5 } };
+    let x = b.push("padded", Op::Pad(pad), &[x]);
+    let x = b.push("mirrored", Op::Pad(Pad { fill: Fill::Reflect, ..pad }), &[x]);
+    let x = b.push("cropped", Op::Crop(Crop { axis: Axis::Rows, start: 27, step: -1, len: 28 }), &[x]);
+    let x = b.push("thinned", Op::Crop(Crop { axis: Axis::Columns, start: 1, step: 2, len: 20 }), &[x]);
+    let x = b.upsample("upsampled", x, 2);
+    let halved = Resize { to: ResizeTo::Size([28, 20]), filter: Filter::Linear, coordinates: Coordinates::HalfPixel };
+    let x = b.push("halved", Op::Resize(halved), &[x]);
+    let x = b.push("shuffled", Op::Rearrange(Rearrange::shuffle([4, 28, 20], 2)), &[x]);
+    let mean = b.push("squeezed", Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] }, &[x]);
+    let gate = b.unary("gate", mean, Unary::HardSigmoid { alpha: 0.25, beta: 0.5 });
+    let x = b.multiply("excited", x, gate);
+    let x = b.unary("gelu", x, Unary::Gelu);
+    let x = b.unary("gelu2", x, Unary::GeluTanh);
+    let x = b.unary("clip", x, Unary::Clip { min: -0.5, max: 2.0 });
+    let wide = b.constant("wide", [2, 28, 20]);
+    let x = b.concat("joined", &[x, wide]);
+    let turned = b.push("turned", Op::Rearrange(Rearrange::transpose([6, 28, 20], [0, 2, 1])), &[x]);
+    let x = b.push("product", Op::MatMul, &[x, turned]);
+    let x = b.push("softmax", Op::Softmax { axis: Axis::Columns, log: false }, &[x]);
+    let x = b.push("sum", Op::Reduce { reduction: Reduction::Sum, axes: [true, false, true] }, &[x]);
+    let x = b.push("flat", Op::Rearrange(Rearrange::flatten([1, 28, 1])), &[x]);
+    let x = b.linear("fc", x, 5);
+    let x = b.push("log", Op::Softmax { axis: Axis::Channels, log: true }, &[x]);
+    b.finish(x).unwrap()
 }
 
 /// A window that is not the same in both directions.
@@ -96,13 +135,16 @@ const OFFICIAL: &str = "\
 
 #[test]
 fn every_name_stands_once_and_behind_what_it_needs() {
-    for options in [NODES, Options::default(), Options { softmax: true, ..NODES }] {
-        let graph = read_graph(&everything(), &options);
+    let all = [NODES, Options::default(), Options { softmax: true, ..NODES }]
+        .map(|options| [true, false].map(|i| (options.clone(), i)));
+    for (options, is_imported) in all.into_iter().flatten() {
+        let graph = read_graph(&if is_imported { imported() } else { everything() }, &options);
         let mut known: BTreeSet<&str> = BTreeSet::new();
         let given = graph.input.iter().map(|i| &i.name).chain(graph.initializer.iter().map(|t| &t.name));
         given.for_each(|name| assert!(known.insert(name), "{name} is given twice"));
         for node in &graph.node {
-            assert!(node.input.iter().all(|i| known.contains(i.as_str())), "{} comes too early", node.name);
+            let is_known = |i: &String| i.is_empty() || known.contains(i.as_str());
+            assert!(node.input.iter().all(is_known), "{} comes too early", node.name);
             assert_eq!(node.output, std::slice::from_ref(&node.name));
             assert!(!node.name.is_empty() && known.insert(&node.name), "{} stands twice", node.name);
         }
@@ -183,6 +225,67 @@ fn functions_without_an_operator_are_made_of_several() {
 }
 
 #[test]
+fn imported_operations_are_written_as_they_were() {
+    let graph = imported();
+    let file = read_graph(&graph, &NODES);
+    let operator = |name: &str| node(&file, name).op_type.as_str();
+    let word = |of: &str, name: &str| {
+        node(&file, of).attribute.iter().find(|a| a.name == name).and_then(|a| a.s.clone()).unwrap_or_default()
+    };
+    let whole = |name: &str| -> Vec<i64> {
+        let tensor = file.initializer.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("no tensor {name}"));
+        assert_eq!(tensor.data_type, Some(proto::INT64));
+        tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let dims = |name: &str| file.initializer.iter().find(|t| t.name == name).unwrap().dims.clone();
+    for (name, expected) in [
+        ("prelu", "PRelu"),
+        ("less", "Sub"),
+        ("lrn", "LRN"),
+        ("padded", "Pad"),
+        ("cropped", "Slice"),
+        ("upsampled", "Resize"),
+        ("squeezed", "ReduceMean"),
+        ("gate", "HardSigmoid"),
+        ("excited", "Mul"),
+        ("clip", "Clip"),
+        ("product", "MatMul"),
+        ("softmax", "Softmax"),
+        ("sum", "ReduceSum"),
+        ("flat", "Reshape"),
+        ("log", "LogSoftmax"),
+    ] {
+        assert_eq!(operator(name), expected, "{name}");
+    }
+    assert_eq!((dims("prelu.weight"), dims("k.value")), (vec![4, 1, 1], vec![4, 1, 1]));
+    assert_eq!(node(&file, "less").input, ["prelu", "k.value"]);
+    // What is joined with others needs the batch.
+    assert_eq!((operator("wide"), &node(&file, "joined").input[1]), ("Expand", &"wide".to_owned()));
+    assert_eq!((whole("padded.pads"), word("padded", "mode")), (vec![0, 0, 1, 2, 0, 0, 3, 4], "constant".into()));
+    assert_eq!(word("mirrored", "mode"), "reflect");
+    assert_eq!((whole("cropped.end"), whole("cropped.step")), (vec![i64::MIN], vec![-1]));
+    assert_eq!((whole("thinned.start"), whole("thinned.end"), whole("thinned.axis")), (vec![1], vec![41], vec![3]));
+    assert_eq!(numbers(&file, "upsampled.scales"), [1.0, 1.0, 2.0, 2.0]);
+    assert_eq!(word("upsampled", "coordinate_transformation_mode"), "asymmetric");
+    assert_eq!(node(&file, "halved").input[1..], [String::new(), String::new(), "halved.sizes".into()]);
+    assert_eq!(whole("shuffled.split.shape"), [0, 2, 2, 560]);
+    assert_eq!(ints(node(&file, "shuffled.ordered"), "perm"), [0, 2, 1, 3]);
+    assert_eq!(whole("shuffled.shape"), [0, 4, 28, 20]);
+    assert_eq!(whole("sum.axes"), [1, 3]);
+    assert_eq!(node(&file, "log").input, ["fc"]);
+    let wrapped = |op: Op| {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let x = b.push("new", op, &[x]);
+        refusal(&b.finish(x).unwrap(), &NODES)
+    };
+    let wrap = Pad { before: [0, 1, 0], after: [0; 3], fill: Fill::Wrap };
+    assert!(wrapped(Op::Pad(wrap)).contains("opset 19"));
+    let old = Resize { coordinates: Coordinates::TfHalfPixelForNn, ..Resize::repeat(2) };
+    assert!(wrapped(Op::Resize(old)).contains("opset 13"));
+}
+
+#[test]
 fn fully_connected_layers_are_flat_and_joined_with_planes() {
     let file = read_graph(&everything(), &NODES);
     assert_eq!(node(&file, "gap.flat").op_type, "Flatten");
@@ -212,6 +315,40 @@ fn shapes_are_open_where_they_are_not_known() {
     let open = read_graph(&planes, &Options::default());
     assert_eq!(shape(&open.input[0]), ["batch", "3", "height", "width"]);
     assert_eq!(shape(&open.output[0]), ["batch", "8", "output_height", "output_width"]);
+}
+
+#[test]
+fn several_inputs_and_outputs_keep_their_names() {
+    let mut b = Builder::new();
+    let left = b.named_input("left", 3);
+    let wide = b.conv("conv", left, Conv::new(8, 3).stride(2));
+    let wide = b.batch_norm("norm", wide);
+    let right = b.named_input("right", 8);
+    let sum = b.add("sum", wide, right);
+    let mean = b.global_avg_pool("mean", sum);
+    let fc = b.linear("fc", mean, 5);
+    // One is named as a node that is another value, one twice, and one as its own node.
+    let graph = b.finish_named(&[("logits", fc), ("conv", sum), ("again", sum), ("sum", sum), ("norm", wide)]).unwrap();
+    for options in [Options::default(), NODES] {
+        let file = read_graph(&graph, &Options { size: None, ..options });
+        let names = |infos: &[proto::ValueInfo]| infos.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&file.input), ["left", "right"]);
+        assert_eq!(names(&file.output), ["logits", "conv", "again", "sum", "norm"]);
+        let made: Vec<&str> = file.node.iter().flat_map(|n| &n.output).map(String::as_str).collect();
+        assert!(file.output.iter().all(|o| made.iter().filter(|m| **m == o.name).count() == 1), "{made:?}");
+        assert_eq!((node(&file, "logits").op_type.as_str(), &node(&file, "logits").input[0][..]), ("Identity", "fc"));
+        let sides = |info: &proto::ValueInfo| {
+            let dims = info.r#type.clone().unwrap().tensor_type.unwrap().shape.unwrap().dim;
+            dims.into_iter().skip(2).map(|d| d.dim_param.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (sides(&file.input[0]), sides(&file.input[1])[0].as_str()),
+            (vec!["height".into(), "width".into()], "right_height")
+        );
+        assert_eq!(sides(&file.output[1]), ["conv_height", "conv_width"]);
+    }
+    let softmax = read_graph(&graph, &Options { size: None, softmax: true, ..NODES });
+    assert_eq!((node(&softmax, "logits").op_type.as_str(), softmax.output[0].name.as_str()), ("Softmax", "logits"));
 }
 
 #[test]

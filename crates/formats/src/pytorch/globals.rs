@@ -7,7 +7,7 @@ use std::fmt;
 
 use safetensors::Dtype;
 
-use super::archive::Member;
+use super::Member;
 use super::heap::{Heap, Object, Storage, Tensor, Value};
 
 /// Most dimensions of a tensor.

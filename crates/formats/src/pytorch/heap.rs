@@ -4,7 +4,7 @@
 
 use safetensors::Dtype;
 
-use super::archive::Member;
+use super::Member;
 use super::globals::Global;
 
 /// Memory that all values of a pickle may take, in bytes: enough for some ten thousand tensors.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::archive::Member;
+use super::Member;
 use super::globals::{self, Global};
 use super::heap::{Heap, Object, Value};
 use crate::error::FormatError;

@@ -1,6 +1,6 @@
 //! Files that PyTorch's `torch.save` wrote: their tensors by name.
 //!
-//! Such a file is a zip archive ([`archive`]) of a pickle and the tensors' bytes. A pickle is a program in a small language
+//! Such a file is a zip archive ([`crate::archive`]) of a pickle and the tensors' bytes. A pickle is a program in a small language
 //! ([`machine`]), which in Python may call anything. Here nothing is called: of the classes and functions that it names
 //! ([`globals`]), those that make tensors and containers are understood, and all others stand for themselves. So what comes out
 //! ([`heap`]) are values that refer to pieces of the file, among which the named tensors are found ([`parts`]).
@@ -8,18 +8,17 @@
 //! Everything is held to limits before memory is taken for it, and every tensor lies within the file. Not here: which tensor is
 //! which parameter ([`crate::published`]).
 
-mod archive;
 mod globals;
 mod heap;
 mod machine;
 mod parts;
 
+use crate::archive::Archive;
 use crate::error::FormatError;
 use crate::published::Part;
 use crate::tensors::Bytes;
-use archive::Archive;
 
-pub(crate) use archive::Member;
+pub(crate) use crate::archive::Member;
 
 /// Longest pickle that is read, in bytes; those of checkpoints have one or two hundred bytes for each tensor.
 const MAX_PICKLE: usize = 32 << 20;
@@ -54,7 +53,7 @@ pub(crate) fn form(file: &Bytes<'_>) -> Result<Option<Form>, FormatError> {
 
 /// The tensors of a file, those of each dictionary in it together.
 pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {
-    let archive = Archive::open(file)?;
+    let archive = stored(file)?;
     let folder = folder(&archive)?;
     check_order(file, &archive, folder)?;
     let name = format!("{folder}/data.pkl");
@@ -76,6 +75,22 @@ pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {
         ),
         Ok(parts) => Ok(parts),
         Err(why) => refuse(why),
+    }
+}
+
+/// The archive, if all its members are stored as they are, as PyTorch does: then nothing becomes longer than it is in the file.
+fn stored(file: &Bytes<'_>) -> Result<Archive, FormatError> {
+    let archive = Archive::open(file).map_err(|error| match error {
+        FormatError::Zip(why) => FormatError::PyTorch(why),
+        other => other,
+    })?;
+    let compressed = archive.members().find(|(_, member)| member.unpacked.is_some());
+    match compressed.map(|(name, _)| name.to_owned()) {
+        None => Ok(archive),
+        Some(name) => Err(FormatError::PyTorch(format!(
+            "{name} is compressed; if this is a TorchScript program, write its weights with PyTorch: \
+             `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
+        ))),
     }
 }
 

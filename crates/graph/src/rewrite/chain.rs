@@ -2,7 +2,7 @@
 
 use super::copying::Copying;
 use super::linear::{Linear, Product};
-use super::{Rewritten, is_pointwise};
+use super::{Rewritten, is_pointwise, kept_with_outputs};
 use crate::graph::{Graph, ValueId};
 use crate::lazy::LazyWeights;
 
@@ -14,6 +14,7 @@ use crate::lazy::LazyWeights;
 /// Fires on CSPResNet-50 and CSPResNeXt-50 behind [`super::merge_linear_pair`], where a stage's expanding convolution takes fewer
 /// channels than it gives: the first bottleneck then reads the stage's input, and only its shortcut the expanded value.
 pub fn merge_chain<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
+    let kept = &kept_with_outputs(graph, kept);
     let readers = graph.consumers();
     let mut first_of: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     let mut skipped = vec![false; graph.nodes().len()];

@@ -1,5 +1,7 @@
 //! A graph copied node by node from another, with changes on the way.
 
+use std::collections::BTreeMap;
+
 use super::Rewritten;
 use crate::graph::{Graph, Node, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights};
@@ -93,8 +95,10 @@ impl<'g, 'a> Copying<'g, 'a> {
     /// The copy.
     pub fn finish(self) -> Rewritten<'a> {
         let modules = self.graph.modules().iter().filter_map(|(n, &v)| Some((n.clone(), self.value[v]?))).collect();
-        let output = self.value[self.graph.output()].expect("the output is copied");
-        let raw = crate::graph::Raw { nodes: self.nodes, params: self.params, modules, output };
+        let mut raw = self.graph.clone().into_raw();
+        (raw.nodes, raw.params, raw.modules) = (self.nodes, self.params, BTreeMap::new());
+        raw.renumber_ends(|value| self.value[value].expect("outputs are copied"));
+        raw.modules = modules;
         let graph = Graph::try_from(raw).expect("a sound graph stays sound");
         let weights = LazyWeights::new(self.tensors);
         weights.check(graph.params()).expect("every parameter has its numbers");

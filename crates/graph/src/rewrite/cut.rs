@@ -24,7 +24,8 @@ impl Part {
 }
 
 /// Cuts a network behind a value: the first part answers with it, and the second takes it as its picture. One behind the other they
-/// compute what the network does, for the second part's nodes read each other and that value only.
+/// compute what the network does, for the second part's nodes read each other and that value only. Other outputs than the answer are
+/// in neither.
 ///
 /// # Errors
 /// If something behind the value reads another one from before it, or nothing is behind it.
@@ -48,7 +49,7 @@ pub fn cut(graph: &Graph, at: ValueId) -> Result<[Part; 2], GraphError> {
 fn leading_to(graph: &Graph, value: ValueId) -> Vec<bool> {
     let mut leads = vec![false; graph.nodes().len()];
     leads[value] = true;
-    for id in (0..=value).rev().filter(|&id| id > 0) {
+    for id in (0..=value).rev() {
         if leads[id] {
             graph.node(id).inputs.iter().for_each(|&input| leads[input] = true);
         }
@@ -77,7 +78,7 @@ fn part(graph: &Graph, taken: &[bool], picture: Option<(ValueId, Node)>, output:
     }
     let modules = graph.modules().iter().filter_map(|(name, &value)| Some((name.clone(), moved[value]?))).collect();
     let own = params.iter().map(|&p| graph.params()[p].clone()).collect();
-    let raw = Raw { nodes, params: own, modules, output: place(&moved, output) };
+    let raw = Raw { nodes, params: own, modules, output: place(&moved, output), outputs: Vec::new() };
     Ok(Part { graph: Graph::try_from(raw)?, params })
 }
 

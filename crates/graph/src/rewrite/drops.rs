@@ -53,8 +53,12 @@ pub fn with_layer_dropout(graph: &Graph, rate: f64) -> Result<(Graph, usize), Gr
 /// Which operand of an addition is the body of a residual unit: the one that more steps lead to.
 fn body(graph: &Graph, id: ValueId, depths: &[usize]) -> Option<usize> {
     let node = graph.node(id);
+    let is_constant = |v: ValueId| matches!(graph.node(v).op, Op::Constant { .. });
     match (&node.op, &node.inputs[..]) {
-        (Op::Binary { function: Binary::Add }, &[a, b]) if a != b => Some(usize::from(depths[b] >= depths[a])),
+        // An offset of every channel or pixel is no body.
+        (Op::Binary { function: Binary::Add }, &[a, b]) if a != b && !is_constant(a) && !is_constant(b) => {
+            Some(usize::from(depths[b] >= depths[a]))
+        }
         _ => None,
     }
 }
@@ -101,8 +105,7 @@ fn with_drops(graph: &Graph, edges: Vec<(Edge, f64)>, unit: DropUnit) -> Result<
         nodes.push(node);
     }
     raw.nodes = nodes;
-    raw.modules.values_mut().for_each(|value| *value = moved[*value]);
-    raw.output = moved[raw.output];
+    raw.renumber_ends(|value| moved[value]);
     Graph::try_from(raw)
 }
 

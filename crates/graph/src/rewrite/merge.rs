@@ -2,7 +2,7 @@
 
 use super::copying::Copying;
 use super::linear::{Linear, Product, single};
-use super::{Rewritten, is_pointwise};
+use super::{Rewritten, is_pointwise, kept_with_outputs};
 use crate::graph::{Graph, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::Op;
@@ -30,6 +30,7 @@ struct Cross {
 /// Fires on the stages of CSPResNet-50 and CSPResNeXt-50, whose expanding convolution has no activation: 5.9 % and 7.5 % of their
 /// MACs; the cross-stage part itself is never computed.
 pub fn merge_linear_pair<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
+    let kept = &kept_with_outputs(graph, kept);
     let found: Vec<Cross> = (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, t, kept)).collect();
     let mut copy = Copying::new(graph, weights);
     copy.times = found.len();

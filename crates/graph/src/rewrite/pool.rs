@@ -1,7 +1,7 @@
 //! Pooling taken before a convolution that mixes channels, or before an activation, instead of behind it.
 
 use super::copying::Copying;
-use super::{Rewritten, is_pointwise};
+use super::{Rewritten, is_pointwise, kept_with_outputs};
 use crate::graph::{Graph, ValueId};
 use crate::lazy::LazyWeights;
 use crate::op::{Op, Padding, PoolKind};
@@ -40,6 +40,7 @@ fn with_pools_moved<'a>(
     kept: &[ValueId],
     moves: impl Fn(ValueId, &Op) -> bool,
 ) -> Rewritten<'a> {
+    let kept = &kept_with_outputs(graph, kept);
     let readers = graph.consumers();
     let moves_before = |pool: ValueId| {
         let before = *graph.node(pool).inputs.first()?;

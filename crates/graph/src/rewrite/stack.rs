@@ -1,7 +1,7 @@
 //! Several 1 x 1 convolutions of the same value, made one.
 
 use super::copying::Copying;
-use super::{Rewritten, is_pointwise};
+use super::{Rewritten, is_pointwise, kept_with_outputs};
 use crate::graph::{Graph, Node, ValueId};
 use crate::lazy::{LazyTensor, LazyWeights};
 use crate::op::{Op, Unary};
@@ -23,6 +23,7 @@ struct Branch {
 /// Branches that end in an addition stay, for the addition belongs to their epilogue. Fires on the two-way layers of PeleeNet
 /// (Wang et al., arXiv:1804.06882) and, with them, on the two convolutions by which CSPPeleeNet splits.
 pub fn stack_pointwise<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
+    let kept = &kept_with_outputs(graph, kept);
     let readers = graph.consumers();
     let mut stacks: Vec<Vec<Branch>> = Vec::new();
     for value in &readers {

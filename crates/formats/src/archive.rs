@@ -1,8 +1,8 @@
-//! The zip archive around a PyTorch file: where the bytes of each of its members stand.
+//! The zip archive around a file of PyTorch or of NumPy: where the bytes of each of its members stand.
 //!
-//! Not a reader of zip in general. PyTorch stores members as they are, one behind the other, so one that is compressed,
-//! encrypted or in another file is refused, and so are two that share bytes: nothing becomes longer than it is in the file.
-//! The directory at the end counts, and what stands before each member has to agree with it.
+//! Not a reader of zip in general. Members are stored as they are or deflated, one behind the other, so one that is compressed in
+//! another way, encrypted or in another file is refused, and so are two that share bytes. The directory at the end counts, and what
+//! stands before each member has to agree with it. Not here: unpacking, and how long a member may become.
 
 use std::collections::HashMap;
 
@@ -37,18 +37,20 @@ pub(crate) struct Member {
     pub begin: usize,
     /// How many they are.
     pub len: usize,
-    /// Their CRC-32, or 0 if PyTorch was told not to compute it.
-    crc: u32,
+    /// How many they become, if they are deflated.
+    pub unpacked: Option<usize>,
+    /// The CRC-32 of what they become, or 0 if PyTorch was told not to compute it.
+    pub crc: u32,
 }
 
 impl Member {
-    /// Its bytes.
-    pub(super) fn read(&self, file: &Bytes<'_>) -> Result<Vec<u8>, FormatError> {
+    /// Its bytes, as they stand in the file.
+    pub(crate) fn read(&self, file: &Bytes<'_>) -> Result<Vec<u8>, FormatError> {
         let mut bytes = vec![0; self.len];
         file.read(self.begin, &mut bytes).map(|()| bytes)
     }
 
-    /// Whether its bytes are those that were written.
+    /// Whether its bytes, if they are not deflated, are those that were written.
     pub(crate) fn is_whole(&self, file: &Bytes<'_>) -> Result<bool, FormatError> {
         if self.crc == 0 {
             return Ok(true);
@@ -64,13 +66,13 @@ impl Member {
 }
 
 /// The members of an archive by name.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     members: HashMap<String, Member>,
 }
 
 impl Archive {
     /// Reads the directory of an archive and looks at each member's own header.
-    pub(super) fn open(file: &Bytes<'_>) -> Result<Self, FormatError> {
+    pub(crate) fn open(file: &Bytes<'_>) -> Result<Self, FormatError> {
         let directory = Directory::find(file)?;
         let bytes = directory.read(file)?;
         let mut members = HashMap::new();
@@ -97,13 +99,18 @@ impl Archive {
     }
 
     /// A member by its name.
-    pub(super) fn get(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Member> {
         self.members.get(name)
     }
 
     /// Names of all members.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
+    }
+
+    /// All members with their names.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.members.iter().map(|(name, member)| (name.as_str(), member))
     }
 }
 
@@ -175,8 +182,16 @@ struct Entry<'a> {
     crc: u32,
     /// Where the member's own header begins.
     begin: usize,
+    /// Bytes in the file.
     len: usize,
+    /// Bytes that they become.
+    unpacked: usize,
+    method: u16,
 }
+
+/// Ways to keep a member: as it is, and RFC 1951.
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
 
 impl<'a> Entry<'a> {
     /// Takes the first entry off a directory.
@@ -196,47 +211,49 @@ impl<'a> Entry<'a> {
         if u16_at(fixed, 8) & 1 != 0 {
             return Err(format!("says that {named} is encrypted"));
         }
-        if u16_at(fixed, 10) != 0 {
-            return Err(format!(
-                "says that {named} is compressed; if this is a TorchScript program, write its weights with PyTorch: \
-                 `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
-            ));
+        let method = u16_at(fixed, 10);
+        if ![STORED, DEFLATED].contains(&method) {
+            return Err(format!("says that {named} is compressed in a way that is not read, number {method}"));
         }
         let mut large = Large::new(extra);
         let mut field = |at| match u32_at(fixed, at) {
             u32::MAX => large.next().ok_or_else(|| format!("lacks a number of {named}")),
             small => Ok(u64::from(small)),
         };
-        let (len, packed, begin) = (field(24)?, field(20)?, field(42)?);
-        if len != packed {
-            return Err(format!("gives {named} two lengths, {len} and {packed}"));
+        let (unpacked, len, begin) = (field(24)?, field(20)?, field(42)?);
+        if method == STORED && len != unpacked {
+            return Err(format!("gives {named} two lengths, {unpacked} and {len}"));
         }
         if u16_at(fixed, 34) != 0 {
             return Err(format!("says that {named} is in another file"));
         }
-        let [begin, len] = [begin, len].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        Ok((Self { name, crc: u32_at(fixed, 16), begin, len }, rest))
+        let [begin, len, unpacked] = [begin, len, unpacked].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        Ok((Self { name, crc: u32_at(fixed, 16), begin, len, unpacked, method }, rest))
     }
 
     /// The member, by the header before its bytes; both have to end before `limit`.
     fn locate(&self, file: &Bytes<'_>, limit: usize) -> Result<Member, FormatError> {
-        let wrong = |why: &str| FormatError::PyTorch(why.into());
+        let wrong = |why: &str| FormatError::Zip(why.into());
         let outside = || wrong("reaches beyond the archive's members");
         let named = self.begin.checked_add(HEADER + self.name.len()).filter(|&end| end <= limit).ok_or_else(outside)?;
         let mut header = vec![0; named - self.begin];
         file.read(self.begin, &mut header)?;
-        let lengths = [18, 22].map(|at| u32_at(&header, at));
+        let lengths = [(18, self.len), (22, self.unpacked)];
         // Where lengths were not known yet, they stand behind the member's bytes.
         let unsaid = u16_at(&header, 6) & 8 != 0;
-        let agree = |&l: &u32| l == u32::MAX || l as usize == self.len || (unsaid && l == 0);
+        let agree = |&(at, len): &(usize, usize)| {
+            let own = u32_at(&header, at);
+            own == u32::MAX || own as usize == len || (unsaid && own == 0)
+        };
         let names = usize::from(u16_at(&header, 26)) == self.name.len() && header[HEADER..] == *self.name;
-        let stored = u16_at(&header, 8) == 0 && u16_at(&header, 6) & 1 == 0;
-        if !(header.starts_with(b"PK\x03\x04") && names && stored && lengths.iter().all(agree)) {
+        let kept = u16_at(&header, 8) == self.method && u16_at(&header, 6) & 1 == 0;
+        if !(header.starts_with(b"PK\x03\x04") && names && kept && lengths.iter().all(agree)) {
             return Err(wrong("has a header that says something else than the directory"));
         }
         let begin = named + usize::from(u16_at(&header, 28));
         begin.checked_add(self.len).filter(|&end| end <= limit).ok_or_else(outside)?;
-        Ok(Member { begin, len: self.len, crc: self.crc })
+        let unpacked = (self.method == DEFLATED).then_some(self.unpacked);
+        Ok(Member { begin, len: self.len, unpacked, crc: self.crc })
     }
 }
 
@@ -263,7 +280,7 @@ impl<'a> Large<'a> {
 }
 
 fn refuse(place: &str, why: String) -> FormatError {
-    FormatError::PyTorch(why).within(place)
+    FormatError::Zip(why).within(place)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

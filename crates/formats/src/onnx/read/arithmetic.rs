@@ -1,0 +1,173 @@
+//! Functions of one and of two values. Not here: those that files spell out in several nodes ([`super::fused`]).
+
+use cspnet_graph::{Binary, Op, Unary};
+
+use super::call::{Call, Operand, decimal};
+use super::constant::{Constant, Numbers};
+use super::dims::{self, Dims, Why, broadcast};
+use super::flow::{self, Flow, Steps};
+use super::fused::near;
+use super::layers::Given;
+
+/// The value `function` gives of every element.
+fn applied(steps: &mut Steps, call: &Call<'_>, function: Unary) -> Given {
+    let x = call.flow(0)?;
+    let step = steps.push(&call.path(), Op::Unary { function }, &[x.step], Vec::new())?;
+    Ok(vec![Operand::Flow(x.with_step(step))])
+}
+
+pub(super) fn unary(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let float = |name, default| call.float(name, default);
+    let function = match call.node.operator.as_str() {
+        "Relu" => Unary::Relu,
+        "LeakyRelu" => Unary::LeakyRelu { slope: float("alpha", 0.01)? },
+        "Sigmoid" => Unary::Sigmoid,
+        "Tanh" => Unary::Tanh,
+        "HardSigmoid" => {
+            let (alpha, beta) = (float("alpha", 0.2)?, float("beta", 0.5)?);
+            // A sixth is no decimal.
+            Unary::HardSigmoid { alpha: if near(alpha, 1.0 / 6.0) { 1.0 / 6.0 } else { alpha }, beta }
+        }
+        "HardSwish" => Unary::HardSwish,
+        "Elu" => Unary::Elu { alpha: float("alpha", 1.0)? },
+        "Selu" => Unary::Selu {
+            alpha: float("alpha", 1.673_263_192_176_818_8)?,
+            gamma: float("gamma", 1.050_701_022_148_132_3)?,
+        },
+        "Softplus" => Unary::Softplus,
+        "Mish" => Unary::Mish,
+        "Swish" if float("alpha", 1.0)? == 1.0 => Unary::Silu,
+        "Swish" => return Err("scales what it gives to the sigmoid".into()),
+        "Gelu" => match call.text("approximate", "none")? {
+            "none" => Unary::Gelu,
+            "tanh" => Unary::GeluTanh,
+            other => return Err(format!("is approximated by `{other}`").into()),
+        },
+        "Erf" => Unary::Erf,
+        "Exp" => Unary::Exp,
+        "Log" => Unary::Log,
+        "Sqrt" => Unary::Sqrt,
+        "Neg" => Unary::Neg,
+        "Abs" => Unary::Abs,
+        _ => Unary::Reciprocal,
+    };
+    applied(steps, call, function)
+}
+
+pub(super) fn clip(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let (min, max) = (call.real(1, "min")?, call.real(2, "max")?);
+    let min = decimal(min.unwrap_or(f32::MIN).max(f32::MIN));
+    let max = decimal(max.unwrap_or(f32::MAX).min(f32::MAX));
+    let function = match (min, max) {
+        (0.0, 6.0) => Unary::Relu6,
+        (0.0, max) if max >= f64::from(f32::MAX) => Unary::Relu,
+        // Where nothing is left, the largest number is given.
+        (min, max) => Unary::Clip { min: min.min(max), max },
+    };
+    applied(steps, call, function)
+}
+
+/// The first input itself.
+pub(super) fn same(_: &mut Steps, call: &Call<'_>) -> Given {
+    if call.node.operator == "Dropout" && call.real(2, "")?.is_some_and(|training| training != 0.0) {
+        return Err("drops numbers, as in training".into());
+    }
+    Ok(vec![call.needed(0)?.clone()])
+}
+
+pub(super) fn cast(_: &mut Steps, call: &Call<'_>) -> Given {
+    match super::data_type::DataType::of(call.int("to", 0)?) {
+        Ok(kind) if kind.is_real() => Ok(vec![call.needed(0)?.clone()]),
+        Ok(kind) => Err(format!("rounds to {kind:?}, and the network computes with real numbers only").into()),
+        Err(what) => Err(format!("makes {what}").into()),
+    }
+}
+
+/// Sums and the like of any number of values.
+pub(super) fn binary(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let function = match call.node.operator.as_str() {
+        "Add" | "Sum" | "Mean" => Binary::Add,
+        "Sub" => Binary::Sub,
+        "Mul" => Binary::Mul,
+        "Div" => Binary::Div,
+        "Pow" => Binary::Pow,
+        "Max" => Binary::Max,
+        _ => Binary::Min,
+    };
+    let mut all = call.needed(0)?.clone();
+    let mut name = call.node.inputs[0].as_str();
+    for place in 1..call.inputs.len() {
+        all = joined(steps, call, function, (&all, name), (call.needed(place)?, &call.node.inputs[place]))?;
+        name = "";
+    }
+    if call.node.operator == "Mean" {
+        let count = Constant { dims: Vec::new(), numbers: Numbers::Fill(call.inputs.len() as f32) };
+        let name = format!("{}.count", call.path());
+        all = joined(steps, call, Binary::Div, (&all, ""), (&Operand::Constant(count), &name))?;
+    }
+    Ok(vec![all])
+}
+
+/// A function of two operands, each with its name.
+pub(super) fn joined(
+    steps: &mut Steps,
+    call: &Call<'_>,
+    function: Binary,
+    a: (&Operand, &str),
+    b: (&Operand, &str),
+) -> Result<Operand, Why> {
+    let [left, right] = [a, b].map(|(operand, _)| dims_of(operand));
+    let dims = joined_dims(&left, &right)?;
+    if let (Operand::Flow(x), Operand::Flow(y)) = (a.0, b.0)
+        && left == right
+        && x.is_plain()
+        && y.is_plain()
+        && steps.get(x.step).shape == steps.get(y.step).shape
+    {
+        // Both lie alike already.
+        let step = steps.push(&call.path(), Op::Binary { function }, &[x.step, y.step], Vec::new())?;
+        return Ok(Operand::Flow(Flow::new(step, dims)));
+    }
+    let sides = |of: &Dims| {
+        // A constant has the same numbers for all images.
+        let skip = usize::from(dims.batched && !of.batched && of.rank() == dims.rank());
+        dims::aligned(&of.sides[skip..], dims.sides.len())
+    };
+    let (left, right) = (sides(&left), sides(&right));
+    let mark = |(&a, &b): (&usize, &usize)| if a == b { 0 } else { 1 + u8::from(a == 1) };
+    let marks: Vec<u8> = left.iter().zip(&right).map(mark).collect();
+    let shapes = flow::together([&left, &right], &marks).ok_or("repeats dimensions that lie apart")?;
+    let mut inputs = [0; 2];
+    for (i, (operand, name)) in [a, b].into_iter().enumerate() {
+        inputs[i] = match operand {
+            Operand::Flow(flow) => steps.shaped(flow, shapes[i])?,
+            Operand::Constant(constant) => steps.constant(name, shapes[i], constant.clone())?,
+        };
+    }
+    let step = steps.push(&call.path(), Op::Binary { function }, &inputs, Vec::new())?;
+    Ok(Operand::Flow(Flow::new(step, dims)))
+}
+
+fn dims_of(operand: &Operand) -> Dims {
+    match operand {
+        Operand::Flow(flow) => flow.dims.clone(),
+        Operand::Constant(constant) => Dims::plain(constant.dims.clone()),
+    }
+}
+
+/// The dimensions of two that are joined element by element.
+fn joined_dims(a: &Dims, b: &Dims) -> Result<Dims, Why> {
+    if a.batched == b.batched {
+        if a.batched && a.rank() != b.rank() {
+            return Err(Why::Batch);
+        }
+        return Ok(a.with(broadcast(&a.sides, &b.sides)?));
+    }
+    let (images, other) = if a.batched { (a, b) } else { (b, a) };
+    let other = match other.rank().cmp(&images.rank()) {
+        std::cmp::Ordering::Less => &other.sides[..],
+        std::cmp::Ordering::Equal if other.sides[0] == 1 => &other.sides[1..],
+        _ => return Err(Why::Batch),
+    };
+    Ok(images.with(broadcast(&images.sides, other)?))
+}

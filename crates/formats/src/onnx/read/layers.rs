@@ -1,0 +1,403 @@
+//! Convolutions, poolings, normalisations and products of matrices.
+
+use cspnet_graph::{Axis, Op, Padding, PoolKind, Rearrange, Reduction, Window};
+
+use super::call::{Call, Operand};
+use super::constant::{Constant, Numbers};
+use super::dims::{Dims, Integer, Why};
+use super::flow::{self, Flow, Parameter, Steps};
+
+/// What a node gives.
+pub(super) type Given = Result<Vec<Operand>, Why>;
+
+/// Images with channels first, of one or two further sides.
+pub(super) struct Images {
+    /// Channels and further sides.
+    pub sides: Vec<usize>,
+    batched: bool,
+}
+
+impl Images {
+    /// Those that a value holds: its first dimension is that of the images, of which there is one if it is no batch.
+    pub(super) fn of(flow: &Flow) -> Result<Self, Why> {
+        match (flow.dims.batched, &flow.dims.sides[..]) {
+            (true, [_, ..]) => Ok(Self { sides: flow.dims.sides.clone(), batched: true }),
+            (false, [1, sides @ ..]) if !sides.is_empty() => Ok(Self { sides: sides.into(), batched: false }),
+            (_, sides) => Err(format!("takes images with channels, not a tensor of {sides:?}").into()),
+        }
+    }
+
+    /// The same images with other sides.
+    pub(super) fn with(&self, sides: Vec<usize>) -> Dims {
+        match self.batched {
+            true => Dims { batched: true, sides },
+            false => Dims::plain([vec![1], sides].concat()),
+        }
+    }
+
+    /// Rows and columns; a single side is columns.
+    fn pixels(&self) -> Result<[usize; 2], Why> {
+        match self.sides[1..] {
+            [w] => Ok([1, w]),
+            [h, w] => Ok([h, w]),
+            _ => Err(format!("takes images of one or two dimensions, these have {}", self.sides.len() - 1).into()),
+        }
+    }
+
+    /// The sides of an output of so many channels, rows and columns.
+    fn sized(&self, [c, h, w]: [usize; 3]) -> Dims {
+        self.with(if self.sides.len() == 2 { vec![c, w] } else { vec![c, h, w] })
+    }
+}
+
+fn flow(step: usize, dims: Dims) -> Given {
+    Ok(vec![Operand::Flow(Flow::new(step, dims))])
+}
+
+/// A list of one number for each side, as rows and columns; a single one is that of the columns.
+fn pair(list: Option<&[i64]>, sides: usize, default: usize) -> Result<[usize; 2], String> {
+    let Some(list) = list else { return Ok([default; 2]) };
+    let length = |&n: &i64| usize::try_from(n).map_err(|_| format!("has a window of {list:?}"));
+    match (list, sides) {
+        ([w], 1) => Ok([default, length(w)?]),
+        ([h, w], 2) => Ok([length(h)?, length(w)?]),
+        _ => Err(format!("has a window of {list:?} over {sides} dimensions")),
+    }
+}
+
+/// The window of a convolution or pooling over images.
+fn window(call: &Call<'_>, kernel: [usize; 2], images: &Images) -> Result<Window, Why> {
+    let sides = images.sides.len() - 1;
+    let pads = match (call.ints("pads")?, sides) {
+        (None, _) => [0; 4],
+        (Some(&[left, right]), 1) => [0, left, 0, right],
+        (Some(&[top, left, bottom, right]), 2) => [top, left, bottom, right],
+        (Some(other), _) => return Err(format!("pads by {other:?} over {sides} dimensions").into()),
+    };
+    let cells = |n: i64| usize::try_from(n).map_err(|_| format!("pads by {n} cells, which would cut some off"));
+    let plain = Window {
+        kernel,
+        stride: pair(call.ints("strides")?, sides, 1)?,
+        padding: Padding::NONE,
+        dilation: pair(call.ints("dilations")?, sides, 1)?,
+        ceil: call.flag("ceil_mode", false)?,
+    };
+    match call.text("auto_pad", "NOTSET")? {
+        "NOTSET" | "" => {
+            let padding = Padding { before: [cells(pads[0])?, cells(pads[1])?], after: [cells(pads[2])?, cells(pads[3])?] };
+            Ok(Window { padding, ..plain })
+        }
+        "VALID" => Ok(plain),
+        mode @ ("SAME_UPPER" | "SAME_LOWER") => Ok(plain.same(images.pixels()?, mode == "SAME_LOWER")),
+        other => Err(format!("pads in the mode `{other}`").into()),
+    }
+}
+
+/// An input as a parameter with as many numbers as it should have.
+fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, String> {
+    let numbers = call.parameter(place)?.clone();
+    if numbers.len() != len {
+        return Err(format!("has {} numbers as its input {place} instead of {len}", numbers.len()));
+    }
+    Ok(Parameter { name: call.node.inputs[place].clone(), numbers })
+}
+
+pub(super) fn conv(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let [h, w] = images.pixels()?;
+    let weight = call.parameter(1)?;
+    let (out, kernel) = match (&weight.dims[..], images.sides.len()) {
+        (&[out, _, w], 2) => (out, [1, w]),
+        (&[out, _, h, w], 3) => (out, [h, w]),
+        (dims, _) => return Err(format!("has a weight of the shape {dims:?}").into()),
+    };
+    let groups = usize::try_from(call.int("group", 1)?).unwrap_or(0);
+    let channels = images.sides[0];
+    if groups.checked_mul(weight.dims[1]) != Some(channels) {
+        return Err(format!("has a weight of the shape {:?} for {channels} channels in {groups} groups", weight.dims).into());
+    }
+    let mut params = vec![parameter(call, 1, weight.len())?];
+    if call.input(2).is_some() {
+        params.push(parameter(call, 2, out)?);
+    }
+    let window = Window { ceil: false, ..window(call, kernel, &images)? };
+    let op = Op::Conv { out, window, groups, bias: params.len() == 2 };
+    let x = steps.shaped(x, [channels, h, w])?;
+    let step = steps.push(&call.path(), op, &[x], params)?;
+    let dims = images.sized(steps.get(step).shape);
+    flow(step, dims)
+}
+
+pub(super) fn pool(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let [h, w] = images.pixels()?;
+    let kernel = call.ints("kernel_shape")?.ok_or("has no kernel_shape")?;
+    let window = window(call, pair(Some(kernel), images.sides.len() - 1, 1)?, &images)?;
+    let kind = match call.node.operator.as_str() {
+        "MaxPool" => PoolKind::Max,
+        _ => PoolKind::Average { count_include_pad: call.flag("count_include_pad", false)? },
+    };
+    let x = steps.shaped(x, [images.sides[0], h, w])?;
+    let step = steps.push(&call.path(), Op::Pool { kind, window }, &[x], Vec::new())?;
+    let dims = images.sized(steps.get(step).shape);
+    flow(step, dims)
+}
+
+pub(super) fn global_pool(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let x = steps.shaped(x, flow::channels_first(&images.sides))?;
+    let op = match call.node.operator.as_str() {
+        "GlobalAveragePool" => Op::GlobalAvgPool,
+        _ => Op::Reduce { reduction: Reduction::Max, axes: [false, true, true] },
+    };
+    let step = steps.push(&call.path(), op, &[x], Vec::new())?;
+    let mut sides = vec![1; images.sides.len()];
+    sides[0] = images.sides[0];
+    flow(step, images.with(sides))
+}
+
+pub(super) fn batch_norm(steps: &mut Steps, call: &Call<'_>) -> Given {
+    if call.flag("training_mode", false)? || !call.flag("spatial", true)? {
+        return Err("normalises by the statistics of the batch, or each pixel by its own".into());
+    }
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let channels = images.sides[0];
+    let params = (1..5).map(|place| parameter(call, place, channels)).collect::<Result<_, _>>()?;
+    // ONNX's momentum is the share that the old statistics keep, a decimal that was rounded to single precision.
+    let momentum = ((1.0 - call.float("momentum", 0.9)?) * 1e6).round() / 1e6;
+    let op = Op::BatchNorm { eps: call.float("epsilon", 1e-5)?, momentum };
+    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
+    let step = steps.push(&call.path(), op, &[shaped], params)?;
+    flow(step, x.dims.clone())
+}
+
+pub(super) fn lrn(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let size = usize::try_from(call.int("size", 0)?).unwrap_or(0);
+    let [alpha, beta, bias] = [("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)].map(|(name, n)| call.float(name, n));
+    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
+    let op = Op::Lrn { size, alpha: alpha?, beta: beta?, bias: bias? };
+    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
+    flow(step, x.dims.clone())
+}
+
+pub(super) fn prelu(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let (channels, slope) = (images.sides[0], call.parameter(1)?);
+    let along: Vec<usize> = slope.dims.iter().copied().filter(|&n| n != 1).collect();
+    // Its last side stands beside the last of the value; so one slope a channel has sides of 1 behind it.
+    let behind = slope.dims.iter().rev().take_while(|&&n| n == 1).count();
+    let numbers = match along[..] {
+        [] => {
+            let value = slope.scalar(call.files, call.allowance).ok_or("has a slope that cannot be read")?;
+            Constant { dims: vec![channels], numbers: Numbers::Fill(value) }
+        }
+        [n] if n == channels && behind + 1 == images.sides.len() => slope.clone(),
+        _ => return Err(format!("has slopes of the shape {:?}, which are not one for each channel", slope.dims).into()),
+    };
+    let params = vec![Parameter { name: call.node.inputs[1].clone(), numbers }];
+    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
+    let step = steps.push(&call.path(), Op::PRelu, &[shaped], params)?;
+    flow(step, x.dims.clone())
+}
+
+pub(super) fn softmax(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let dims = &x.dims;
+    let (shape, axis) = if call.opset >= 13 {
+        flow::around(&dims.sides, dims.side(call.int("axis", -1)?)?)
+    } else {
+        // All dimensions from the axis on are one.
+        let flat = dims.flattened(call.int("axis", 1)?)?;
+        match flat.sides[..] {
+            [n] => ([n, 1, 1], Axis::Channels),
+            [m, n] => ([m, 1, n], Axis::Columns),
+            _ => return Err("has no axis".into()),
+        }
+    };
+    let shaped = steps.shaped(x, shape)?;
+    let log = call.node.operator == "LogSoftmax";
+    let step = steps.push(&call.path(), Op::Softmax { axis, log }, &[shaped], Vec::new())?;
+    flow(step, dims.clone())
+}
+
+/// A fully connected layer on values of one side.
+fn linear(steps: &mut Steps, call: &Call<'_>, x: &Flow, out: usize, params: Vec<Parameter>, dims: Dims) -> Given {
+    let x = steps.shaped(x, [x.dims.count(), 1, 1])?;
+    let step = steps.push(&call.path(), Op::Linear { out }, &[x], params)?;
+    flow(step, dims)
+}
+
+/// The bias of a layer that has none.
+fn no_bias(call: &Call<'_>, out: usize) -> Parameter {
+    Parameter { name: format!("{}.bias", call.path()), numbers: Constant { dims: vec![out], numbers: Numbers::Fill(0.0) } }
+}
+
+pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let weight = call.parameter(1)?;
+    let [alpha, beta] = ["alpha", "beta"].map(|name| call.float(name, 1.0));
+    let (alpha, beta) = (alpha? as f32, beta? as f32);
+    if weight.dims.len() != 2 || x.dims.rank() != 2 {
+        return Err(format!("multiplies tensors of {} and {} dimensions", x.dims.rank(), weight.dims.len()).into());
+    }
+    let weight = if call.flag("transB", false)? { weight.clone() } else { weight.permuted(&[1, 0]) };
+    let weight = weight.scaled(alpha);
+    let out = weight.dims[0];
+    let x = match (call.flag("transA", false)?, x.dims.batched) {
+        (false, _) => x.clone(),
+        (true, true) => return Err(Why::Batch),
+        (true, false) => steps.permuted(x, &[1, 0])?,
+    };
+    let within = *x.dims.sides.last().ok_or("takes a matrix")?;
+    if weight.dims[1] != within {
+        return Err(format!("multiplies {within} numbers with a matrix of {:?}", weight.dims).into());
+    }
+    let dims = match x.dims.sides[..] {
+        [rows, _] => x.dims.with(vec![rows, out]),
+        _ => x.dims.with(vec![out]),
+    };
+    let bias = call.constant(2)?.map(|c| c.clone().scaled(beta));
+    let name = |place: usize| call.node.inputs[place].clone();
+    if x.dims.count() == within {
+        let numbers = match &bias {
+            None => Some(no_bias(call, out).numbers),
+            Some(c) if c.len() == out => Some(c.clone()),
+            Some(c) if c.len() == 1 => c
+                .scalar(call.files, call.allowance)
+                .map(|value| Constant { dims: vec![out], numbers: Numbers::Fill(value) }),
+            Some(_) => None,
+        };
+        let numbers = numbers.ok_or("adds numbers that are not one for each output")?;
+        let bias = Parameter { name: bias.as_ref().map_or_else(|| no_bias(call, out).name, |_| name(2)), numbers };
+        let params = vec![Parameter { name: name(1), numbers: weight }, bias];
+        return linear(steps, call, &x, out, params, dims);
+    }
+    let rows = x.dims.count() / within;
+    let x = steps.shaped(&x, [1, rows, within])?;
+    let weight = steps.constant(&name(1), [1, within, out], weight.permuted(&[1, 0]))?;
+    let step = steps.push(&call.path(), Op::MatMul, &[x, weight], Vec::new())?;
+    let product = Operand::Flow(Flow::new(step, dims));
+    match bias {
+        None => Ok(vec![product]),
+        Some(bias) => {
+            let sum = super::arithmetic::joined(steps, call, cspnet_graph::Binary::Add, (&product, ""), (&Operand::Constant(bias), &name(2)))?;
+            Ok(vec![sum])
+        }
+    }
+}
+
+pub(super) fn matmul(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let (a, b) = (call.needed(0)?, call.needed(1)?);
+    // One row of each image by a matrix is a fully connected layer.
+    if let (Operand::Flow(x), Operand::Constant(weight)) = (a, b)
+        && let [within, out] = weight.dims[..]
+        && x.dims.sides.last() == Some(&within)
+        && x.dims.rank() >= 2
+        && x.dims.count() == within
+    {
+        let mut sides = x.dims.sides.clone();
+        *sides.last_mut().ok_or("takes a matrix")? = out;
+        let weight = Parameter { name: call.node.inputs[1].clone(), numbers: weight.permuted(&[1, 0]) };
+        return linear(steps, call, x, out, vec![weight, no_bias(call, out)], x.dims.with(sides));
+    }
+    let dims = |operand: &Operand| match operand {
+        Operand::Flow(flow) => flow.dims.clone(),
+        Operand::Constant(constant) => Dims::plain(constant.dims.clone()),
+    };
+    let (left, right) = (dims(a), dims(b));
+    let batched = left.batched || right.batched;
+    let sides = |dims: &Dims| -> Result<(usize, usize, usize, Vec<usize>), Why> {
+        let mut sides = dims.sides.clone();
+        // A constant has the same numbers for all images.
+        if batched && !dims.batched && dims.rank() == left.rank().max(right.rank()) {
+            if sides.remove(0) != 1 {
+                return Err(Why::Batch);
+            }
+        }
+        match sides[..] {
+            [ref many @ .., m, n] => Ok((many.iter().product(), m, n, many.to_vec())),
+            _ => Err(format!("multiplies tensors of {} and {} dimensions", left.rank(), right.rank()).into()),
+        }
+    };
+    let ((p, m, k, many), (q, l, n, others)) = (sides(&left)?, sides(&right)?);
+    if k != l || !(p == 1 || q == 1 || many == others) {
+        return Err(format!("multiplies tensors of {:?} and {:?}", left.sides, right.sides).into());
+    }
+    let mut operand = |operand: &Operand, place: usize, shape| match operand {
+        Operand::Flow(flow) => steps.shaped(flow, shape),
+        Operand::Constant(constant) => steps.constant(&call.node.inputs[place], shape, constant.clone()),
+    };
+    let (x, y) = (operand(a, 0, [p, m, k])?, operand(b, 1, [q, k, n])?);
+    let step = steps.push(&call.path(), Op::MatMul, &[x, y], Vec::new())?;
+    let many = if others.len() > many.len() || p == 1 && q != 1 { others } else { many };
+    flow(step, Dims { batched, sides: [many, vec![m, n]].concat() })
+}
+
+/// Blocks of pixels from channels, or the other way.
+pub(super) fn blocks(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let images = Images::of(x)?;
+    let ([h, w], c) = (images.pixels()?, images.sides[0]);
+    let b = usize::try_from(call.int("blocksize", 0)?).ok().filter(|b| (1..=1024).contains(b)).ok_or("has no blocksize")?;
+    let to_space = call.node.operator == "DepthToSpace";
+    let (dims, order, shape) = match call.text("mode", "DCR")? {
+        _ if !to_space => (vec![c, h / b, b, w / b, b], [2, 4, 0, 1, 3], [c * b * b, h / b, w / b]),
+        "CRD" => (vec![c / (b * b), b, b, h, w], [0, 3, 1, 4, 2], [c / (b * b), h * b, w * b]),
+        _ => (vec![b, b, c / (b * b), h, w], [2, 3, 0, 4, 1], [c / (b * b), h * b, w * b]),
+    };
+    let shaped = steps.shaped(x, [c, h, w])?;
+    let op = Op::Rearrange(Rearrange { dims, order: order.into(), shape });
+    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
+    flow(step, images.sized(shape))
+}
+
+/// A reduction of some dimensions.
+pub(super) fn reduce(steps: &mut Steps, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let (axes, keeps) = call.reduced(x.dims.rank())?;
+    let mut gone = vec![0; x.dims.sides.len()];
+    for axis in axes {
+        gone[x.dims.side(axis)?] = 1;
+    }
+    if !gone.contains(&1) {
+        return Ok(vec![Operand::Flow(x.clone())]);
+    }
+    let reduction = match call.node.operator.as_str() {
+        "ReduceMean" => Reduction::Mean,
+        "ReduceSum" => Reduction::Sum,
+        "ReduceMax" => Reduction::Max,
+        _ => Reduction::Min,
+    };
+    let marks: Vec<usize> = gone.iter().map(|&mark: &u8| usize::from(mark)).collect();
+    let shapes = flow::together([&x.dims.sides, &marks.iter().map(|m| m + 1).collect::<Vec<_>>()], &gone);
+    let [shape, marked] = shapes.ok_or("reduces dimensions that lie apart")?;
+    let axes = marked.map(|mark| mark > 1);
+    let op = match (reduction, axes) {
+        (Reduction::Mean, [false, true, true]) => Op::GlobalAvgPool,
+        _ => Op::Reduce { reduction, axes },
+    };
+    let shaped = steps.shaped(x, shape)?;
+    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
+    let kept = x.dims.sides.iter().zip(&gone).filter(|(_, gone)| keeps || **gone == 0);
+    flow(step, x.dims.with(kept.map(|(&n, &gone)| if gone == 1 { 1 } else { n }).collect()))
+}
+
+/// The shape of a value as a constant.
+pub(super) fn shape(_: &mut Steps, call: &Call<'_>) -> Given {
+    let dims = &call.flow(0)?.dims;
+    Ok(vec![Operand::Constant(match call.node.operator.as_str() {
+        "Size" if dims.batched => return Err("counts all numbers of a batch".into()),
+        "Size" => {
+            let count = super::constant::Values::Integers(vec![Integer::Known(dims.count() as i64)]);
+            Constant::new(Vec::new(), count, call.allowance)?
+        }
+        _ => super::evaluate::shape_of(call, dims)?,
+    })])
+}

@@ -1,0 +1,205 @@
+//! A file's graph to steps, node by node: what does not depend on the picture is computed, everything else becomes operations.
+
+use std::collections::HashMap;
+
+use super::call::{Call, Operand};
+use super::constant::{Allowance, Constant, Files};
+use super::dims::{Dims, Integer, Why};
+use super::flow::{self, Flow, Steps};
+use super::messages::{Graph, Info, Node, Side};
+use super::{evaluate, operators, title};
+use crate::error::FormatError;
+use crate::text::shown;
+
+/// Most nodes that are told.
+const MAX_TOLD: usize = 100;
+
+/// What a file's graph becomes.
+pub(super) struct Lowered {
+    pub steps: Steps,
+    pub inputs: Vec<End>,
+    pub outputs: Vec<End>,
+}
+
+/// Where a value enters or leaves the network.
+pub(super) struct End {
+    pub name: String,
+    pub step: usize,
+    pub dims: Dims,
+}
+
+/// What of the file is the same however it is read.
+pub(super) struct Source<'a> {
+    pub graph: &'a Graph,
+    pub opset: i64,
+    /// The nodes, each behind those it reads.
+    pub order: Vec<usize>,
+    pub initialisers: HashMap<&'a str, Result<Constant, String>>,
+    pub files: &'a Files<'a>,
+    pub allowance: &'a Allowance,
+}
+
+/// Why a file is not run: what of it, all together.
+pub(super) struct Refusal {
+    told: Vec<String>,
+    count: usize,
+    /// Whether something would mix the images of a batch.
+    pub mixes_images: bool,
+}
+
+impl Refusal {
+    fn add(&mut self, what: String, why: Why) {
+        self.count += 1;
+        let why = match why {
+            Why::Unsupported(why) => why,
+            Why::Batch => {
+                self.mixes_images = true;
+                "would mix the images of a batch".into()
+            }
+        };
+        if self.told.len() < MAX_TOLD {
+            self.told.push(format!("{what} {}", shown(&why)));
+        }
+    }
+
+    pub(super) fn into_error(self) -> FormatError {
+        let more = match self.count - self.told.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        FormatError::OnnxUnsupported(self.told.join("; ") + &more)
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The things that the network takes, which are not given by the file itself.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &'a Info> {
+        self.graph.inputs.iter().filter(|info| !self.initialisers.contains_key(info.name.as_str()))
+    }
+
+    /// The number of images, as the inputs' first dimensions say it; `None` if these are not one and the same.
+    pub(super) fn images(&self) -> Option<Integer> {
+        let mut all = self.inputs().map(|info| match info.dims.as_ref()?.first()? {
+            Side::Known(n) => Some(Integer::Known(*n as i64)),
+            Side::Open(_) => Some(Integer::Batch),
+        });
+        let first = all.next()??;
+        all.all(|images| images == Some(first)).then_some(first)
+    }
+
+    /// The graph, whose first dimension is that of the images if a number of them is given; `size` are rows and columns where the
+    /// file does not say them.
+    pub(super) fn lower(&self, images: Option<Integer>, size: [usize; 2]) -> Result<Lowered, Refusal> {
+        let mut refusal = Refusal { told: Vec::new(), count: 0, mixes_images: false };
+        let (mut steps, mut inputs) = (Steps::default(), Vec::new());
+        // What is not known because of what is not supported is `None`.
+        let mut values: HashMap<&str, Option<Operand>> = HashMap::new();
+        for info in self.inputs() {
+            match sides(info, images.is_some(), size) {
+                Ok(dims) => {
+                    let step = steps.input(&info.name, flow::planes(&dims.sides));
+                    values.insert(&info.name, Some(Operand::Flow(Flow::new(step, dims.clone()))));
+                    inputs.push(End { name: info.name.clone(), step, dims });
+                }
+                Err(why) => {
+                    values.insert(&info.name, None);
+                    refusal.add(format!("the input `{}`", shown(&info.name)), why.into());
+                }
+            }
+        }
+        for &id in &self.order {
+            let node = &self.graph.nodes[id];
+            let given = self.node(node, &mut steps, &values, images.unwrap_or(Integer::Known(1)));
+            let mut given = given.unwrap_or_else(|why| {
+                refusal.add(title(node), why);
+                None
+            });
+            for (place, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                let value = given.as_mut().and_then(|given| given.get_mut(place)).and_then(Option::take);
+                values.insert(name, value);
+            }
+        }
+        let mut outputs = Vec::new();
+        for info in &self.graph.outputs {
+            let what = || format!("the output `{}`", shown(&info.name));
+            match values.get(info.name.as_str()) {
+                Some(Some(Operand::Flow(flow))) => match steps.planes(flow) {
+                    Ok(step) => outputs.push(End { name: info.name.clone(), step, dims: flow.dims.clone() }),
+                    Err(why) => refusal.add(what(), why),
+                },
+                Some(None) if refusal.count > 0 => {}
+                Some(None) => refusal.add(what(), "is one that its node is not run for".into()),
+                Some(Some(Operand::Constant(_))) => refusal.add(what(), "does not depend on the picture".into()),
+                None => refusal.add(what(), "is given by nobody".into()),
+            }
+        }
+        match (refusal.count, inputs.is_empty() || outputs.is_empty()) {
+            (0, false) => Ok(Lowered { steps, inputs, outputs }),
+            (0, true) => {
+                refusal.add("the network".into(), "has no inputs, or no outputs".into());
+                Err(refusal)
+            }
+            _ => Err(refusal),
+        }
+    }
+
+    /// What a node gives; `None` if that is not known because of what others do not give.
+    fn node(
+        &self,
+        node: &Node,
+        steps: &mut Steps,
+        values: &HashMap<&str, Option<Operand>>,
+        images: Integer,
+    ) -> Result<Option<Vec<Option<Operand>>>, Why> {
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+            return Err(format!("is of the domain `{}`, whose operators are not known", shown(&node.domain)).into());
+        }
+        let lower = operators::find(&node.operator);
+        if lower.is_none() && !evaluate::knows(&node.operator) {
+            return Err("is an operator that is not known".into());
+        }
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for name in &node.inputs {
+            inputs.push(match (name.as_str(), self.initialisers.get(name.as_str()), values.get(name.as_str())) {
+                ("", ..) => None,
+                (_, Some(Ok(constant)), _) => Some(Operand::Constant(constant.clone())),
+                (_, Some(Err(why)), _) => return Err(format!("needs `{name}`, which {why}").into()),
+                (_, None, Some(Some(operand))) => Some(operand.clone()),
+                (_, None, _) => return Ok(None),
+            });
+        }
+        let (files, allowance) = (self.files, self.allowance);
+        let call = Call { node, opset: self.opset, inputs, files, allowance, images };
+        if let Some(why) = call.unreadable() {
+            return Err(why.into());
+        }
+        if evaluate::is_constant(&call) {
+            let constants = evaluate::evaluate(&call)?.ok_or("is not computed of constants")?;
+            return Ok(Some(constants.into_iter().map(|c| Some(Operand::Constant(c))).collect()));
+        }
+        let given = lower.ok_or("is computed of constants only")?(steps, &call)?;
+        Ok(Some(given.into_iter().map(Some).collect()))
+    }
+}
+
+/// The dimensions of an input.
+fn sides(info: &Info, batched: bool, size: [usize; 2]) -> Result<Dims, String> {
+    let all = info.dims.as_ref().ok_or("does not say its shape, or is no tensor")?;
+    super::data_type::DataType::of(info.element).map_err(|what| format!("holds {what}"))?;
+    let rank = all.len();
+    let length = |(axis, side): (usize, &Side)| match side {
+        Side::Known(0) => Err("holds nothing".into()),
+        Side::Known(n) => Ok(*n),
+        // Of a picture, whose sides come last.
+        Side::Open(_) if rank == 4 && axis >= 2 => Ok(size[axis - 2]),
+        Side::Open(name) => {
+            let name = if name.is_empty() { String::new() } else { format!(" (`{}`)", shown(name)) };
+            Err(format!("does not say how long its dimension {axis}{name} is; write a file in which that is fixed"))
+        }
+    };
+    let lengths = all.iter().enumerate().skip(usize::from(batched)).map(length).collect::<Result<Vec<usize>, String>>()?;
+    match super::tensor::count(&lengths) {
+        Some(count) if count <= cspnet_graph::GraphError::MAX_ELEMENTS => Ok(Dims { batched, sides: lengths }),
+        _ => Err(format!("has the shape {lengths:?}, which is too large")),
+    }
+}

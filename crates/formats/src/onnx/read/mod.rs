@@ -1,0 +1,289 @@
+//! Reading ONNX files: a file's graph becomes one of ours, and its initialisers the weights.
+//!
+//! The wire format ([`wire`]) gives messages ([`messages`]), of which tensors stay in the file ([`tensor`], [`constant`]). Nodes are
+//! lowered one after another ([`lower`]): what is computed of constants, such as shapes, is computed ([`evaluate`]); everything
+//! else becomes steps ([`flow`]). A tensor of any rank lies row-major in a value `[c, h, w]` of one image, the batch apart. What files
+//! spell out in several nodes is joined in the end ([`fused`]).
+//!
+//! Everything is held to limits before memory is taken for it, and numbers are read when somebody asks for them.
+
+mod arithmetic;
+mod call;
+mod constant;
+mod data_type;
+mod dims;
+mod evaluate;
+mod external;
+mod facts;
+mod flow;
+mod fused;
+mod layers;
+mod lower;
+mod messages;
+mod operators;
+mod order;
+mod places;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use cspnet_graph::{Axis, Builder, Graph, LazyWeights, Op, Shape, Value};
+
+use crate::error::FormatError;
+use crate::manifest::Manifest;
+use crate::model_file::ModelFile;
+use crate::onnx::names::Names;
+use crate::tensors::Bytes;
+use crate::text::shown;
+use constant::{Allowance, Constant, Files};
+use dims::Integer;
+use external::Externals;
+use lower::{End, Lowered, Source};
+use messages::Node;
+use wire::Reader;
+
+/// Oldest version of the operators that is read, of 2018.
+const OLDEST: i64 = 7;
+
+/// Newest version of the operators that is known.
+const NEWEST: i64 = 27;
+
+/// Choices in reading a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Rows and columns of pictures, where the file leaves them open; else those of its preprocessing, or [`DEFAULT_SIZE`].
+    pub size: Option<[usize; 2]>,
+    /// Whether a softmax at the end is left out, as in all networks here that classify: what classifies has its own.
+    pub without_softmax: bool,
+}
+
+/// Rows and columns of a picture of which nothing is said.
+pub const DEFAULT_SIZE: [usize; 2] = [224, 224];
+
+/// A network that was read from an ONNX file. Its numbers are read when they are asked for.
+#[derive(Debug)]
+pub struct Network<'a> {
+    graph: Graph,
+    /// In the order of the graph's parameters.
+    params: Vec<Constant>,
+    files: Files<'a>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    facts: Vec<(String, String)>,
+    name: String,
+}
+
+/// What a network takes or gives, as its file describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name in the file.
+    pub name: String,
+    /// Whether it has a first dimension for the images of a batch, which is not among its sides.
+    pub batched: bool,
+    /// Its dimensions for one image. Row-major, they are the numbers of a value `[c, h, w]`.
+    pub sides: Vec<usize>,
+}
+
+impl Tensor {
+    /// The shape of the graph's value that holds an image of it.
+    pub fn shape(&self) -> Shape {
+        flow::planes(&self.sides)
+    }
+}
+
+impl Network<'static> {
+    /// Opens a file. Large tensors may lie in files beside it, which must not be links.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no sound ONNX file, or has operations that are not supported: all of them are told.
+    pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let read = |file| Self::new(file, Externals::beside(path), &stem, options);
+        read(Bytes::open(path)?).map_err(|e| e.at(path))
+    }
+}
+
+impl<'a> Network<'a> {
+    /// Reads the bytes of a file, which has all its tensors in itself.
+    ///
+    /// # Errors
+    /// As [`Network::open`].
+    pub fn from_bytes(bytes: &'a [u8], options: &ReadOptions) -> Result<Self, FormatError> {
+        Self::new(Bytes::Memory(bytes), Externals::default(), "", options)
+    }
+
+    fn new(here: Bytes<'a>, mut beside: Externals, stem: &str, options: &ReadOptions) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(&here);
+        let messages::Model { producer: _, opsets, graph, metadata } = messages::model(&mut reader)?;
+        let graph = graph.ok_or_else(|| FormatError::OnnxFile("it holds no graph".into()))?;
+        let opset = opset(&opsets)?;
+        if graph.sparse > 0 {
+            return Err(FormatError::OnnxUnsupported(format!("{} initialisers are sparse tensors", graph.sparse)));
+        }
+        let allowance = Allowance::new();
+        let mut initialisers = HashMap::new();
+        for tensor in &graph.initialisers {
+            initialisers.insert(tensor.name.as_str(), Constant::of(tensor, Some(&mut beside), &allowance));
+        }
+        let (order, files) = (order::order(&graph)?, Files { here, beside });
+        let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
+        let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
+        let lowered = lowered(&source, size)?;
+        let built = build(lowered, options, &files, &allowance)?;
+        let name = if graph.name.is_empty() { stem } else { &graph.name };
+        Ok(Self {
+            graph: built.graph,
+            params: built.params,
+            inputs: built.inputs,
+            outputs: built.outputs,
+            facts: metadata,
+            name: shown(name).into_owned(),
+            files,
+        })
+    }
+
+    /// Its operations.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Its numbers, which are read when they are asked for.
+    pub fn weights(&self) -> LazyWeights<'_> {
+        LazyWeights::new(self.params.iter().map(|constant| constant.tensor(&self.files)).collect())
+    }
+
+    /// What it takes, in the order of the graph's inputs.
+    pub fn inputs(&self) -> &[Tensor] {
+        &self.inputs
+    }
+
+    /// What it gives, in the order of the graph's outputs.
+    pub fn outputs(&self) -> &[Tensor] {
+        &self.outputs
+    }
+
+    /// Rows and columns of the picture it was read for.
+    pub fn size(&self) -> [usize; 2] {
+        let [_, h, w] = self.inputs[0].shape();
+        [h, w]
+    }
+
+    /// The same as a model file, with all numbers in memory.
+    ///
+    /// # Errors
+    /// As [`Network::manifest`], and if numbers cannot be read.
+    pub fn to_model_file(&self) -> Result<ModelFile, FormatError> {
+        Ok(ModelFile { manifest: self.manifest()?, weights: self.weights().to_weights()? })
+    }
+
+    /// All that the file says of it: what [`super::write`] has put into its metadata, where it was written here.
+    ///
+    /// # Errors
+    /// If what it says makes no sense.
+    pub fn manifest(&self) -> Result<Manifest, FormatError> {
+        facts::manifest(&self.facts, Manifest::new(self.name.as_str(), self.graph.clone()))
+    }
+}
+
+/// Whether a file is an ONNX file, as far as its name or its first bytes tell.
+pub fn is_onnx(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        return true;
+    }
+    let mut begin = [0; 9];
+    let is_long = File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok();
+    // The version of the file's form comes first; a safetensors file has `{` behind eight bytes.
+    is_long && begin[0] == 0x08 && begin[8] != b'{'
+}
+
+/// A node for messages: its name, or that of what it gives, and its operator.
+fn title(node: &Node) -> String {
+    let name = [&node.name].into_iter().chain(&node.outputs).find(|name| !name.is_empty());
+    format!("`{}` ({})", shown(name.map_or("", String::as_str)), shown(&node.operator))
+}
+
+/// The version of ONNX's own operators.
+fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
+    let own = opsets.iter().filter(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx")).map(|&(_, version)| version);
+    match own.max() {
+        Some(version @ OLDEST..=NEWEST) => Ok(version),
+        Some(version) if version > NEWEST => Err(FormatError::OnnxFile(format!(
+            "its operators are of version {version}; those up to {NEWEST} are known: update this program, or write it for an older one"
+        ))),
+        Some(version) => Err(FormatError::OnnxFile(format!(
+            "its operators are of version {version}, and those from {OLDEST} on are read; with the Python package onnx: \
+             onnx.version_converter.convert_version(onnx.load(FILE), 17)"
+        ))),
+        None => Err(FormatError::OnnxFile("it does not say which version of the operators it uses".into())),
+    }
+}
+
+/// The graph with the first dimension as that of the images, or of one image if that cannot be.
+fn lowered(source: &Source<'_>, size: [usize; 2]) -> Result<Lowered, FormatError> {
+    let Some(images) = source.images() else {
+        return source.lower(None, size).map_err(lower::Refusal::into_error);
+    };
+    match source.lower(Some(images), size) {
+        Err(refusal) if refusal.mixes_images && images != Integer::Batch => {
+            source.lower(None, size).map_err(|_| refusal.into_error())
+        }
+        lowered => lowered.map_err(lower::Refusal::into_error),
+    }
+}
+
+/// A graph with its numbers.
+struct Built {
+    graph: Graph,
+    params: Vec<Constant>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+/// The steps that are needed, as a graph.
+fn build(
+    lowered: Lowered,
+    options: &ReadOptions,
+    files: &Files<'_>,
+    allowance: &Allowance,
+) -> Result<Built, FormatError> {
+    let Lowered { mut steps, inputs, mut outputs } = lowered;
+    let kept: Vec<usize> = outputs.iter().map(|end| end.step).collect();
+    let same = fused::fuse(&mut steps, &kept, files, allowance);
+    for end in &mut outputs {
+        end.step = same[end.step];
+        let step = steps.get(end.step);
+        if options.without_softmax && matches!(step.op, Op::Softmax { axis: Axis::Channels, log: false }) && step.shape[1..] == [1, 1] {
+            end.step = step.inputs[0];
+        }
+    }
+    let ends: Vec<usize> = outputs.iter().map(|end| end.step).collect();
+    let needed = steps.leading_to(&ends);
+    let (mut builder, mut params) = (Builder::new(), Vec::new());
+    let (mut paths, mut names) = (Names::default(), Names::default());
+    let mut values: Vec<Option<Value>> = Vec::new();
+    for (step, needed) in steps.into_list().into_iter().zip(&needed) {
+        if !needed {
+            values.push(None);
+            continue;
+        }
+        let inputs: Vec<Value> = step.inputs.iter().map(|&i| values[i].expect("what is read is needed")).collect();
+        let value = builder.push(&paths.claim(&shown(&step.path)), step.op, &inputs);
+        let own: Vec<String> = step.params.iter().map(|p| names.claim(&shown(&p.name))).collect();
+        builder.name_params(value, own);
+        params.extend(step.params.into_iter().map(|p| p.numbers));
+        values.push(Some(value));
+    }
+    let tensor = |end: &End| Tensor { name: end.name.clone(), batched: end.dims.batched, sides: end.dims.sides.clone() };
+    let taken = inputs.iter().filter(|end| needed[end.step]).map(tensor).collect();
+    let given: Vec<(&str, Value)> = outputs.iter().filter_map(|end| Some((end.name.as_str(), values[end.step]?))).collect();
+    let graph = builder.finish_named(&given)?;
+    Ok(Built { graph, params, inputs: taken, outputs: outputs.iter().map(tensor).collect() })
+}

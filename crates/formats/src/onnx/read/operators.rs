@@ -1,0 +1,43 @@
+//! Which of ONNX's operators are understood (<https://onnx.ai/onnx/operators/>), and where.
+
+use super::call::Call;
+use super::flow::Steps;
+use super::layers::Given;
+use super::{arithmetic, layers, places};
+
+/// What adds the steps of a node and gives its outputs.
+type Lower = fn(&mut Steps, &Call<'_>) -> Given;
+
+/// What runs an operator whose inputs depend on the picture.
+pub(super) fn find(operator: &str) -> Option<Lower> {
+    Some(match operator {
+        "Conv" => layers::conv,
+        "MaxPool" | "AveragePool" => layers::pool,
+        "GlobalAveragePool" | "GlobalMaxPool" => layers::global_pool,
+        "BatchNormalization" => layers::batch_norm,
+        "LRN" => layers::lrn,
+        "PRelu" => layers::prelu,
+        "Softmax" | "LogSoftmax" => layers::softmax,
+        "Gemm" => layers::gemm,
+        "MatMul" => layers::matmul,
+        "DepthToSpace" | "SpaceToDepth" => layers::blocks,
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => layers::reduce,
+        "Shape" | "Size" => layers::shape,
+        "Relu" | "LeakyRelu" | "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "Elu" | "Selu" | "Softplus" | "Mish"
+        | "Swish" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Neg" | "Abs" | "Reciprocal" => arithmetic::unary,
+        "Clip" => arithmetic::clip,
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" => arithmetic::binary,
+        "Identity" | "Dropout" => arithmetic::same,
+        "Cast" => arithmetic::cast,
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => places::reshape,
+        "Transpose" => places::transpose,
+        "Expand" => places::expand,
+        "Concat" => places::concat,
+        "Slice" => places::slice,
+        "Split" => places::split,
+        "Gather" => places::gather,
+        "Pad" => places::pad,
+        "Resize" | "Upsample" => places::resize,
+        _ => return None,
+    })
+}

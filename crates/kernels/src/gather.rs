@@ -1,0 +1,149 @@
+//! Values whose numbers are numbers of another value at other places: padding, cropping, shuffling, transposing, repeating.
+
+use crate::{Block, LANES, Memory, Planes, Team};
+
+/// A place in an image's share, relative to which others may lie; none where there is a constant.
+type Place = Option<isize>;
+
+/// Where the numbers of a value come from.
+#[derive(Debug)]
+enum Origin {
+    /// A place for every channel and one for every pixel, which are added: channels are shuffled alike at all pixels, and pixels
+    /// alike in all channels.
+    Apart { lanes: Vec<[Place; LANES]>, pixels: Vec<Place> },
+    /// A place for every pixel of every block.
+    Each(Vec<[Place; LANES]>),
+}
+
+/// `output[place] = input[source(place)]`, or a constant where there is no source.
+#[derive(Debug)]
+pub struct Gather {
+    origin: Origin,
+    fill: f32,
+    end: usize,
+    output: Planes,
+}
+
+impl Gather {
+    /// `source` says at which channel, row and column of the input a number of the output is; none means `fill`.
+    ///
+    /// # Panics
+    /// If a source lies outside of the input, the values overlap, or two blocks of the output do.
+    pub fn new(input: &Planes, output: &Planes, fill: f32, source: impl Fn([usize; 3]) -> Option<[usize; 3]>) -> Self {
+        assert!(input.is_apart_from(output) && output.is_disjoint(), "a value cannot be rearranged where it lies");
+        let bases: Vec<usize> = bases(input);
+        let place = |channel: usize, pixel: usize| {
+            let [c, y, x] = source([channel, pixel / output.width(), pixel % output.width()])?;
+            assert!(c < bases.len() && y < input.height() && x < input.width(), "a source beyond the value");
+            Some((bases[c] + (y * input.width() + x) * LANES) as isize)
+        };
+        let origin = Origin::apart(output, place).unwrap_or_else(|| Origin::each(output, place));
+        Self { origin, fill, end: input.end().max(output.end()), output: output.clone() }
+    }
+
+    /// Computes all images.
+    ///
+    /// # Panics
+    /// If the memory has no room for the values.
+    pub fn run(&self, memory: &mut Memory, team: &mut Team) {
+        assert!(memory.image_len() >= self.end, "values beyond the arena");
+        let (images, blocks) = (memory.images(), self.output.blocks().len());
+        let shared = memory.share();
+        team.run(images * blocks, &|part, _| {
+            // SAFETY: both values lie in the image's share, and the block is this part's alone.
+            unsafe { self.block(part % blocks, shared.image(part / blocks)) }
+        });
+    }
+
+    /// # Safety
+    /// `image` points at an image's share that holds both values, and nobody else touches the block.
+    unsafe fn block(&self, block: usize, image: *mut f32) {
+        let Block { offset, count, .. } = self.output.blocks()[block];
+        let pixels = self.output.pixels();
+        let at = |pixel: usize| image.wrapping_add(offset + pixel * LANES);
+        match &self.origin {
+            Origin::Apart { lanes, pixels: places } => {
+                let lanes = &lanes[block];
+                let whole = whole_vector(lanes, count);
+                for (pixel, place) in places.iter().enumerate() {
+                    // SAFETY: sources lie in the input, whose vectors are whole; the pixel is this block's.
+                    unsafe {
+                        match (whole, place) {
+                            (Some(lane), Some(place)) => {
+                                at(pixel).copy_from_nonoverlapping(image.wrapping_offset(lane + place), LANES);
+                            }
+                            _ => self.pixel(image, &lanes.map(|l| Some(l? + (*place)?)), count, at(pixel)),
+                        }
+                    }
+                }
+            }
+            Origin::Each(places) => {
+                for (pixel, lanes) in places[block * pixels..][..pixels].iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { self.pixel(image, lanes, count, at(pixel)) }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The places lie in the image's share, `to` points at a pixel of the output that is nobody else's.
+    #[inline(always)]
+    unsafe fn pixel(&self, image: *mut f32, lanes: &[Place; LANES], count: usize, to: *mut f32) {
+        for (lane, place) in lanes.iter().enumerate() {
+            let value = match place {
+                // SAFETY: the function's own promise.
+                Some(place) => unsafe { *image.wrapping_offset(*place) },
+                None if lane < count => self.fill,
+                None => 0.0,
+            };
+            // SAFETY: a lane of the pixel.
+            unsafe { *to.add(lane) = value };
+        }
+    }
+}
+
+/// The place of the first lane, if all of a block's come from one vector of the input in its order.
+fn whole_vector(lanes: &[Place; LANES], count: usize) -> Option<isize> {
+    let first = lanes[0]?;
+    let follows = (0..count).all(|lane| lanes[lane] == Some(first + lane as isize));
+    // Vectors of a value begin at multiples of their length.
+    (follows && first.rem_euclid(LANES as isize) == 0).then_some(first)
+}
+
+/// Where every channel's first number lies.
+pub(crate) fn bases(planes: &Planes) -> Vec<usize> {
+    planes.blocks().iter().flat_map(|b| b.offset..b.offset + b.count).collect()
+}
+
+impl Origin {
+    /// If places of channels and of pixels add up.
+    fn apart(output: &Planes, place: impl Fn(usize, usize) -> Place) -> Option<Self> {
+        let (channels, pixels) = (output.channels(), output.pixels());
+        let all = (0..channels).flat_map(|c| (0..pixels).map(move |p| (c, p)));
+        let first = all.clone().find_map(|(c, p)| Some((c, p, place(c, p)?)));
+        let (of_channels, of_pixels): (Vec<Place>, Vec<Place>) = match first {
+            Some((c, p, base)) => {
+                ((0..channels).map(|c| place(c, p)).collect(), (0..pixels).map(|p| Some(place(c, p)? - base)).collect())
+            }
+            None => (vec![None; channels], vec![None; pixels]),
+        };
+        let sum = |c: usize, p: usize| Some(of_channels[c]? + of_pixels[p]?);
+        let mut all = all;
+        all.all(|(c, p)| place(c, p) == sum(c, p)).then(|| {
+            let lanes = |b: &Block| of_block(b, |c| of_channels[c]);
+            Self::Apart { lanes: output.blocks().iter().map(lanes).collect(), pixels: of_pixels }
+        })
+    }
+
+    fn each(output: &Planes, place: impl Fn(usize, usize) -> Place) -> Self {
+        let pixels = output.pixels();
+        let of_pixel = |b: &Block, p: usize| of_block(b, |c| place(c, p));
+        Self::Each(output.blocks().iter().flat_map(|b| (0..pixels).map(move |p| of_pixel(b, p))).collect())
+    }
+}
+
+/// What the lanes of a block have.
+fn of_block(block: &Block, of: impl Fn(usize) -> Place) -> [Place; LANES] {
+    std::array::from_fn(|lane| if lane < block.count { of(block.first + lane) } else { None })
+}
