@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cspnet::formats::{ModelFile, OpenModel};
+use cspnet::formats::{Manifest, ModelFile, OpenModel};
 use cspnet::graph::{Graph, LazyWeights};
 use cspnet::vision::Preprocess;
 use cspnet::{Model, ModelOptions, zoo};
@@ -23,6 +23,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// What it is, for people, by what is said of it.
+    pub fn described(&self, manifest: &Manifest) -> String {
+        format!("{}{}", manifest.network, if self.file.is_none() { " (untrained)" } else { "" })
+    }
+
     /// The file's weights, or those `cspnet new` gives a network of the zoo.
     pub fn weights(&self) -> LazyWeights<'_> {
         match &self.file {
@@ -48,17 +53,25 @@ pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
     })
 }
 
+/// The network of the model inside the program.
+pub fn embedded() -> Result<Network, Failure> {
+    of_model(embedded::MODEL_NAME, OpenModel::from_bytes(embedded::MODEL)?)
+}
+
 /// The network that `name` stands for: a file if there is one of that name, else a network of the zoo.
 pub fn network(name: &str) -> Result<Network, Failure> {
     let path = Path::new(name);
     if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        let file = OpenModel::open(path)?;
-        file.verify()?;
-        let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
-        return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
+        return of_model(name, OpenModel::open(path)?);
     }
     let entry = zoo::entry(name)?;
     Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })
+}
+
+fn of_model(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
+    file.verify()?;
+    let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+    Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) })
 }
 
 fn pixels(preprocess: &Preprocess) -> [usize; 2] {

@@ -1,18 +1,21 @@
 //! ONNX files: a network with its weights as other engines read it.
 //!
 //! Nodes and values are named by the graph's paths, initialisers as the parameters. The batch is open; pictures are real numbers
-//! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. The same network gives the same
+//! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. On demand the file takes photos of
+//! any size instead, bytes `[batch, height, width, 3]`, and prepares them itself. The same network gives the same
 //! bytes. Not here: reading ONNX, and networks in half precision.
 
 mod emit;
 mod metadata;
 mod operators;
+mod photo;
 mod proto;
 #[cfg(test)]
 mod tests;
 
-use cspnet_graph::rewrite::fold_batch_norm;
+use cspnet_graph::rewrite::{fold_batch_norm, with_normalise};
 use cspnet_graph::{Graph, Shape, Weights};
+use cspnet_vision::Preprocess;
 use prost::Message;
 
 use crate::error::FormatError;
@@ -31,10 +34,14 @@ const IR_VERSION: i64 = 8;
 const MAX_LEN: usize = i32::MAX as usize;
 
 /// Choices in writing a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Rows and columns of the pictures; open if there are none, which engines are slower with.
     pub size: Option<[usize; 2]>,
+    /// How the file itself makes the picture of a photo: then its input is `photo`, bytes `[batch, height, width, 3]` of upright red,
+    /// green and blue, all photos of a batch of one size; `size` does not count. The picture is that of [`Preprocess::apply`], in
+    /// engines that compute in double precision bit for bit, in those that do not up to a level in some pixels.
+    pub photo: Option<Preprocess>,
     /// What becomes of normalisations.
     pub batch_norm: BatchNorm,
     /// Whether the answer are probabilities instead of the network's own numbers.
@@ -52,11 +59,11 @@ pub enum BatchNorm {
 }
 
 /// A network with its weights as the bytes of an ONNX file; labels and preprocessing of the manifest, if there is one, become its
-/// metadata, as JSON.
+/// metadata.
 ///
 /// # Errors
-/// If the weights, the manifest or the size do not fit the graph, an operation cannot be said in ONNX, or the file would be longer
-/// than ONNX allows.
+/// If the weights, the manifest, the size or the way of a photo do not fit the graph, an operation cannot be said in ONNX, or the
+/// file would be longer than ONNX allows.
 pub fn write(
     graph: &Graph,
     weights: &Weights,
@@ -68,6 +75,8 @@ pub fn write(
         manifest.validate()?;
         labels::check(&manifest.labels, graph.channels(graph.output())).map_err(FormatError::Manifest)?;
     }
+    let of_photos = options.photo.as_ref().map(|p| of_photos(graph, p)).transpose()?;
+    let graph = of_photos.as_ref().unwrap_or(graph);
     let model = match options.batch_norm {
         BatchNorm::Fold => {
             let folded = fold_batch_norm(graph, &weights.into(), &[]);
@@ -81,15 +90,29 @@ pub fn write(
     }
 }
 
+/// The same network, but of the numbers `0..=255` that photos are made of.
+fn of_photos(graph: &Graph, preprocess: &Preprocess) -> Result<Graph, FormatError> {
+    preprocess.validate()?;
+    Ok(with_normalise(graph, &preprocess.mean, &preprocess.std)?)
+}
+
 fn model(
     graph: &Graph,
     weights: &Weights,
     manifest: Option<&Manifest>,
     options: &Options,
 ) -> Result<proto::Model, FormatError> {
-    let shape = options.size.map(|[h, w]| graph.shapes([graph.input_channels(), h, w])).transpose()?;
+    let of_photo = options.photo.as_ref().map(|p| [p.size.0 as usize, p.size.1 as usize]);
+    let shape = of_photo.or(options.size).map(|[h, w]| graph.shapes([graph.input_channels(), h, w])).transpose()?;
     let mut emitter = Emitter::new(graph, weights);
-    (0..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
+    let photo = options.photo.as_ref().map(|preprocess| {
+        let photo = emitter.claim("photo");
+        let picture = emitter.picture(&photo, preprocess);
+        emitter.push(picture, Form::Planes);
+        photo
+    });
+    let written = usize::from(photo.is_some());
+    (written..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
     let (output, form) = match (graph.output(), options.softmax) {
         (output, true) => emitter.softmax(output),
         (output, false) => (emitter.value(output).0.to_owned(), emitter.value(output).1),
@@ -98,7 +121,13 @@ fn model(
         let shape = shape.as_ref().map(|shapes| shapes[value]);
         proto::ValueInfo::floats(name, dimensions(graph.channels(value), shape, form, sides))
     };
-    let input = info(emitter.value(0).0.to_owned(), 0, Form::Planes, ["height", "width"]);
+    let input = match photo {
+        Some(photo) => {
+            let [batch, height, width] = ["batch", "height", "width"].map(Dimension::named);
+            proto::ValueInfo::image(photo, vec![batch, height, width, Dimension::known(3)])
+        }
+        None => info(emitter.value(0).0.to_owned(), 0, Form::Planes, ["height", "width"]),
+    };
     let output = info(output, graph.output(), form, ["output_height", "output_width"]);
     let graph = proto::Graph {
         node: emitter.nodes,
@@ -113,7 +142,7 @@ fn model(
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
         opset_import: vec![proto::OperatorSet { version: Some(OPSET) }],
-        metadata_props: manifest.map_or(Ok(Vec::new()), metadata::entries)?,
+        metadata_props: manifest.map_or(Ok(Vec::new()), |m| metadata::entries(m, options))?,
     })
 }
 
