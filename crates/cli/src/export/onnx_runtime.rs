@@ -74,14 +74,14 @@ impl OnnxRuntime {
         let answers = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         let (name, pictures) = (String::new(), pictures.clone());
         let mut new = Self { child, photos, answers, name, pictures, probabilities };
-        match new.said()? {
-            Said::Version { version } => {
+        match new.said() {
+            Ok(Said::Version { version }) => {
                 new.name = format!("ONNX Runtime {} of {shown_program}", shown(&version));
                 Ok(Ok(new))
             }
-            Said::Missing { missing } => unusable(format!("{shown_program} has no ONNX Runtime ({})", shown(&missing))),
-            Said::Error { error } => Err(refused("load", &error)),
-            Said::Answer(_) => Err(nonsense()),
+            Ok(Said::Missing { missing }) => unusable(format!("{shown_program} has no ONNX Runtime ({})", shown(&missing))),
+            Ok(Said::Error { error }) => Err(refused("load", &error)),
+            Ok(Said::Answer(_)) | Err(_) => unusable(format!("{shown_program} does not do what a Python does")),
         }
     }
 

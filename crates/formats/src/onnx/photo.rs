@@ -15,6 +15,9 @@ use cspnet_vision::{Filter, Preprocess, Resize};
 use super::emit::Emitter;
 use super::proto::{Attribute, DOUBLE, FLOAT, INT64};
 
+#[cfg(test)]
+mod tests;
+
 /// Bits of a weight behind the point, as in Pillow.
 const PRECISION: i32 = 22;
 /// Bits of the low part of a weight.
