@@ -7,6 +7,7 @@ use cspnet::formats::darknet::{self, Header, ORIGINALS, original};
 use cspnet::formats::text::shown;
 use cspnet::formats::atomic::Pending;
 use cspnet::formats::{Dtype, Manifest, ModelFile};
+use cspnet::graph::LazyWeights;
 use cspnet::graph::rewrite::with_normalise;
 use cspnet::vision::{Filter, Preprocess, Resize};
 
@@ -138,5 +139,5 @@ pub fn engine(files: &[Pending], pictures: &Pictures) -> Result<Engine, Failure>
         Pictures::Prepared(p) => Pictures::Prepared(Preprocess { mean: [0.0; 3], std: [1.0; 3], ..p.clone() }),
         numbers => numbers.clone(),
     };
-    Engine::new(&read.graph, weights, &pictures)
+    Engine::new(&read.graph, LazyWeights::owned(weights), &pictures)
 }

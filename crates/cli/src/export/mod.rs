@@ -17,7 +17,7 @@ use cspnet::Assume;
 use cspnet::formats::atomic::Pending;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Dtype, Manifest, ModelFile, onnx};
-use cspnet::vision::{Preprocess, Resize};
+use cspnet::graph::LazyWeights;
 
 use crate::darknet;
 use crate::failure::Failure;
@@ -259,9 +259,9 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
             let read = ModelFile::read(written.file())?;
             if read.manifest.dtype != Dtype::F32 {
                 let model = ModelFile { manifest: read.manifest.clone(), weights: network.weights().to_weights()? };
-                expected = Some(Engine::new(&network.graph, model.rounded()?, &written.pictures)?);
+                expected = Some(Engine::new(&network.graph, LazyWeights::owned(model.rounded()?), &written.pictures)?);
             }
-            readers.push(Box::new(Engine::new(&read.manifest.graph, read.weights, &written.pictures)?));
+            readers.push(Box::new(Engine::new(&read.manifest.graph, LazyWeights::owned(read.weights), &written.pictures)?));
         }
         Form::Darknet => readers.push(Box::new(darknet::engine(&written.files, &written.pictures)?)),
     }
