@@ -115,6 +115,7 @@ pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: 
             written.weights.len() as f64 / 1e6,
         ),
         pictures: pictures(manifest.preprocess.as_ref(), channels, size),
+        rounded: None,
         files,
     })
 }

@@ -84,7 +84,7 @@ impl CheckPhotos {
 fn encoded(number: usize) -> Result<Vec<u8>, String> {
     let (width, height) = SIZES[number % SIZES.len()];
     let mut bytes = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut bytes, 85);
+    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 85);
     let pixels = made_up(number, width as usize, height as usize);
     match encoder.encode(&pixels, width, height, image::ExtendedColorType::Rgb8) {
         Ok(()) => Ok(bytes),

@@ -17,7 +17,7 @@ use cspnet::Assume;
 use cspnet::formats::atomic::Pending;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Dtype, Manifest, ModelFile, onnx};
-use cspnet::graph::LazyWeights;
+use cspnet::graph::{LazyWeights, Weights};
 
 use crate::darknet;
 use crate::failure::Failure;
@@ -139,6 +139,8 @@ pub struct Written {
     pub said: String,
     /// How photos are brought to the network that is compared.
     pub pictures: Pictures,
+    /// The weights as they were rounded, if they were.
+    pub rounded: Option<Weights>,
 }
 
 impl Written {
@@ -209,6 +211,7 @@ fn onnx(args: &Args, network: &Network, [height, width]: [usize; 2]) -> Result<W
             Some(preprocess) => Pictures::Prepared(preprocess),
             None => Pictures::Numbers([channels, height, width]),
         },
+        rounded: None,
         files: vec![Pending::new(&args.output, &bytes)?],
     })
 }
@@ -235,44 +238,58 @@ fn safetensors(args: &Args, network: &Network) -> Result<Written, Failure> {
             model.hash()?,
         ),
         pictures,
+        rounded: if model.manifest.dtype == Dtype::F32 { None } else { Some(model.rounded()?) },
         files: vec![Pending::new(&args.output, &bytes)?],
     })
 }
 
 /// Reads what was written and holds it against the network; says what was found.
 fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Failure> {
-    let mut engine = Engine::new(&network.graph, network.weights(), &written.pictures)?;
+    let engine = Engine::new(&network.graph, network.weights(), &written.pictures)?;
     if let Some(shape) = engine.no_classes() {
         return Ok(format!("not compared: its answer has shape {shape:?}, not one number for each class"));
     }
-    let (mut expected, mut unrounded) = (None, None);
-    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
     let mut unread = None;
-    match args.to {
-        Form::Onnx => {
-            match OnnxRuntime::start(args.python.as_deref(), written.file(), &written.pictures, args.embed_preprocess)? {
-                Ok(runtime) => readers.push(Box::new(runtime)),
-                Err(why) => unread = Some(why),
-            }
+    let readers = readers(args, written, &mut unread).map_err(|failure| match failure {
+        Failure::Message(why) if args.to != Form::Onnx => {
+            Failure::Unequal(format!("{} is not written: it cannot be read again: {why}", args.output.display()))
         }
-        Form::Safetensors => {
-            let read = ModelFile::read(written.file())?;
-            if read.manifest.dtype != Dtype::F32 {
-                let model = ModelFile { manifest: read.manifest.clone(), weights: network.weights().to_weights()? };
-                expected = Some(Engine::new(&network.graph, LazyWeights::owned(model.rounded()?), &written.pictures)?);
-            }
-            readers.push(Box::new(Engine::new(&read.manifest.graph, LazyWeights::owned(read.weights), &written.pictures)?));
-        }
-        Form::Darknet => readers.push(Box::new(darknet::engine(&written.files, &written.pictures)?)),
-    }
-    if let Some(expected) = expected {
-        unrounded = Some(std::mem::replace(&mut engine, expected));
-    }
+        other => other,
+    })?;
     if readers.is_empty() {
         return Ok(format!("not compared: {}", unread.unwrap_or_default()));
     }
+    let rounded = match &written.rounded {
+        Some(weights) => Some(Engine::new(&network.graph, weights, &written.pictures)?),
+        None => None,
+    };
+    let (expected, unrounded) = match rounded {
+        Some(rounded) => (rounded, Some(engine)),
+        None => (engine, None),
+    };
     let photos = CheckPhotos::of(args.check_photos.as_deref())?;
-    Check { expected: engine, unrounded, readers }.run(&photos, &args.output)
+    Check { expected, unrounded, readers }.run(&photos, &args.output)
+}
+
+/// All who have read what was written; `unread` is why another one, who is not always there, has not.
+fn readers(args: &Args, written: &Written, unread: &mut Option<String>) -> Result<Vec<Box<dyn Reader>>, Failure> {
+    let pictures = &written.pictures;
+    Ok(match args.to {
+        Form::Onnx => {
+            match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, args.embed_preprocess)? {
+                Ok(runtime) => vec![Box::new(runtime)],
+                Err(why) => {
+                    *unread = Some(why);
+                    Vec::new()
+                }
+            }
+        }
+        Form::Safetensors => {
+            let ModelFile { manifest, weights } = ModelFile::read(written.file())?;
+            vec![Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), pictures)?)]
+        }
+        Form::Darknet => vec![Box::new(darknet::engine(&written.files, pictures)?)],
+    })
 }
 
 /// What the file says of the model. Preprocessing belongs to one size of photo; at another it would be wrong.

@@ -32,7 +32,7 @@ pub struct Check {
     pub expected: Engine,
     /// The network before its weights were rounded, if they were.
     pub unrounded: Option<Engine>,
-    /// Those whose answers count.
+    /// Those whose answers are compared.
     pub readers: Vec<Box<dyn Reader>>,
 }
 
@@ -66,16 +66,15 @@ impl Check {
         }
         let mut said = Vec::new();
         for (reader, parity) in self.readers.iter().zip(&parities) {
-            let by = reader.name();
+            let (by, on) = (reader.name(), &photos.source);
             if !parity.holds() {
                 return Err(Failure::Unequal(format!(
-                    "{} is not written: read by {by}, it does not answer as the network ({parity}, furthest on {}, of {})",
+                    "{} is not written: read by {by}, it does not answer as the network ({parity}, furthest on {}, of {on})",
                     output.display(),
                     parity.furthest,
-                    photos.source
                 )));
             }
-            said.push(format!("{parity}: read by {by}, on {}", photos.source));
+            said.push(format!("{parity}: read by {by}, on {on}"));
         }
         if self.unrounded.is_some() {
             let (changed, difference) = (rounding.photos - rounding.same_top, Difference(rounding.largest));
