@@ -1,15 +1,18 @@
 //! Darknet's files for `cspnet import` and `cspnet export`: a model file from a `.cfg` and a `.weights` file, and back.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use cspnet::formats::darknet::{self, Header, ORIGINALS, original};
 use cspnet::formats::text::shown;
-use cspnet::formats::{Dtype, Manifest, ModelFile, atomic};
+use cspnet::formats::atomic::Pending;
+use cspnet::formats::{Dtype, Manifest, ModelFile};
+use cspnet::graph::LazyWeights;
 use cspnet::graph::rewrite::with_normalise;
 use cspnet::vision::{Filter, Preprocess, Resize};
 
+use crate::export::Written;
+use crate::export::engine::{Engine, Pictures};
 use crate::failure::Failure;
 use crate::import::say_written;
 use crate::source::Network;
@@ -77,8 +80,9 @@ fn preprocess([height, width]: [usize; 2], channels: usize) -> Option<Preprocess
     })
 }
 
-/// Writes a network as a `.cfg` file, a `.weights` file beside it and, if it has labels, a `.names` file.
-pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: &Path) -> Result<ExitCode, Failure> {
+/// Writes a network as a `.cfg` file, a `.weights` file beside it and, if it has labels, a `.names` file; the `.weights` file is the
+/// first to get its name and the `.cfg` file the last, so that whoever sees it finds its weights.
+pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: &Path) -> Result<Written, Failure> {
     let graph = match &manifest.preprocess {
         // Darknet divides by 255 and does no more.
         Some(p) if p.mean != [0.0; 3] || p.std != [1.0; 3] => &with_normalise(&network.graph, &p.mean, &p.std)?,
@@ -94,23 +98,47 @@ pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: 
             output.display()
         )));
     }
-    atomic::write(&weights, &written.weights)?;
+    let mut files = vec![Pending::new(&weights, &written.weights)?];
     if !manifest.labels.is_empty() {
-        atomic::write(&names, format!("{}\n", manifest.labels.join("\n")).as_bytes())?;
+        files.push(Pending::new(&names, format!("{}\n", manifest.labels.join("\n")).as_bytes())?);
     }
-    // Last, so that whoever sees it finds its weights.
-    atomic::write(output, written.cfg.as_bytes())?;
-    let untrained = if network.file.is_none() { " (untrained)" } else { "" };
-    writeln!(
-        io::stdout(),
-        "{}: {}{untrained} for Darknet, input {} x {} x {}; {}: {:.1} MB",
-        shown(&output.to_string_lossy()),
-        manifest.network,
-        network.graph.input_channels(),
-        size[0],
-        size[1],
-        shown(&weights.to_string_lossy()),
-        written.weights.len() as f64 / 1e6,
-    )?;
-    Ok(ExitCode::SUCCESS)
+    files.push(Pending::new(output, written.cfg.as_bytes())?);
+    let channels = network.graph.input_channels();
+    Ok(Written {
+        said: format!(
+            "{}: {} for Darknet, input {channels} x {} x {}; {}: {:.1} MB",
+            shown(&output.to_string_lossy()),
+            network.described(manifest),
+            size[0],
+            size[1],
+            shown(&weights.to_string_lossy()),
+            written.weights.len() as f64 / 1e6,
+        ),
+        pictures: pictures(manifest.preprocess.as_ref(), channels, size),
+        rounded: None,
+        files,
+    })
+}
+
+/// How photos are brought to the network at this size, which may be another than the model's own.
+fn pictures(preprocess: Option<&Preprocess>, channels: usize, [height, width]: [usize; 2]) -> Pictures {
+    let size = (height as u32, width as u32);
+    match preprocess {
+        Some(own) if own.size == size => Pictures::Prepared(own.clone()),
+        Some(own) => Pictures::Prepared(Preprocess { size, resize: Resize::Stretch, ..own.clone() }),
+        None => Pictures::Numbers([channels, height, width]),
+    }
+}
+
+/// The network of files that [`export`] wrote and that have no names yet, for photos as they were brought to the one that was written.
+pub fn engine(files: &[Pending], pictures: &Pictures) -> Result<Engine, Failure> {
+    let [weights, .., cfg] = files else { unreachable!("a network has weights and layers") };
+    let read = darknet::Network::read(cfg.path())?;
+    let (weights, _) = read.read_weights(weights.path())?;
+    let pictures = match pictures {
+        // Its own first layer normalises what is divided by 255.
+        Pictures::Prepared(p) => Pictures::Prepared(Preprocess { mean: [0.0; 3], std: [1.0; 3], ..p.clone() }),
+        numbers => numbers.clone(),
+    };
+    Engine::new(&read.graph, LazyWeights::owned(weights), &pictures)
 }

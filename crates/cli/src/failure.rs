@@ -10,6 +10,9 @@ use cspnet_train::TrainError;
 /// Some of the photos could not be read.
 pub const SOME_FAILED: u8 = 3;
 
+/// A file that was written does not give the answers that it should.
+const UNEQUAL: u8 = 4;
+
 /// Numbers of a training run were not finite, again and again.
 const DIVERGED: u8 = 5;
 
@@ -18,6 +21,8 @@ const DIVERGED: u8 = 5;
 pub enum Failure {
     /// Something to tell.
     Message(String),
+    /// What was written does not answer as it should, and was not kept: what to tell of it.
+    Unequal(String),
     /// Training diverged: what to tell of it.
     Diverged(String),
     /// Whoever read our output has had enough: nothing to tell.
@@ -31,6 +36,10 @@ impl Failure {
             Self::Message(message) => {
                 tell(&message);
                 ExitCode::FAILURE
+            }
+            Self::Unequal(message) => {
+                tell(&message);
+                ExitCode::from(UNEQUAL)
             }
             Self::Diverged(message) => {
                 tell(&message);

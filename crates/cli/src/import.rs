@@ -91,6 +91,8 @@ pub enum Precision {
     F32,
     /// Half precision
     F16,
+    /// bfloat16: the range of single precision, with three digits
+    Bf16,
 }
 
 impl From<Library> for Assume {
@@ -107,6 +109,7 @@ impl From<Precision> for Dtype {
         match precision {
             Precision::F32 => Self::F32,
             Precision::F16 => Self::F16,
+            Precision::Bf16 => Self::Bf16,
         }
     }
 }

@@ -50,6 +50,11 @@ impl File {
 }
 
 impl Network {
+    /// What it is, for people, by what is said of it.
+    pub fn described(&self, manifest: &Manifest) -> String {
+        format!("{}{}", manifest.network, if self.file.is_none() { " (untrained)" } else { "" })
+    }
+
     /// The file's weights, or those `cspnet new` gives a network of the zoo.
     pub fn weights(&self) -> LazyWeights<'_> {
         match &self.file {
@@ -93,6 +98,11 @@ pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
     })
 }
 
+/// The network of the model inside the program.
+pub fn embedded() -> Result<Network, Failure> {
+    of_model(embedded::MODEL_NAME, OpenModel::from_bytes(embedded::MODEL)?)
+}
+
 /// The network that `name` stands for: a file if there is one of that name, else a network of the zoo.
 pub fn network(name: &str) -> Result<Network, Failure> {
     network_of_size(name, None)
@@ -108,18 +118,13 @@ pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, 
         return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
     }
     if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
-        return of_file(name, OpenModel::open(path)?);
+        return of_model(name, OpenModel::open(path)?);
     }
     let entry = zoo::entry(name)?;
     Ok(Network { name: name.into(), graph: zoo::build(name)?, size: [entry.input.size; 2], file: None })
 }
 
-/// The network inside the program.
-pub fn embedded() -> Result<Network, Failure> {
-    of_file("the program's own model", OpenModel::from_bytes(embedded::MODEL)?)
-}
-
-fn of_file(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
+fn of_model(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
     file.verify()?;
     let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
     Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file)) })

@@ -185,12 +185,13 @@ fn a_model_is_exported_whole_or_not_at_all() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (network, model, onnx) = ("cs3darknet_s:classes=3", path("m.safetensors"), path("m.onnx"));
     assert!(run(&["new", network, "--labels", "cat,dog,fish", "-o", &model]).status.success());
-    let export = |more: &[&str]| run(&[&["export", "--to", "onnx", "-o", &onnx], more].concat());
+    let export = |more: &[&str]| run(&[&["export", "--to", "onnx", "--no-check", "-o", &onnx], more].concat());
     let holds = |name: &str| std::fs::read(&onnx).unwrap().windows(name.len()).any(|w| w == name.as_bytes());
 
     let output = export(&[&model]);
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("opset 17") && !said.contains("untrained"), "{said}");
+    assert!(said.contains("not checked"), "{said}");
     assert!(["stem.conv1.conv.weight", "[\"cat\",\"dog\",\"fish\"]", "cspnet.preprocess"].into_iter().all(holds));
     assert!(!holds("stem.conv1.bn.running_mean"));
     let folded = std::fs::read(&onnx).unwrap();
@@ -204,8 +205,71 @@ fn a_model_is_exported_whole_or_not_at_all() {
     assert!(text(&export(&[network]).stdout).contains("untrained"));
     let before = std::fs::read(&onnx).unwrap();
     assert_eq!(export(&["no-such-network"]).status.code(), Some(1));
-    assert_eq!(run(&["export", &model, "--to", "onnx", "-o", &path("")]).status.code(), Some(1));
+    assert_eq!(run(&["export", &model, "--to", "onnx", "--no-check", "-o", &path("")]).status.code(), Some(1));
+    for (form, flag) in [("darknet", "--embed-preprocess"), ("onnx", "--dtype=f16"), ("safetensors", "--batch-norm=fold")] {
+        let wrong = run(&["export", &model, "--to", form, flag, "-o", &onnx]);
+        assert_eq!(wrong.status.code(), Some(1));
+        assert!(text(&wrong.stderr).contains("leave it out"), "{}", text(&wrong.stderr));
+    }
     assert!(std::fs::read(&onnx).unwrap() == before && std::fs::read_dir(dir.path()).unwrap().count() == 2);
+}
+
+#[test]
+fn an_exported_file_is_read_again_and_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (single, half) = (path("single.safetensors"), path("half.safetensors"));
+    let said = |arguments: &[&str]| {
+        let output = run(&[&["export"], arguments].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    // The program's own model is stored in half precision, so rounding it once more changes nothing.
+    let own = said(&["--to", "safetensors", "--check-photos", "examples/photos", "-o", &half]);
+    assert!(own.contains("f16") && own.contains("parity 23/23, largest difference 0: read by this program"), "{own}");
+    assert!(own.contains("rounding itself: largest difference 0, another likeliest class 0 times"), "{own}");
+    assert!(std::fs::read(&half).unwrap() == std::fs::read(project("crates/cli/weights/clothing.safetensors")).unwrap());
+    let wide = said(&["--to", "safetensors", "--dtype", "f32", "-o", &single]);
+    assert!(wide.contains("parity 32/32, largest difference 0: read by this program, on 32 made-up pictures"), "{wide}");
+    let coarse = said(&[&single, "--to", "safetensors", "--dtype", "bf16", "-o", &path("coarse.safetensors")]);
+    assert!(coarse.contains("parity 32/32") && !coarse.contains("rounding itself: largest difference 0,"), "{coarse}");
+    let named = run(&["predict", "--model", &path("coarse.safetensors"), "examples/photos/hat-1.jpg"]);
+    assert_eq!(records(&named)[0]["classes"][0]["label"], "hat");
+
+    let broken = path("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(format!("{broken}/a.jpg"), b"no photo").unwrap();
+    let refused = run(&["export", "--to", "safetensors", "--check-photos", &broken, "-o", &path("no.safetensors")]);
+    assert_eq!((refused.status.code(), std::path::Path::new(&path("no.safetensors")).exists()), (Some(1), false));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_answers_otherwise_is_not_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    // What stands in for Python says what ONNX Runtime would.
+    let python = |script: &str| {
+        std::fs::write(path("python"), format!("#!/bin/sh\n{script}\ncat > /dev/null\n")).unwrap();
+        std::fs::set_permissions(path("python"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output =
+            run(&["export", "peleenet:classes=2", "--to", "onnx", "--python", &path("python"), "-o", &path("n.onnx")]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something is left");
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = python("echo '{\"version\": \"0\"}'; for i in $(seq 32); do echo '[9.0, 0.0]'; done");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("n.onnx is not written") && said.contains("parity 0/32"), "{said}");
+    let (code, said) = python("echo '{\"error\": \"no such operator\"}'");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("cannot load it: no such operator"), "{said}");
+    let (code, said) = python("echo '{\"missing\": \"no numpy\"}'");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("has no ONNX Runtime (no numpy)"), "{said}");
+    let (code, said) = python("echo '{\"version\": \"0\"}'; exit");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("gives no answer"), "{said}");
 }
 
 const SMALL: [&str; 6] = ["bench", "densenet_bc:depth=10,growth=4", "--size", "16", "--seconds", "0"];

@@ -20,8 +20,12 @@ pub(crate) fn classes(logits: &[f32], labels: &[String]) -> Vec<Class> {
     classes
 }
 
-/// Probabilities of logits, in double precision inside.
-fn softmax(logits: &[f32]) -> Vec<f32> {
+/// Probabilities of a network's raw answer, `logits`, computed in double precision. They sum to 1.
+///
+/// ```
+/// assert_eq!(cspnet::softmax(&[0.0, 0.0]), [0.5, 0.5]);
+/// ```
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp: Vec<f64> = logits.iter().map(|&l| f64::from(l - max).exp()).collect();
     let sum: f64 = exp.iter().sum();

@@ -62,7 +62,7 @@ pub use cspnet_graph as graph;
 pub use cspnet_vision as vision;
 pub use cspnet_zoo as zoo;
 
-pub use class::Class;
+pub use class::{Class, softmax};
 pub use cspnet_vision::Photo;
 pub use error::Error;
 pub use model::Model;

@@ -23,19 +23,59 @@ const MAX_LINKS: usize = 40;
 /// If any of that fails; what was at `path` is then still there, and the new file is not. Only where the folder itself cannot
 /// be brought to the disk, which comes last, the new file is already in place.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
-    let failed = |source| FormatError::Io { path: path.to_owned(), what: "written", source };
-    let mode = mode_to_keep(path)?;
-    let target = behind_links(path).map_err(failed)?;
-    let (temporary, file) = create_beside(&target).map_err(failed)?;
-    crash::point(&target, "created");
-    let written = fill(file, mode, bytes, &target).and_then(|()| fs::rename(&temporary, &target)).inspect_err(|_| {
-        // It may be gone; there is nothing more to do about it then.
-        let _ = fs::remove_file(&temporary);
-    });
-    crash::point(&target, "renamed");
-    written.and_then(|()| sync_folder(&target)).map_err(failed)?;
-    crash::point(&target, "folder on the disk");
-    Ok(())
+    Pending::new(path, bytes)?.place()
+}
+
+/// A file that is whole and on the disk, but does not have its name yet: somebody may look at it first. Without
+/// [`place`](Self::place) it is removed, and what was under the name stays.
+#[derive(Debug)]
+pub struct Pending {
+    path: PathBuf,
+    /// The path at the end of symbolic links.
+    target: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Pending {
+    /// Writes `bytes` to a new file beside `path`.
+    ///
+    /// # Errors
+    /// As [`write`].
+    pub fn new(path: &Path, bytes: &[u8]) -> Result<Self, FormatError> {
+        let failed = |source| FormatError::Io { path: path.to_owned(), what: "written", source };
+        let mode = mode_to_keep(path)?;
+        let target = behind_links(path).map_err(failed)?;
+        let (temporary, file) = create_beside(&target).map_err(failed)?;
+        let new = Self { path: path.to_owned(), target, temporary };
+        crash::point(&new.target, "created");
+        fill(file, mode, bytes, &new.target).map_err(failed)?;
+        Ok(new)
+    }
+
+    /// Where the bytes are for now.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// As [`write`].
+    pub fn place(self) -> Result<(), FormatError> {
+        let failed = |source| FormatError::Io { path: self.path.clone(), what: "written", source };
+        fs::rename(&self.temporary, &self.target).map_err(failed)?;
+        crash::point(&self.target, "renamed");
+        sync_folder(&self.target).map_err(failed)?;
+        crash::point(&self.target, "folder on the disk");
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // It has its name, or is gone for another reason: then there is nothing to do.
+        let _ = fs::remove_file(&self.temporary);
+    }
 }
 
 /// The mode of the file that will be replaced. What is no file, such as `/dev/null`, must not become one.
@@ -127,6 +167,17 @@ mod tests {
         assert!(write(&path.join("inside/m.safetensors"), b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
         assert_eq!(files(dir.path()), 1);
+    }
+
+    #[test]
+    fn a_file_that_does_not_get_its_name_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.onnx");
+        write(&path, b"old").unwrap();
+        let pending = Pending::new(&path, b"new").unwrap();
+        assert_eq!((fs::read(pending.path()).unwrap(), fs::read(&path).unwrap()), (b"new".into(), b"old".into()));
+        drop(pending);
+        assert_eq!((fs::read(&path).unwrap(), files(dir.path())), (b"old".into(), 1));
     }
 
     #[test]

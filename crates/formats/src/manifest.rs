@@ -1,6 +1,7 @@
 //! What a model file says of itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use cspnet_graph::Graph;
 use cspnet_vision::Preprocess;
@@ -41,6 +42,18 @@ pub enum Dtype {
     /// Half precision for the weights of convolutions and fully connected layers. What has one number a channel stays in
     /// single precision: variances span more than half precision can, and together they are small.
     F16,
+    /// The same with bfloat16, which has the range of single precision and three decimal digits.
+    Bf16,
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 impl Manifest {

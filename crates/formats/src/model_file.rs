@@ -14,7 +14,7 @@ use crate::atomic;
 use crate::error::FormatError;
 use crate::manifest::{Dtype, Manifest};
 use crate::sealed::{Opened, Sealed};
-use crate::tensors::{Bytes, Entry, Stored, append, are_finite};
+use crate::tensors::{Bytes, Entry, Stored, append, are_finite, stored};
 
 const MANIFEST: &str = "cspnet";
 
@@ -61,6 +61,34 @@ impl ModelFile {
     /// If the model is not sound, or a weight cannot be stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         self.sealed()?.to_bytes(self.numbers())
+    }
+
+    /// Its weights as they come back from its file, rounded where it has half precision.
+    ///
+    /// # Errors
+    /// If a weight cannot be stored.
+    ///
+    /// ```
+    /// use cspnet_formats::{Dtype, Manifest, ModelFile};
+    /// use cspnet_graph::{Builder, Weights};
+    ///
+    /// let mut b = Builder::new();
+    /// let x = b.input(1);
+    /// let x = b.linear("fc", x, 1);
+    /// let graph = b.finish(x)?;
+    /// let weights = Weights::new(&graph, vec![vec![1.001], vec![1.001]])?;
+    /// let manifest = Manifest { dtype: Dtype::Bf16, ..Manifest::new("small", graph) };
+    /// // The bias, of which there is one number a channel, stays as it is.
+    /// assert_eq!(ModelFile { manifest, weights }.rounded()?.tensors(), [vec![1.0], vec![1.001]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rounded(&self) -> Result<Weights, FormatError> {
+        let graph = &self.manifest.graph;
+        let round = |(param, numbers): (&Param, &Vec<f32>)| {
+            stored(numbers, stored_as(param, self.manifest.dtype)).ok_or_else(|| FormatError::Precision(param.name.clone()))
+        };
+        let rounded = graph.params().iter().zip(self.weights.tensors()).map(round).collect::<Result<_, _>>()?;
+        Ok(Weights::new(graph, rounded)?)
     }
 
     /// The hash that identifies the model: that of its file.
@@ -213,6 +241,7 @@ fn sealed(manifest: &Manifest) -> Result<Sealed, FormatError> {
 fn stored_as(param: &Param, dtype: Dtype) -> safetensors::Dtype {
     match dtype {
         Dtype::F16 if param.shape.len() > 1 => safetensors::Dtype::F16,
+        Dtype::Bf16 if param.shape.len() > 1 => safetensors::Dtype::BF16,
         _ => safetensors::Dtype::F32,
     }
 }

@@ -70,14 +70,18 @@ fn a_manifest_that_is_too_long_to_be_read_cannot_be_written() {
 
 #[test]
 fn numbers_of_one_dimension_keep_single_precision() {
-    let mut half = model(graph("a", "b"));
-    half.manifest.dtype = Dtype::F16;
-    let variance = half.manifest.graph.params().iter().position(|p| p.name.ends_with("running_var")).unwrap();
-    half.weights.get_mut(variance).copy_from_slice(&[1e9, 1e-9]);
-    let read = ModelFile::read_bytes(&half.to_bytes().unwrap()).unwrap();
-    assert_eq!(read.weights.get(variance), [1e9, 1e-9]);
-    let weight = half.weights.get(0).iter().map(|&v| half::f16::from_f32(v).to_f32());
-    assert_eq!(read.weights.get(0), weight.collect::<Vec<_>>());
+    let f16 = |v: f32| half::f16::from_f32(v).to_f32();
+    let bf16 = |v: f32| half::bf16::from_f32(v).to_f32();
+    for (dtype, round) in [(Dtype::F16, f16 as fn(f32) -> f32), (Dtype::Bf16, bf16)] {
+        let mut half = model(graph("a", "b"));
+        half.manifest.dtype = dtype;
+        let variance = half.manifest.graph.params().iter().position(|p| p.name.ends_with("running_var")).unwrap();
+        half.weights.get_mut(variance).copy_from_slice(&[1e9, 1e-9]);
+        let read = ModelFile::read_bytes(&half.to_bytes().unwrap()).unwrap();
+        assert_eq!(read.weights.get(variance), [1e9, 1e-9]);
+        let weight = half.weights.get(0).iter().map(|&v| round(v));
+        assert_eq!(read.weights.get(0), weight.collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn file(header: &str, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_written_comes_back_and_is_the_same_every_time() {
-    for dtype in [Dtype::F32, Dtype::F16] {
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
         let model = model(dtype);
         let bytes = model.to_bytes().unwrap();
         assert_eq!(bytes, model.to_bytes().unwrap());
@@ -39,6 +39,7 @@ fn what_is_written_comes_back_and_is_the_same_every_time() {
         assert_eq!(read.manifest, model.manifest);
         assert_eq!(read.to_bytes().unwrap(), bytes);
         assert_eq!(read.hash().unwrap(), model.hash().unwrap());
+        assert_eq!(read.weights, model.rounded().unwrap());
         if dtype == Dtype::F32 {
             assert_eq!(read, model);
         }
@@ -69,7 +70,7 @@ fn every_flipped_bit_and_every_missing_byte_is_noticed() {
 
 #[test]
 fn numbers_are_read_from_an_open_file_when_they_are_asked_for() {
-    for dtype in [Dtype::F32, Dtype::F16] {
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
         model(dtype).write(&path).unwrap();
@@ -124,7 +125,8 @@ fn foreign_and_future_files_are_told_apart() {
 
 #[test]
 fn numbers_that_cannot_be_stored_are_named() {
-    for (value, dtype) in [(f32::NAN, Dtype::F32), (f32::INFINITY, Dtype::F16), (1e6, Dtype::F16)] {
+    let beyond = [(f32::NAN, Dtype::F32), (f32::INFINITY, Dtype::F16), (1e6, Dtype::F16), (f32::MAX, Dtype::Bf16)];
+    for (value, dtype) in beyond {
         let mut model = model(dtype);
         model.weights.get_mut(0)[0] = value;
         assert!(model.to_bytes().unwrap_err().to_string().contains("conv.weight"));

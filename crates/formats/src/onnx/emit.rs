@@ -93,7 +93,8 @@ impl<'a> Emitter<'a> {
         self.initialiser(name, proto::INT64, &[numbers.len()], bytes)
     }
 
-    fn initialiser(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> String {
+    /// An initialiser of numbers of any kind, given by their bytes; gives its name.
+    pub(super) fn initialiser(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> String {
         let name = self.claim(name);
         let dims = shape.iter().map(|&d| d as i64).collect();
         self.initialisers.push(proto::Tensor { dims, data_type: Some(data_type), name: name.clone(), raw_data });

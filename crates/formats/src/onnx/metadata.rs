@@ -1,32 +1,89 @@
 //! What the file says of itself beside the network: texts by name, which engines hand on as they are.
+//!
+//! There is no common form. Ours is whole and under names of its own; what other tools look for is repeated in their words, as far as
+//! those say the same: `names`, `task` and `imgsz` of Ultralytics and of what reads its files, `model_info` of OpenVINO's Model API,
+//! and the standard's own words for pictures (<https://onnx.ai/onnx/repo-docs/MetadataProps.html>). Ultralytics' `stride` and `batch`
+//! are left out: without them it refuses the file, with them it would prepare photos in its own way and answer otherwise.
 
+use cspnet_vision::{Preprocess, Resize};
 use serde::Serialize;
 
+use super::Options;
 use super::proto::Entry;
 use crate::error::FormatError;
 use crate::manifest::Manifest;
 
 /// A manifest's facts; what it does not know is left out.
-pub(super) fn entries(manifest: &Manifest) -> Result<Vec<Entry>, FormatError> {
-    let mut entries = vec![entry("network", manifest.network.clone())];
+pub(super) fn entries(manifest: &Manifest, options: &Options) -> Result<Vec<Entry>, FormatError> {
+    let mut entries = vec![ours("network", manifest.network.clone())];
     if !manifest.labels.is_empty() {
-        entries.push(entry("labels", json(&manifest.labels)?));
+        entries.push(ours("labels", json(&manifest.labels)?));
     }
-    if let Some(preprocess) = &manifest.preprocess {
-        entries.push(entry("preprocess", json(preprocess)?));
+    match (&options.photo, &manifest.preprocess) {
+        // By another name, so that nobody does it twice.
+        (Some(embedded), _) => entries.push(ours("embedded_preprocess", json(embedded)?)),
+        (None, Some(preprocess)) => entries.push(ours("preprocess", json(preprocess)?)),
+        (None, None) => {}
     }
     if !manifest.training.is_empty() {
-        entries.push(entry("training", json(&manifest.training)?));
+        entries.push(ours("training", json(&manifest.training)?));
     }
     if let Some(licence) = &manifest.licence {
-        entries.push(entry("licence", licence.clone()));
+        entries.push(ours("licence", licence.clone()));
+    }
+    if !manifest.labels.is_empty() {
+        entries.extend(class_names(&manifest.labels));
+    }
+    match (&options.photo, &manifest.preprocess) {
+        (Some(_), _) => entries.extend(PHOTOS.map(|(key, value)| entry(key, value))),
+        (None, Some(preprocess)) => entries.extend(pictures(preprocess)),
+        (None, None) => {}
     }
     Ok(entries)
 }
 
+/// What a photo's bytes mean, in the standard's words.
+const PHOTOS: [(&str, &str); 3] = [
+    ("Image.BitmapPixelFormat", "Rgb8"),
+    ("Image.ColorSpaceGamma", "SRGB"),
+    ("Image.NominalPixelRange", "NominalRange_0_255"),
+];
+
+/// Names of classes in the words of others: as a dictionary of Python, and as words without spaces.
+fn class_names(labels: &[String]) -> [Entry; 4] {
+    let quoted = |label: &String| label.replace('\\', r"\\").replace('\'', r"\'");
+    let names: Vec<String> = labels.iter().enumerate().map(|(i, label)| format!("{i}: '{}'", quoted(label))).collect();
+    let words: Vec<String> = labels.iter().map(|label| label.split_whitespace().collect::<Vec<_>>().join("_")).collect();
+    [
+        entry("names", format!("{{{}}}", names.join(", "))),
+        entry("task", "classify"),
+        entry("model_info model_type", "Classification"),
+        entry("model_info labels", words.join(" ")),
+    ]
+}
+
+/// The preprocessing in the words of others, of which none has all of it.
+fn pictures(preprocess: &Preprocess) -> [Entry; 4] {
+    let levels = |values: [f32; 3]| values.map(|v| (255.0 * f64::from(v)).to_string()).join(" ");
+    let resize = match preprocess.resize {
+        Resize::ShorterSide(_) => "crop",
+        Resize::Stretch => "standard",
+    };
+    [
+        entry("imgsz", format!("[{}, {}]", preprocess.size.0, preprocess.size.1)),
+        entry("model_info mean_values", levels(preprocess.mean)),
+        entry("model_info scale_values", levels(preprocess.std)),
+        entry("model_info resize_type", resize),
+    ]
+}
+
 /// A fact under a name that no other program has.
-fn entry(name: &str, value: String) -> Entry {
-    Entry { key: format!("cspnet.{name}"), value }
+fn ours(name: &str, value: String) -> Entry {
+    entry(&format!("cspnet.{name}"), value)
+}
+
+fn entry(key: &str, value: impl Into<String>) -> Entry {
+    Entry { key: key.into(), value: value.into() }
 }
 
 fn json(value: &impl Serialize) -> Result<String, FormatError> {

@@ -1,22 +1,25 @@
 //! ONNX files: a network with its weights as other engines read it, and [`Network`]s that other programs have written.
 //!
-//! Nodes and values are named by the graph's paths, inputs and outputs as the graph's, initialisers as the parameters. The batch is open; pictures are real numbers
-//! `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. The same network gives the same
-//! bytes. Not here: networks in half precision are not written.
+//! Nodes and values are named by the graph's paths, inputs and outputs as the graph's, initialisers as the parameters. The batch is
+//! open; pictures are real numbers `[batch, c, h, w]`, or pixel values `0..=255` as such where the network normalises them itself. On
+//! demand the file takes photos of any size instead, bytes `[batch, height, width, 3]`, and prepares them itself. The same network
+//! gives the same bytes. Not here: networks in half precision are not written.
 
 mod emit;
 mod functions;
 mod metadata;
 mod names;
 mod operators;
+mod photo;
 mod places;
 mod proto;
 mod read;
 #[cfg(test)]
 mod tests;
 
-use cspnet_graph::rewrite::fold_batch_norm;
+use cspnet_graph::rewrite::{fold_batch_norm, with_normalise};
 use cspnet_graph::{Graph, Shape, ValueId, Weights};
+use cspnet_vision::Preprocess;
 use prost::Message;
 
 use crate::error::FormatError;
@@ -37,10 +40,14 @@ const IR_VERSION: i64 = 8;
 const MAX_LEN: usize = i32::MAX as usize;
 
 /// Choices in writing a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Rows and columns of every input; open if there are none, which engines are slower with.
     pub size: Option<[usize; 2]>,
+    /// How the file itself makes the picture of a photo: then its input is `photo`, bytes `[batch, height, width, 3]` of upright red,
+    /// green and blue, all photos of a batch of one size; `size` does not count. The picture is that of [`Preprocess::apply`], in
+    /// engines that compute in double precision bit for bit, in those that do not up to a level in some pixels.
+    pub photo: Option<Preprocess>,
     /// What becomes of normalisations.
     pub batch_norm: BatchNorm,
     /// Whether the answer are probabilities instead of the network's own numbers.
@@ -58,11 +65,11 @@ pub enum BatchNorm {
 }
 
 /// A network with its weights as the bytes of an ONNX file; labels and preprocessing of the manifest, if there is one, become its
-/// metadata, as JSON.
+/// metadata.
 ///
 /// # Errors
-/// If the weights, the manifest or the size do not fit the graph, an operation cannot be said in ONNX, or the file would be longer
-/// than ONNX allows.
+/// If the weights, the manifest, the size or the way of a photo do not fit the graph, an operation cannot be said in ONNX, or the
+/// file would be longer than ONNX allows.
 pub fn write(
     graph: &Graph,
     weights: &Weights,
@@ -74,6 +81,8 @@ pub fn write(
         manifest.validate()?;
         labels::check(&manifest.labels, graph.channels(graph.output())).map_err(FormatError::Manifest)?;
     }
+    let of_photos = options.photo.as_ref().map(|p| of_photos(graph, p)).transpose()?;
+    let graph = of_photos.as_ref().unwrap_or(graph);
     let model = match options.batch_norm {
         BatchNorm::Fold => {
             let folded = fold_batch_norm(graph, &weights.into(), &[]);
@@ -87,16 +96,34 @@ pub fn write(
     }
 }
 
+/// The same network, but of the numbers `0..=255` that photos are made of.
+fn of_photos(graph: &Graph, preprocess: &Preprocess) -> Result<Graph, FormatError> {
+    preprocess.validate()?;
+    if let [_, other, ..] = graph.inputs()[..] {
+        let path = graph.node(other).path.clone();
+        return Err(FormatError::Onnx { path, why: "where photos are prepared inside, they are the only input" });
+    }
+    Ok(with_normalise(graph, &preprocess.mean, &preprocess.std)?)
+}
+
 fn model(
     graph: &Graph,
     weights: &Weights,
     manifest: Option<&Manifest>,
     options: &Options,
 ) -> Result<proto::Model, FormatError> {
+    let of_photo = options.photo.as_ref().map(|p| [p.size.0 as usize, p.size.1 as usize]);
     let of_input = |[h, w]: [usize; 2]| graph.inputs().iter().map(|&v| [graph.channels(v), h, w]).collect::<Vec<_>>();
-    let shapes = options.size.map(|size| graph.shapes(of_input(size))).transpose()?;
+    let shapes = of_photo.or(options.size).map(|size| graph.shapes(of_input(size))).transpose()?;
     let mut emitter = Emitter::new(graph, weights);
-    (0..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
+    let photo = options.photo.as_ref().map(|preprocess| {
+        let photo = emitter.claim("photo");
+        let picture = emitter.picture(&photo, preprocess);
+        emitter.push(picture, Form::Planes);
+        photo
+    });
+    let written = usize::from(photo.is_some());
+    (written..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
     let info = |name: &str, value: ValueId, form, sides: [String; 2]| {
         let shape = shapes.as_ref().map(|shapes| shapes[value]);
         proto::ValueInfo::floats(name.into(), dimensions(graph.channels(value), shape, form, sides))
@@ -113,7 +140,13 @@ fn model(
         let name = emitter.value(value).0;
         info(name, value, Form::Planes, sides(place, name, ""))
     };
-    let inputs = graph.inputs().iter().enumerate().map(input).collect();
+    let inputs = match photo {
+        Some(photo) => {
+            let [batch, height, width] = ["batch", "height", "width"].map(Dimension::named);
+            vec![proto::ValueInfo::image(photo, vec![batch, height, width, Dimension::known(3)])]
+        }
+        None => graph.inputs().iter().enumerate().map(input).collect(),
+    };
     let graph = proto::Graph {
         node: emitter.nodes,
         name: manifest.map_or("network", |m| &m.network).to_owned(),
@@ -127,7 +160,7 @@ fn model(
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
         opset_import: vec![proto::OperatorSet { version: Some(OPSET) }],
-        metadata_props: manifest.map_or(Ok(Vec::new()), metadata::entries)?,
+        metadata_props: manifest.map_or(Ok(Vec::new()), |m| metadata::entries(m, options))?,
     })
 }
 

@@ -8,8 +8,12 @@ use prost::Message;
 
 /// `TensorProto.DataType.FLOAT`.
 pub(super) const FLOAT: i32 = 1;
+/// `TensorProto.DataType.UINT8`.
+pub(super) const UINT8: i32 = 2;
 /// `TensorProto.DataType.INT64`.
 pub(super) const INT64: i32 = 7;
+/// `TensorProto.DataType.DOUBLE`.
+pub(super) const DOUBLE: i32 = 11;
 
 /// `AttributeProto.AttributeType.FLOAT`.
 pub(super) const ATTRIBUTE_FLOAT: i32 = 1;
@@ -128,6 +132,9 @@ pub(super) struct ValueInfo {
 pub(super) struct Type {
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
+    /// What the numbers mean, one of a few standard words.
+    #[prost(string, tag = "6")]
+    pub denotation: String,
 }
 
 /// `TypeProto.Tensor`.
@@ -170,8 +177,17 @@ impl Dimension {
 impl ValueInfo {
     /// A value of single-precision numbers.
     pub(super) fn floats(name: String, dim: Vec<Dimension>) -> Self {
-        let tensor = TensorType { elem_type: Some(FLOAT), shape: Some(TensorShape { dim }) };
-        Self { name, r#type: Some(Type { tensor_type: Some(tensor) }) }
+        Self::tensor(name, FLOAT, dim, "")
+    }
+
+    /// A value that is a picture of bytes.
+    pub(super) fn image(name: String, dim: Vec<Dimension>) -> Self {
+        Self::tensor(name, UINT8, dim, "IMAGE")
+    }
+
+    fn tensor(name: String, elem_type: i32, dim: Vec<Dimension>, denotation: &str) -> Self {
+        let tensor = TensorType { elem_type: Some(elem_type), shape: Some(TensorShape { dim }) };
+        Self { name, r#type: Some(Type { tensor_type: Some(tensor), denotation: denotation.into() }) }
     }
 }
 

@@ -1,19 +1,19 @@
 //! Files read back, and compared with the graph they were written of. That other engines give the same answers is for the
 //! project's bench to show; they are not installed here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cspnet_graph::rewrite::{with_dropout, with_loss, with_normalise};
 use cspnet_graph::{
-    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, LazyWeights, Op, Pad, Padding, PoolKind, Rearrange,
-    Reduction, Resize, ResizeTo, Unary, Window,
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, LazyWeights, Op, Pad, Padding, PoolKind, Rearrange, Reduction,
+    ResizeTo, Unary, Window,
 };
 use cspnet_vision::Preprocess;
 use serde_json::json;
 
 use super::*;
 
-const NODES: Options = Options { size: Some([20, 31]), batch_norm: BatchNorm::Node, softmax: false };
+const NODES: Options = Options { size: Some([20, 31]), photo: None, batch_norm: BatchNorm::Node, softmax: false };
 
 /// Every operation of a graph, and fully connected layers joined with planes.
 fn everything() -> Graph {
@@ -59,7 +59,7 @@ fn imported() -> Graph {
     let x = b.push("cropped", Op::Crop(Crop { axis: Axis::Rows, start: 27, step: -1, len: 28 }), &[x]);
     let x = b.push("thinned", Op::Crop(Crop { axis: Axis::Columns, start: 1, step: 2, len: 20 }), &[x]);
     let x = b.upsample("upsampled", x, 2);
-    let halved = Resize { to: ResizeTo::Size([28, 20]), filter: Filter::Linear, coordinates: Coordinates::HalfPixel };
+    let halved = Resize { to: ResizeTo::Size([28, 20]), filter: cspnet_graph::Filter::Linear, coordinates: Coordinates::HalfPixel };
     let x = b.push("halved", Op::Resize(halved), &[x]);
     let x = b.push("shuffled", Op::Rearrange(Rearrange::shuffle([4, 28, 20], 2)), &[x]);
     let mean = b.push("squeezed", Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] }, &[x]);
@@ -135,9 +135,19 @@ const OFFICIAL: &str = "\
 
 #[test]
 fn every_name_stands_once_and_behind_what_it_needs() {
-    let all = [NODES, Options::default(), Options { softmax: true, ..NODES }]
-        .map(|options| [true, false].map(|i| (options.clone(), i)));
-    for (options, is_imported) in all.into_iter().flatten() {
+    let photo = Some(Preprocess::imagenet(32, 0.875, cspnet_vision::Filter::Bicubic).unwrap());
+    let padded = Some(Preprocess { size: (20, 31), resize: cspnet_vision::Resize::ShorterSide(24), ..Preprocess::torchvision() });
+    let all = [
+        NODES,
+        Options::default(),
+        Options { softmax: true, ..NODES },
+        Options { photo, softmax: true, ..NODES },
+        Options { photo: padded, ..NODES },
+    ]
+    .map(|options| [true, false].map(|i| (options.clone(), i)));
+    // What was imported takes two channels, which no photo has.
+    let fit = |(options, is_imported): &(Options, bool)| options.photo.is_none() || !is_imported;
+    for (options, is_imported) in all.into_iter().flatten().filter(fit) {
         let graph = read_graph(&if is_imported { imported() } else { everything() }, &options);
         let mut known: BTreeSet<&str> = BTreeSet::new();
         let given = graph.input.iter().map(|i| &i.name).chain(graph.initializer.iter().map(|t| &t.name));
@@ -404,10 +414,50 @@ fn the_file_says_what_the_manifest_knows() {
     manifest.training.insert("epochs".into(), json!(3));
     manifest.licence = Some("CC0".into());
     let (keys, values): (Vec<String>, Vec<String>) = entries(&manifest).into_iter().unzip();
-    assert_eq!(keys, ["network", "labels", "preprocess", "training", "licence"].map(|k| format!("cspnet.{k}")));
+    let ours = ["network", "labels", "preprocess", "training", "licence"].map(|k| format!("cspnet.{k}"));
+    assert_eq!(keys[..5], ours);
     assert_eq!(serde_json::from_str::<Vec<String>>(&values[1]).unwrap(), manifest.labels);
     assert_eq!(serde_json::from_str::<Preprocess>(&values[2]).ok(), manifest.preprocess);
     assert_eq!((values[3].as_str(), values[4].as_str()), ("{\"epochs\":3}", "CC0"));
+}
+
+#[test]
+fn other_tools_find_their_words() {
+    let graph = everything();
+    let labels = (0..10).map(|i| format!("it's a \\{i} \"é\"")).collect();
+    let manifest =
+        Manifest { labels, preprocess: Some(Preprocess::torchvision()), ..Manifest::new("small", graph.clone()) };
+    let found = |options: &Options| -> BTreeMap<String, String> {
+        read(&graph, Some(&manifest), options).metadata_props.into_iter().map(|e| (e.key, e.value)).collect()
+    };
+    let plain = found(&NODES);
+    assert!(plain["names"].starts_with(r#"{0: 'it\'s a \\0 "é"', 1: '"#), "{}", plain["names"]);
+    assert!(plain["model_info labels"].starts_with(r#"it's_a_\0_"é" it's_"#));
+    assert_eq!((plain["task"].as_str(), plain["imgsz"].as_str()), ("classify", "[224, 224]"));
+    let mean = plain["model_info mean_values"].split(' ').map(|v| v.parse::<f64>().unwrap());
+    assert!(mean.zip([123.675, 116.28, 103.53]).all(|(found, expected)| (found - expected).abs() < 1e-4));
+    assert!(!plain.contains_key("stride") && !plain.contains_key("Image.BitmapPixelFormat"));
+    // Who reads these prepares photos, which the file does itself now.
+    let photo = found(&Options { photo: manifest.preprocess.clone(), ..NODES });
+    assert!(!["cspnet.preprocess", "imgsz", "model_info mean_values"].iter().any(|key| photo.contains_key(*key)));
+    assert!(photo.contains_key("cspnet.embedded_preprocess") && photo["Image.BitmapPixelFormat"] == "Rgb8");
+}
+
+#[test]
+fn photos_go_in_where_the_file_prepares_them_itself() {
+    let graph = everything();
+    let preprocess = Preprocess { size: (20, 31), ..Preprocess::torchvision() };
+    let file = read_graph(&graph, &Options { photo: Some(preprocess.clone()), size: None, ..NODES });
+    let tensor = file.input[0].r#type.clone().unwrap().tensor_type.unwrap();
+    assert_eq!((file.input.len(), file.input[0].name.as_str(), tensor.elem_type), (1, "photo", Some(proto::UINT8)));
+    let dims: Vec<_> = tensor.shape.unwrap().dim.into_iter().map(|d| d.dim_param.unwrap_or_default()).collect();
+    assert_eq!(dims, ["batch", "height", "width", ""]);
+    assert_eq!(node(&file, "normalise.scaled").input[0], node(&file, "preprocess.bytes#14").name);
+    assert!(file.node.iter().all(|n| n.name != "input" && n.input.iter().all(|i| i != "input")));
+    let output = file.output[0].r#type.clone().unwrap().tensor_type.unwrap().shape.unwrap();
+    assert_eq!(output.dim[1].dim_value, Some(10));
+    let broken = Preprocess { std: [1.0, 0.0, 1.0], ..preprocess };
+    assert!(refusal(&graph, &Options { photo: Some(broken), ..NODES }).contains("std"));
 }
 
 #[test]

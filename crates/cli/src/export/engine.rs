@@ -1,0 +1,93 @@
+//! This program's own engine, answering for photos: for the network that was written, and for the file that was read again.
+
+use cspnet::Photo;
+use cspnet::engine::{Input, Plan, PlanOptions, Workspace, default_threads};
+use cspnet::graph::rewrite::with_normalise;
+use cspnet::graph::{Graph, LazyWeights, Shape};
+use cspnet::vision::{DecodeOptions, Filter, Preprocess, resize};
+
+use super::parity::Reader;
+use crate::failure::Failure;
+
+/// How a photo becomes a network's picture.
+#[derive(Clone, Debug)]
+pub enum Pictures {
+    /// As the model says.
+    Prepared(Preprocess),
+    /// Stretched to `[c, h, w]`, each channel a colour in `-1..=1`: for networks of which no more is known.
+    Numbers(Shape),
+}
+
+impl Pictures {
+    /// How photo files are read for it.
+    pub fn decode_options(&self) -> DecodeOptions {
+        match self {
+            Self::Prepared(preprocess) => {
+                DecodeOptions { background: preprocess.background, ..DecodeOptions::default() }
+            }
+            Self::Numbers(_) => DecodeOptions::default(),
+        }
+    }
+}
+
+/// A photo as numbers `[c, h, w]` in `-1..=1`.
+pub fn numbers(photo: &Photo, [channels, height, width]: Shape) -> Result<Vec<f32>, Failure> {
+    let stretched = resize(photo, width as u32, height as u32, Filter::Bilinear)?;
+    let colour = |channel: usize| {
+        let pixels = stretched.pixels().chunks_exact(3);
+        pixels.map(move |pixel| f32::from(pixel[channel % 3]) / 127.5 - 1.0).collect::<Vec<f32>>()
+    };
+    Ok((0..channels).flat_map(colour).collect())
+}
+
+/// A network that answers for one photo at a time.
+pub struct Engine {
+    plan: Plan,
+    workspace: Workspace,
+    pictures: Pictures,
+}
+
+impl Engine {
+    /// A network of photos that are prepared in this way.
+    pub fn new<'a>(graph: &Graph, weights: impl Into<LazyWeights<'a>>, pictures: &Pictures) -> Result<Self, Failure> {
+        let options = PlanOptions::default();
+        let plan = match pictures {
+            Pictures::Prepared(preprocess) => {
+                let graph = with_normalise(graph, &preprocess.mean, &preprocess.std)?;
+                let (height, width) = preprocess.size;
+                Plan::new(&graph, weights, [3, height as usize, width as usize], &options)?
+            }
+            Pictures::Numbers(shape) => Plan::new(graph, weights, *shape, &options)?,
+        };
+        let workspace = plan.workspace(1, default_threads());
+        Ok(Self { plan, workspace, pictures: pictures.clone() })
+    }
+
+    /// How photos are brought to it.
+    pub fn pictures(&self) -> &Pictures {
+        &self.pictures
+    }
+
+    /// The shape of its answer, if that is not one number for each class.
+    pub fn no_classes(&self) -> Option<Shape> {
+        Some(self.plan.output_shape()).filter(|shape| shape[1..] != [1, 1])
+    }
+}
+
+impl Reader for Engine {
+    fn name(&self) -> String {
+        "this program".into()
+    }
+
+    fn answer(&mut self, photo: &Photo) -> Result<Vec<f32>, Failure> {
+        let run = match &self.pictures {
+            Pictures::Prepared(preprocess) => {
+                let prepared = preprocess.apply(photo)?;
+                self.plan.run(&mut self.workspace, Input::Pixels(prepared.pixels()))
+            }
+            Pictures::Numbers(shape) => self.plan.run(&mut self.workspace, Input::Real(&numbers(photo, *shape)?)),
+        };
+        run.map_err(|e| Failure::Message(e.to_string()))?;
+        Ok(cspnet::softmax(&self.plan.output(&self.workspace, 0)))
+    }
+}
