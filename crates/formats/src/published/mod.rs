@@ -9,6 +9,7 @@ use std::path::Path;
 use cspnet_graph::{Graph, Weights};
 
 use crate::error::FormatError;
+use crate::header::MAX_HEADER;
 use crate::pytorch::{self, Form};
 use crate::tensors::{Bytes, Header};
 pub use matching::Matching;
@@ -134,7 +135,7 @@ fn safetensors(file: &Bytes<'_>) -> Result<Part, FormatError> {
             return Err(FormatError::Unknown);
         }
     }
-    let tensors = Header::read(file)?.tensors.into_iter();
+    let tensors = Header::read(file, MAX_HEADER)?.tensors.into_iter();
     let tensors = tensors.map(|t| Tensor { name: t.entry.name.clone(), content: Ok(t.into()) }).collect();
     Ok(Part { path: String::new(), tensors })
 }

@@ -1,0 +1,168 @@
+//! Where the parts of a Parquet file lie and how large they claim to be, checked before anything is read by those claims.
+//!
+//! Parquet's reader takes memory for the sizes that pages and their description claim, and goes down as many levels as the schema
+//! does. Here both are read first ([`super::thrift`]), and what no file of photos has is refused with its place. Not here: what the
+//! pages hold.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use super::thrift::{self, Trouble, Value};
+
+/// Longest description of a file, in bytes: of a thousand row groups it has half a megabyte, and twice the classes' names.
+const MOST_FOOTER: usize = 8 << 20;
+
+/// Bytes behind the description: its length, and the file's mark.
+const END: usize = 8;
+
+/// Most columns and groups of columns, and the longest name of one.
+const MOST_COLUMNS: usize = 512;
+const MOST_NAME: usize = 256;
+
+/// Longest description of a page; mostly it has some forty bytes.
+const MOST_HEADER: usize = 64 << 10;
+const HEADER: usize = 4 << 10;
+
+/// Most pages that are looked at in a file.
+const MOST_PAGES: usize = 1 << 17;
+
+/// Most values of a dictionary. Writers end one at a megabyte.
+const MOST_WORDS: i64 = 1 << 18;
+
+/// How values lie in a page: as they are, or as numbers of a dictionary's values, by today's name and by the old one.
+const PLAIN: i64 = 0;
+const ENCODINGS: [i64; 3] = [PLAIN, 2, 8];
+
+/// What a page is.
+const DATA: i64 = 0;
+const DICTIONARY: i64 = 2;
+const DATA_2: i64 = 3;
+
+/// A file whose parts are looked at before they are read.
+pub(super) struct Layout {
+    file: File,
+    len: u64,
+    /// How many pages may yet be looked at.
+    pages: usize,
+}
+
+impl Layout {
+    /// Looks at the description of a whole file.
+    pub(super) fn open(file: File, len: u64) -> Result<Self, String> {
+        let mut layout = Self { file, len, pages: MOST_PAGES };
+        layout.check_footer()?;
+        Ok(layout)
+    }
+
+    /// The file's length.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn check_footer(&mut self) -> Result<(), String> {
+        let from = self.len.checked_sub(END as u64).ok_or("it is too short for a Parquet file")?;
+        let end = self.read(from, END)?;
+        if end[4..] != *b"PAR1" {
+            return Err("its end is not that of a Parquet file; copy or download it again".into());
+        }
+        let length = u32::from_le_bytes([end[0], end[1], end[2], end[3]]) as usize;
+        let begin = from.checked_sub(length as u64).filter(|_| length <= MOST_FOOTER);
+        let begin =
+            begin.ok_or_else(|| format!("its description claims {length} bytes; at most {MOST_FOOTER} are read"))?;
+        let bytes = self.read(begin, length)?;
+        let (about, _) = thrift::read(&bytes).map_err(|trouble| match trouble {
+            Trouble::Cut => "its description is cut off".to_owned(),
+            Trouble::Wrong(why) => format!("its description has {why}"),
+        })?;
+        check_schema(about.list(2))
+    }
+
+    /// Looks at the pages of a column that lie there, of which `room` bytes may come, and takes them off it.
+    pub(super) fn check_pages(&mut self, (begin, len): (u64, u64), room: &mut u64) -> Result<(), String> {
+        let mut at = begin;
+        let end = begin.checked_add(len).filter(|&end| end <= self.len).ok_or("a column reaches beyond the file")?;
+        while at < end {
+            let page = self.check_page(at, end, room).map_err(|why| format!("the page at byte {at} {why}"))?;
+            at += page;
+        }
+        Ok(())
+    }
+
+    /// Looks at a page; how many bytes it takes in the file.
+    fn check_page(&mut self, at: u64, end: u64, room: &mut u64) -> Result<u64, String> {
+        self.pages = self.pages.checked_sub(1).ok_or_else(|| format!("is one of more than {MOST_PAGES}"))?;
+        let mut window = HEADER;
+        let (sizes, header) = loop {
+            let bytes = self.read(at, window.min((end - at) as usize))?;
+            match thrift::read(&bytes) {
+                Ok((page, header)) => break (Sizes::of(&page)?, header as u64),
+                Err(Trouble::Cut) if window == HEADER && bytes.len() == HEADER => window = MOST_HEADER,
+                Err(Trouble::Cut) => return Err(format!("has no description within {} bytes", bytes.len())),
+                Err(Trouble::Wrong(why)) => return Err(format!("has a description with {why}")),
+            }
+        };
+        let left = end - at - header;
+        if sizes.packed > left {
+            return Err(format!("claims {} bytes, of which {left} are there", sizes.packed));
+        }
+        // A page that is not packed takes what it has in the file, whatever it says.
+        *room = room.checked_sub(sizes.unpacked.max(sizes.packed)).ok_or_else(|| {
+            format!("claims {} bytes, which are more than may be held in memory; {}", sizes.unpacked, super::UNPACK)
+        })?;
+        Ok(header + sizes.packed)
+    }
+
+    fn read(&mut self, at: u64, len: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; len];
+        let read = self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map(|()| bytes).map_err(|e| e.to_string())
+    }
+}
+
+/// Bytes of a page, in the file and unpacked.
+struct Sizes {
+    packed: u64,
+    unpacked: u64,
+}
+
+impl Sizes {
+    fn of(page: &Value<'_>) -> Result<Self, String> {
+        let size = |field| page.number(field).and_then(|n| u64::try_from(n).ok()).ok_or("has no size");
+        let sizes = Self { packed: size(3)?, unpacked: size(2)? };
+        let known = |value: Option<i64>| match value {
+            Some(encoding) if ENCODINGS.contains(&encoding) => Ok(()),
+            other => Err(format!("is encoded in a way that is not read ({})", other.unwrap_or(-1))),
+        };
+        match page.number(1) {
+            Some(DATA) => known(page.field(5).and_then(|data| data.number(2)))?,
+            Some(DATA_2) => known(page.field(8).and_then(|data| data.number(4)))?,
+            Some(DICTIONARY) => {
+                let words = page.field(7).and_then(|dictionary| dictionary.number(1)).unwrap_or(-1);
+                // Each takes four bytes at least.
+                if !(0..=MOST_WORDS).contains(&words) || words as u64 > sizes.unpacked / 4 {
+                    return Err(format!("claims a dictionary of {words} values"));
+                }
+                known(page.field(7).and_then(|dictionary| dictionary.number(2)))?;
+            }
+            _ => return Err("is of a kind that is not read".into()),
+        }
+        Ok(sizes)
+    }
+}
+
+/// Whether a schema has no more columns, levels and names than its reader can take.
+fn check_schema(elements: &[Value<'_>]) -> Result<(), String> {
+    if elements.len() > MOST_COLUMNS {
+        return Err(format!("it has {} columns; at most {MOST_COLUMNS} are read", elements.len()));
+    }
+    for element in elements {
+        if element.bytes(4).is_none_or(|name| name.len() > MOST_NAME) {
+            return Err(format!("it has a column without a name, or with one of more than {MOST_NAME} bytes"));
+        }
+        let children = element.number(5).unwrap_or(0);
+        if usize::try_from(children).map_or(true, |n| n >= elements.len().max(1)) {
+            return Err(format!("it has a group of {children} columns, and {} columns in all", elements.len()));
+        }
+    }
+    Ok(())
+}
