@@ -166,3 +166,137 @@ fn check_schema(elements: &[Value<'_>]) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn layout(bytes: &[u8]) -> Layout {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Layout { file, len: bytes.len() as u64, pages: MOST_PAGES }
+    }
+
+    /// A whole number as a field that follows the one before.
+    fn number(n: i64) -> Vec<u8> {
+        let (mut rest, mut bytes) = ((n << 1 ^ n >> 63) as u64, vec![0x15]);
+        while rest > 0x7F {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    }
+
+    fn structure(fields: &[i64]) -> Vec<u8> {
+        [&fields.iter().flat_map(|&n| number(n)).collect::<Vec<_>>()[..], &[0]].concat()
+    }
+
+    /// The description of a page of a kind, unpacked and packed so long, with the structure of its kind.
+    fn page(sizes: [i64; 3], kind: u8, fields: &[i64]) -> Vec<u8> {
+        let sizes: Vec<u8> = sizes.iter().flat_map(|&n| number(n)).collect();
+        [&sizes[..], &[kind], &structure(fields), &[0]].concat()
+    }
+
+    const IN_DATA: u8 = 0x2C;
+    const IN_DICTIONARY: u8 = 0x4C;
+    const IN_DATA_2: u8 = 0x5C;
+
+    #[test]
+    fn pages_that_are_there_are_taken_off_the_room() {
+        let pages = [
+            page([DICTIONARY, 40, 4], IN_DICTIONARY, &[10, PLAIN]),
+            b"abcd".to_vec(),
+            page([DATA, 100, 3], IN_DATA, &[10, 8]),
+            b"abc".to_vec(),
+            page([DATA_2, 2, 2], IN_DATA_2, &[10, 0, 10, PLAIN]),
+            b"ab".to_vec(),
+        ];
+        let bytes = pages.concat();
+        let all = (0, bytes.len() as u64);
+        let mut room = 1000;
+        assert_eq!(layout(&bytes).check_pages(all, &mut room), Ok(()));
+        assert_eq!(room, 1000 - 142);
+        let error = layout(&bytes).check_pages(all, &mut 141).unwrap_err();
+        let third = bytes.len() - 2 - pages[4].len();
+        assert!(error.starts_with(&format!("the page at byte {third} claims 2 bytes")), "{error}");
+        assert!(layout(&bytes).check_pages((1, bytes.len() as u64), &mut 1000).unwrap_err().contains("beyond the file"));
+        assert!(layout(&bytes).check_pages((u64::MAX, 2), &mut 1000).unwrap_err().contains("beyond the file"));
+        assert!(layout(&bytes).check_pages((0, bytes.len() as u64 - 1), &mut 1000).unwrap_err().contains("1 are there"));
+    }
+
+    #[test]
+    fn pages_that_lie_are_refused_with_their_place() {
+        let room = 1 << 30;
+        let most = i64::from(i32::MAX);
+        for (page, reason) in [
+            (page([DATA, most, 0], IN_DATA, &[10, PLAIN]), "claims 2147483647 bytes, which are more than may be held"),
+            (page([DATA, 0, most], IN_DATA, &[10, PLAIN]), "claims 2147483647 bytes, of which 0 are there"),
+            (page([DATA, -1, 0], IN_DATA, &[10, PLAIN]), "has no size"),
+            (page([DATA, 0, -1], IN_DATA, &[10, PLAIN]), "has no size"),
+            (page([DATA, 8, 0], IN_DATA, &[10, 5]), "in a way that is not read (5)"),
+            (page([DATA, 8, 0], IN_DICTIONARY, &[2, PLAIN]), "in a way that is not read (-1)"),
+            (page([DATA_2, 8, 0], IN_DATA_2, &[10, 0, 10, 7]), "in a way that is not read (7)"),
+            (page([DICTIONARY, 1 << 29, 0], IN_DICTIONARY, &[most, PLAIN]), "claims a dictionary of 2147483647 values"),
+            (page([DICTIONARY, 11, 0], IN_DICTIONARY, &[3, PLAIN]), "claims a dictionary of 3 values"),
+            (page([DICTIONARY, 11, 0], IN_DICTIONARY, &[-3, PLAIN]), "claims a dictionary of -3 values"),
+            (page([1, 8, 0], IN_DATA, &[10, PLAIN]), "is of a kind that is not read"),
+            (vec![0], "has no size"),
+            (vec![0x15, 0x80], "has no description within 2 bytes"),
+            // Statistics of four gigabytes.
+            (vec![0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0], "has no description within 7 bytes"),
+            (vec![0x1C; 10_000], "nest deeper"),
+        ] {
+            let error = layout(&page).check_pages((0, page.len() as u64), &mut room.clone()).unwrap_err();
+            assert!(error.starts_with("the page at byte 0 ") && error.contains(reason), "{error}\ninstead of: {reason}");
+        }
+        let long = [&[0x18][..], &[0x90, 0x4E], &vec![0; 10_000], &page([DATA, 8, 0], IN_DATA, &[10, PLAIN])].concat();
+        // A description that is read to its end, where its first field is no number.
+        let error = layout(&long).check_pages((0, long.len() as u64), &mut room.clone()).unwrap_err();
+        assert!(error.contains("is of a kind that is not read"), "{error}");
+        let many = page([DATA, 0, 0], IN_DATA, &[0, PLAIN]).repeat(MOST_PAGES + 1);
+        let error = layout(&many).check_pages((0, many.len() as u64), &mut room.clone()).unwrap_err();
+        assert!(error.contains("is one of more than 131072"), "{error}");
+    }
+
+    /// A file with this description.
+    fn described(footer: &[u8]) -> Result<Layout, String> {
+        let bytes = [b"PAR1", footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
+        let Layout { file, len, .. } = layout(&bytes);
+        Layout::open(file, len)
+    }
+
+    /// A description with a schema of these elements.
+    fn schema(elements: &[Vec<u8>]) -> Vec<u8> {
+        let count = [elements.len() as u8 & 0x7F | 0x80, (elements.len() >> 7) as u8];
+        [&number(1)[..], &[0x19, 0xFC], &count, &elements.concat(), &[0]].concat()
+    }
+
+    fn element(name: &str, children: i64) -> Vec<u8> {
+        let length = [name.len() as u8 & 0x7F | 0x80, (name.len() >> 7) as u8];
+        [&[0x48][..], &length, name.as_bytes(), &number(children), &[0]].concat()
+    }
+
+    #[test]
+    fn descriptions_that_lie_are_refused() {
+        let refused = |footer: &[u8]| described(footer).err().unwrap();
+        assert!(described(&schema(&[element("schema", 1), element("a", 0)])).is_ok());
+        let deep: Vec<Vec<u8>> = (0..600).map(|_| element("a", 1)).collect();
+        assert!(refused(&schema(&deep)).contains("600 columns; at most 512"));
+        assert!(refused(&schema(&[element("schema", i64::from(i32::MAX))])).contains("a group of 2147483647 columns"));
+        assert!(refused(&schema(&[element("schema", -1)])).contains("a group of -1 columns"));
+        assert!(refused(&schema(&[element(&"a".repeat(257), 0)])).contains("more than 256 bytes"));
+        // Two thousand million row groups.
+        assert!(refused(b"\x15\x02\x49\xfc\xff\xff\xff\xff\x07\0").contains("is cut off"));
+        assert!(refused(b"\x15").contains("is cut off"));
+        for (length, mark) in [(5, b"PAR1"), (u32::MAX, b"PAR1"), (0, b"PAR2")] {
+            let bytes = [&b"PAR1"[..], &length.to_le_bytes(), mark].concat();
+            let Layout { file, len, .. } = layout(&bytes);
+            assert!(Layout::open(file, len).is_err());
+        }
+        let Layout { file, .. } = layout(b"PAR1");
+        assert!(Layout::open(file, 4).err().unwrap().contains("too short"));
+    }
+}
