@@ -2,16 +2,19 @@
 //! `ClassLabel`, and the classes' names in the schema's metadata under `huggingface`.
 //!
 //! The encoded photos are kept in memory, for a row of a compressed page cannot be read by itself; [`DataOptions::max_packed`] says
-//! how many bytes of them may be. What a file claims of itself is checked before memory is taken for it. Not here: which file is
-//! which split ([`crate::folders`]).
+//! how many bytes of them may be. What a file claims of itself is checked before memory is taken for it ([`layout`]), and since
+//! photos are packed already, a file gives at most twice its own bytes and a few more. Not here: which file is which split
+//! ([`crate::folders`]).
 //!
 //! [`DataOptions::max_packed`]: crate::DataOptions::max_packed
+
+mod layout;
+mod thrift;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
@@ -21,6 +24,7 @@ use serde::Deserialize;
 
 use crate::classes::class_name;
 use crate::error::DataError;
+use layout::Layout;
 
 /// Rows that are read at once.
 const CHUNK: usize = 1024;
@@ -29,13 +33,22 @@ const CHUNK: usize = 1024;
 const MOST_ROWS: i64 = 1 << 28;
 const MOST_CLASSES: usize = 1 << 20;
 
+/// Longest description of the columns by `datasets`, in bytes: a million of them are forty thousand names of classes.
+const MOST_JSON: usize = 2 << 20;
+
+/// Bytes that a file may give beyond twice its own, photos being packed already: what a small file of many like rows needs.
+const SLACK: u64 = 24 << 20;
+
+/// What helps where photos are too many.
+const UNPACK: &str = "unpack the photos into a folder for every class";
+
 /// A row of a file.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// The file and the row's number, from 0.
     pub path: PathBuf,
     /// The encoded photo and its class; or why there is none.
-    pub photo: Result<(Arc<[u8]>, usize), String>,
+    pub photo: Result<(ByteArray, usize), String>,
 }
 
 /// The metadata that `datasets` writes.
@@ -52,6 +65,7 @@ struct Info {
 /// A file of photos, of which nothing but the description has been read.
 pub(crate) struct Shard {
     path: PathBuf,
+    layout: Layout,
     reader: SerializedFileReader<File>,
     /// Names of the classes in the order of their numbers.
     pub classes: Vec<String>,
@@ -71,11 +85,16 @@ impl Shard {
         if !metadata.is_file() {
             return Err(wrong("it is no ordinary file".into()));
         }
-        let file = File::open(path).map_err(|source| DataError::Io { path: path.into(), source })?;
-        guarded(|| Self::of(path, SerializedFileReader::new(file).map_err(told)?)).map_err(wrong)
+        let open = || File::open(path).map_err(|source| DataError::Io { path: path.into(), source });
+        let (file, looked_at) = (open()?, open()?);
+        guarded(|| {
+            let layout = Layout::open(looked_at, metadata.len())?;
+            Self::of(path, layout, SerializedFileReader::new(file).map_err(told)?)
+        })
+        .map_err(wrong)
     }
 
-    fn of(path: &Path, reader: SerializedFileReader<File>) -> Result<Self, String> {
+    fn of(path: &Path, layout: Layout, reader: SerializedFileReader<File>) -> Result<Self, String> {
         let about = reader.metadata().file_metadata();
         let schema = about.schema_descr();
         let column = |name: &str| schema.columns().iter().position(|c| c.path().string() == name);
@@ -83,6 +102,9 @@ impl Shard {
         let json = json
             .and_then(|kv| kv.value.as_deref())
             .ok_or("its metadata lack `huggingface`, which names the classes")?;
+        if json.len() > MOST_JSON {
+            return Err(format!("its metadata `huggingface` have {} bytes; at most {MOST_JSON} are read", json.len()));
+        }
         let HuggingFace { info } =
             serde_json::from_str(json).map_err(|e| format!("its metadata `huggingface`: {e}"))?;
         // In the order of the columns, for of several sorts of classes the finer comes first by custom.
@@ -96,6 +118,7 @@ impl Shard {
         let bytes = format!("{image}.bytes");
         Ok(Self {
             path: path.into(),
+            layout,
             classes,
             image: column(&bytes).ok_or_else(|| format!("no column `{bytes}`"))?,
             label: column(label).ok_or_else(|| format!("no column `{label}`"))?,
@@ -110,16 +133,24 @@ impl Shard {
     /// If the file is damaged, or the photos are too many.
     pub fn rows(self, room: &mut u64) -> Result<Vec<Row>, DataError> {
         let path = self.path.clone();
-        guarded(|| self.read(room)).map_err(|why| DataError::Parquet { path, why })
+        let most = (*room).min(self.layout.len().saturating_mul(2).saturating_add(SLACK));
+        let mut left = most;
+        let rows = guarded(|| self.read(&mut left)).map_err(|why| DataError::Parquet { path, why })?;
+        *room -= most - left;
+        Ok(rows)
     }
 
-    fn read(self, room: &mut u64) -> Result<Vec<Row>, String> {
+    fn read(mut self, room: &mut u64) -> Result<Vec<Row>, String> {
         let count = self.reader.metadata().file_metadata().num_rows();
         if !(0..=MOST_ROWS).contains(&count) {
             return Err(format!("it claims {count} rows"));
         }
         let mut rows = Vec::new();
         for group in 0..self.reader.num_row_groups() {
+            for column in [self.image, self.label] {
+                let place = self.reader.metadata().row_group(group).column(column).byte_range();
+                self.layout.check_pages(place, room).map_err(|why| format!("row group {group}: {why}"))?;
+            }
             let group = self.reader.get_row_group(group).map_err(told)?;
             self.read_group(&*group, &mut rows, room)?;
         }
@@ -130,10 +161,6 @@ impl Shard {
     }
 
     fn read_group(&self, group: &dyn RowGroupReader, rows: &mut Vec<Row>, room: &mut u64) -> Result<(), String> {
-        let claimed = group.metadata().column(self.image).uncompressed_size();
-        if u64::try_from(claimed).map_or(true, |bytes| bytes > *room) {
-            return Err(too_large());
-        }
         let ColumnReader::ByteArrayColumnReader(image) = group.get_column_reader(self.image).map_err(told)? else {
             return Err("the photos are no byte strings".into());
         };
@@ -155,12 +182,10 @@ impl Shard {
             }
             for (image, label) in images.into_iter().zip(labels) {
                 let path = self.path.join(rows.len().to_string());
-                let photo = self.photo(image, label);
-                // A row without a photo takes memory as well.
-                let bytes = photo.as_ref().map_or(0, |(image, _)| image.len());
-                let taken = bytes + size_of::<Row>() + path.as_os_str().len();
+                // The photo is a part of its page, which has been counted. A list that grows may be twice as long as what it holds.
+                let taken = 2 * (size_of::<Row>() + path.as_os_str().len());
                 *room = room.checked_sub(taken as u64).ok_or_else(too_large)?;
-                let photo = photo.map(|(image, class)| (Arc::from(image.data()), class)).map_err(str::to_owned);
+                let photo = self.photo(image, label).map_err(str::to_owned);
                 rows.push(Row { path, photo });
             }
         }
@@ -222,7 +247,7 @@ fn told(error: ParquetError) -> String {
 }
 
 fn too_large() -> String {
-    "its photos are more than may be held in memory; unpack them into a folder for every class".into()
+    format!("its rows are more than may be held in memory; {UNPACK}")
 }
 
 /// Does something with a file that may have been made to do harm: where the decoder stumbles over it, the file is what is wrong.

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use cspnet_vision::{DecodeOptions, Photo, VisionError, decode, read_file};
+use parquet::data_type::ByteArray;
 
 /// A photo and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +18,22 @@ pub struct Sample {
     packed: Option<Packed>,
 }
 
-/// An encoded photo in memory.
-#[derive(Clone, PartialEq, Eq)]
-struct Packed(Arc<[u8]>);
+/// An encoded photo in memory: a part of a page of its file, which lives as long as any of its photos.
+#[derive(Clone)]
+struct Packed(ByteArray);
+
+impl PartialEq for Packed {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.data() == other.0.data()
+    }
+}
+
+impl Eq for Packed {}
 
 /// Names the size only: a failing assertion shall not print thousands of bytes.
 impl fmt::Debug for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Packed({} bytes)", self.0.len())
+        write!(f, "Packed({} bytes)", self.0.data().len())
     }
 }
 
@@ -36,7 +44,7 @@ impl Sample {
     }
 
     /// A photo that is in memory.
-    pub(crate) fn packed(path: PathBuf, class: usize, bytes: Arc<[u8]>) -> Self {
+    pub(crate) fn packed(path: PathBuf, class: usize, bytes: ByteArray) -> Self {
         Self { path, class, packed: Some(Packed(bytes)) }
     }
 
@@ -46,7 +54,7 @@ impl Sample {
     /// Those of [`read_file`].
     pub(crate) fn bytes(&self, options: &DecodeOptions) -> Result<Cow<'_, [u8]>, VisionError> {
         match &self.packed {
-            Some(Packed(bytes)) => Ok(Cow::Borrowed(bytes)),
+            Some(Packed(bytes)) => Ok(Cow::Borrowed(bytes.data())),
             None => read_file(&self.path, options).map(Cow::Owned),
         }
     }

@@ -193,6 +193,24 @@ fn files_that_cannot_be_a_data_set_say_why() {
 }
 
 #[test]
+fn photos_that_unpack_to_more_than_any_are_refused_with_their_page() {
+    let folder = Folder::new();
+    let file = folder.path("train.parquet");
+    for compression in [Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+        let mut made = Made { compression, ..Made::of(0..4) };
+        made.rows[1].0 = Some(vec![0; 80 << 20]);
+        made.write(&file);
+        assert!(fs::metadata(&file).unwrap().len() < 5 << 20);
+        let why = match folder.open() {
+            Err(DataError::Parquet { why, .. }) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.starts_with("row group 0: the page at byte "), "{why}");
+        assert!(why.contains("more than may be held in memory; unpack the photos"), "{why}");
+    }
+}
+
+#[test]
 fn damage_anywhere_is_an_error_or_a_row_that_is_named() {
     let folder = Folder::new();
     let file = folder.path("train.parquet");

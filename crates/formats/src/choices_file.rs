@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic;
 use crate::error::FormatError;
+use crate::json;
 use crate::sealed::hex;
 
 /// Longest file that is read, in bytes: a hundred bytes a layer.
@@ -75,6 +76,7 @@ impl ChoicesFile {
         }
         let mut bytes = Vec::new();
         std::fs::File::open(path).and_then(|f| f.take(MAX_LEN).read_to_end(&mut bytes)).map_err(io)?;
+        json::check(&bytes).map_err(|why| FormatError::Choices(why).at(path))?;
         let file: Self = serde_json::from_slice(&bytes).map_err(|e| FormatError::Choices(e.to_string()).at(path))?;
         match file.circumstances == *circumstances {
             true => Ok(Some(file)),

@@ -6,7 +6,7 @@ use cspnet_graph::{GraphError, ReadError, WeightsError};
 use cspnet_vision::VisionError;
 
 use crate::published::Matching;
-use crate::text::shown;
+use crate::text::{shown, told};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum FormatError {
         source: Box<FormatError>,
     },
     /// The bytes are no sound safetensors file.
-    #[error("not a sound safetensors file: {}; copy or download it again", shown(.0))]
+    #[error("not a sound safetensors file: {}; copy or download it again", told(.0))]
     Damaged(String),
     /// A file of another program, and of none that is read.
     #[error("neither a safetensors file nor one that PyTorch's `torch.save` wrote")]
@@ -50,7 +50,7 @@ pub enum FormatError {
     )]
     OldPyTorch,
     /// A PyTorch file that is damaged, or holds what is not read; where in it, and what.
-    #[error("not a PyTorch file that can be read: {}", shown(.0))]
+    #[error("not a PyTorch file that can be read: {}", told(.0))]
     PyTorch(String),
     /// A zip archive that is damaged, or holds what is not read; where in it, and what.
     #[error("not a zip archive that can be read: {}", shown(.0))]
@@ -74,22 +74,22 @@ pub enum FormatError {
     #[error("the file holds no state of this program")]
     NoState,
     /// No choices of algorithms, or not those of this program, CPU and network.
-    #[error("these choices cannot be used: {}", shown(.0))]
+    #[error("these choices cannot be used: {}", told(.0))]
     Choices(String),
     /// The manifest cannot be understood.
-    #[error("the file's manifest cannot be used: {}", shown(.0))]
+    #[error("the file's manifest cannot be used: {}", told(.0))]
     Manifest(String),
     /// The preprocessing in the manifest makes no sense.
     #[error("the file's preprocessing cannot be used: {0}")]
     Preprocess(#[from] VisionError),
     /// Tensors that do not fit the network.
-    #[error("{}", shown(.0))]
+    #[error("{}", told(.0))]
     Tensors(String),
     /// Tensors of another library's file that are not those of the network.
     #[error("{}", shown(&.0.to_string()))]
     Mismatch(Box<Matching>),
     /// A part that another library's file does not have.
-    #[error("there is no `{}` in the file; it has {}", shown(part), shown(there))]
+    #[error("there is no `{}` in the file; it has {}", told(part), told(there))]
     NoPart {
         /// What was asked for.
         part: String,
@@ -97,7 +97,7 @@ pub enum FormatError {
         there: String,
     },
     /// A `config.json` that does not say how photos are prepared, or in a way that is not known.
-    #[error("not a `config.json` of timm that can be used: {}", shown(.0))]
+    #[error("not a `config.json` of timm that can be used: {}", told(.0))]
     TimmConfig(String),
     /// Weights that do not fit the graph they are written with.
     #[error("the weights do not fit the network: {0}")]
@@ -129,7 +129,7 @@ pub enum FormatError {
     #[error("the network has operations that this program cannot run: {}", shown(.0))]
     OnnxUnsupported(String),
     /// A line of a Darknet `.cfg` file.
-    #[error("line {line}: {}", shown(why))]
+    #[error("line {line}: {}", told(why))]
     Cfg {
         /// Its number, from 1.
         line: usize,
@@ -140,7 +140,7 @@ pub enum FormatError {
     #[error("the network has layers that this program cannot run: {}", shown(.0))]
     CfgUnsupported(String),
     /// A Darknet `.weights` file that is not one of the network.
-    #[error("not the weights of this network: {}", shown(.0))]
+    #[error("not the weights of this network: {}", told(.0))]
     DarknetWeights(String),
     /// An operation that Darknet has no layer for.
     #[error("{path} cannot be written for Darknet: {why}")]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::FormatError;
-use crate::{labels, text};
+use crate::{json, labels, text};
 
 /// The manifest of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,12 +74,9 @@ impl Manifest {
         }
     }
 
-    /// Longest manifest that is read or written, in bytes.
-    const MAX_LEN: usize = 64 << 20;
-
     /// The manifest from its JSON.
     pub(crate) fn from_json(text: &str) -> Result<Self, FormatError> {
-        check_length(text)?;
+        json::check(text.as_bytes()).map_err(FormatError::Manifest)?;
         let refuse = |e: serde_json::Error| FormatError::Manifest(e.to_string());
         // First, because a later form may have fields that this one does not know.
         check_version(serde_json::from_str::<Versioned>(text).map_err(refuse)?.version)?;
@@ -91,11 +88,16 @@ impl Manifest {
     /// The manifest as JSON from which it comes back the same; JSON has no infinities, for example.
     pub(crate) fn to_json(&self) -> Result<String, FormatError> {
         self.validate()?;
-        let text = serde_json::to_string(self).map_err(|e| FormatError::Manifest(e.to_string()))?;
+        let text = self.text()?;
         if Self::from_json(&text)? != *self {
             return Err(FormatError::Manifest("it holds something that JSON cannot say".into()));
         }
         Ok(text)
+    }
+
+    /// The manifest as JSON, if it came from JSON.
+    pub(crate) fn text(&self) -> Result<String, FormatError> {
+        serde_json::to_string(self).map_err(|e| FormatError::Manifest(e.to_string()))
     }
 
     /// Whether its parts fit each other.
@@ -162,12 +164,5 @@ fn check_version(found: u32) -> Result<(), FormatError> {
     match Manifest::VERSION {
         known if known == found => Ok(()),
         known => Err(FormatError::Manifest(format!("it has version {found}, this program knows {known}; update it"))),
-    }
-}
-
-fn check_length(text: &str) -> Result<(), FormatError> {
-    match text.len() {
-        0..=Manifest::MAX_LEN => Ok(()),
-        len => Err(FormatError::Manifest(format!("it has {len} bytes; at most {} are taken", Manifest::MAX_LEN))),
     }
 }

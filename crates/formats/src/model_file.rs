@@ -12,11 +12,12 @@ use cspnet_graph::{Graph, LazyTensor, LazyWeights, Op, Param, ReadError, Weights
 
 use crate::atomic;
 use crate::error::FormatError;
+use crate::header::MAX_HEADER;
 use crate::manifest::{Dtype, Manifest};
-use crate::sealed::{Opened, Sealed};
+use crate::sealed::{Kind, Opened, Sealed};
 use crate::tensors::{Bytes, Entry, Stored, append, are_finite, stored};
 
-const MANIFEST: &str = "cspnet";
+const KIND: Kind = Kind { key: "cspnet", max_header: MAX_HEADER };
 
 /// What is wrong with a number that is none.
 const NOT_FINITE: &str = "holds a number that is not finite";
@@ -101,7 +102,7 @@ impl ModelFile {
 
     fn sealed(&self) -> Result<Sealed, FormatError> {
         self.weights.check(self.manifest.graph.params())?;
-        sealed(&self.manifest)
+        sealed(&self.manifest, self.manifest.to_json()?)
     }
 
     /// What appends the bytes of a tensor.
@@ -158,8 +159,8 @@ impl<'a> OpenModel<'a> {
 
     fn new(bytes: Bytes<'a>) -> Result<Self, FormatError> {
         let state = bytes.state();
-        let opened = Opened::new(bytes, MANIFEST, FormatError::NoManifest)?;
-        let manifest = Manifest::from_json(&opened.text)?;
+        let mut opened = Opened::new(bytes, &KIND, FormatError::NoManifest)?;
+        let manifest = Manifest::from_json(&std::mem::take(&mut opened.text))?;
         let places = places(&manifest.graph, &opened.tensors)?;
         Ok(Self { manifest, opened, places, state })
     }
@@ -205,8 +206,8 @@ impl<'a> OpenModel<'a> {
             };
             if sound { Ok(()) } else { Err(FormatError::Changed("its numbers cannot be written again")) }
         };
-        let expected =
-            sealed(&self.manifest).map_err(|_| FormatError::Changed("its header cannot be written again"))?;
+        let expected = self.manifest.text().and_then(|text| sealed(&self.manifest, text));
+        let expected = expected.map_err(|_| FormatError::Changed("its header cannot be written again"))?;
         self.opened.verify(&expected, look)?;
         match self.opened.bytes.state() == self.state {
             true => Ok(()),
@@ -224,8 +225,8 @@ impl<'a> OpenModel<'a> {
 /// Bytes of a counter.
 const COUNTER: usize = 8;
 
-/// The file of a model, apart from the numbers.
-fn sealed(manifest: &Manifest) -> Result<Sealed, FormatError> {
+/// The file of a model, apart from the numbers; `text` is the manifest's.
+fn sealed(manifest: &Manifest, text: String) -> Result<Sealed, FormatError> {
     let param = |p: &Param| Entry { name: p.name.clone(), dtype: stored_as(p, manifest.dtype), shape: p.shape.clone() };
     let counter = |name| Entry { name, dtype: safetensors::Dtype::I64, shape: Vec::new() };
     let params = manifest.graph.params().iter().map(param);
@@ -235,7 +236,7 @@ fn sealed(manifest: &Manifest) -> Result<Sealed, FormatError> {
         let name = &twice.name;
         return Err(FormatError::Tensors(format!("{name} would name two tensors; give each layer its own path")));
     }
-    Ok(Sealed::new(MANIFEST, manifest.to_json()?, tensors))
+    Ok(Sealed::new(&KIND, text, tensors))
 }
 
 fn stored_as(param: &Param, dtype: Dtype) -> safetensors::Dtype {

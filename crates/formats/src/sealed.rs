@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::FormatError;
 use crate::pytorch;
-use crate::tensors::{Bytes, Entry, Header, MAX_HEADER, Stored};
+use crate::tensors::{Bytes, Entry, Header, Stored};
+
+/// Bytes of the header's length in front of it.
+const LENGTH: usize = 8;
 
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 1 << 18;
@@ -18,10 +21,19 @@ const CHUNK: usize = 1 << 18;
 /// A hash as it is written: in its own place it counts as so many zeros.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What is stored under one hash, apart from the numbers.
-pub(crate) struct Sealed {
+/// A kind of sealed file.
+#[derive(Debug)]
+pub(crate) struct Kind {
     /// Name of the text in the metadata.
     pub key: &'static str,
+    /// Longest header that is read or written, in bytes.
+    pub max_header: usize,
+}
+
+/// What is stored under one hash, apart from the numbers.
+pub(crate) struct Sealed {
+    /// What kind of file it is.
+    pub kind: &'static Kind,
     /// The text.
     pub text: String,
     /// Every tensor, in the order of the file.
@@ -42,9 +54,9 @@ pub(crate) struct Opened<'a> {
 
 impl Sealed {
     /// A file with these tensors; they come into the order of the file.
-    pub(crate) fn new(key: &'static str, text: String, mut tensors: Vec<Entry>) -> Self {
+    pub(crate) fn new(kind: &'static Kind, text: String, mut tensors: Vec<Entry>) -> Self {
         tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
-        Self { key, text, tensors }
+        Self { kind, text, tensors }
     }
 
     /// The file's bytes; `numbers` appends those of a tensor.
@@ -88,27 +100,35 @@ impl Sealed {
         let tensors = Metadata::new(None, self.tensors.iter().map(place).collect());
         let tensors = tensors.map_err(|e| FormatError::Tensors(e.to_string()))?;
         let json = |e: serde_json::Error| FormatError::Manifest(e.to_string());
-        let (text, tensors) =
-            (serde_json::to_string(&self.text).map_err(json)?, serde_json::to_string(&tensors).map_err(json)?);
-        let head = format!("{{\"__metadata__\":{{\"{0}\":{text},\"{0}.sha256\":\"{hash}\"}},", self.key);
+        let &Kind { key, max_header } = self.kind;
+        let mut header = vec![0; LENGTH];
+        header.extend(format!("{{\"__metadata__\":{{\"{key}\":").bytes());
+        // Written where they stay, for texts may be long.
+        serde_json::to_writer(&mut header, &self.text).map_err(json)?;
+        header.extend(format!(",\"{key}.sha256\":\"{hash}\"}},").bytes());
+        let begin = header.len();
+        serde_json::to_writer(&mut header, &tensors).map_err(json)?;
+        // The brace with which they begin: they go on in the object that the metadata began.
+        header.remove(begin);
         // Data begins on a multiple of eight bytes.
-        let len = (head.len() + tensors.len() - 1).next_multiple_of(8);
-        if len > MAX_HEADER {
-            return Err(FormatError::Manifest(format!("the header has {len} bytes; at most {MAX_HEADER} are taken")));
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let len = header.len() - LENGTH;
+        if len > max_header {
+            return Err(FormatError::Manifest(format!("the header has {len} bytes; at most {max_header} are taken")));
         }
-        let mut header = [&(len as u64).to_le_bytes()[..], head.as_bytes(), &tensors.as_bytes()[1..]].concat();
-        header.resize(8 + len, b' ');
+        header[..LENGTH].copy_from_slice(&(len as u64).to_le_bytes());
         Ok(header)
     }
 }
 
 impl<'a> Opened<'a> {
-    /// Takes a file apart; `missing` is the error for one without a text of that name.
-    pub(crate) fn new(bytes: Bytes<'a>, key: &str, missing: FormatError) -> Result<Self, FormatError> {
+    /// Takes a file apart; `missing` is the error for one of another kind.
+    pub(crate) fn new(bytes: Bytes<'a>, kind: &Kind, missing: FormatError) -> Result<Self, FormatError> {
+        let key = kind.key;
         if pytorch::form(&bytes)?.is_some() {
             return Err(missing);
         }
-        let Header { bytes: header, mut texts, tensors } = Header::read(&bytes)?;
+        let Header { bytes: header, mut texts, tensors } = Header::read(&bytes, kind.max_header)?;
         let hash = texts.remove(&format!("{key}.sha256"));
         match texts.remove(key) {
             None => Err(missing),

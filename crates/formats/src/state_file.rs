@@ -7,10 +7,12 @@ use std::path::Path;
 
 use crate::atomic;
 use crate::error::FormatError;
-use crate::sealed::{Opened, Sealed};
+use crate::header::MAX_HEADER;
+use crate::sealed::{Kind, Opened, Sealed};
 use crate::tensors::{Bytes, Entry, append};
 
-const KEY: &str = "cspnet.state";
+/// The text has some three hundred bytes for each epoch of a run.
+const KIND: Kind = Kind { key: "cspnet.state", max_header: 3 * MAX_HEADER };
 
 /// Named numbers and a text in one safetensors file, which says by its hash whether it is whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,16 +42,17 @@ impl StateFile {
     }
 
     fn read_from(bytes: Bytes<'_>) -> Result<Self, FormatError> {
-        let opened = Opened::new(bytes, KEY, FormatError::NoState)?;
+        let mut opened = Opened::new(bytes, &KIND, FormatError::NoState)?;
         let mut tensors = BTreeMap::new();
         for tensor in &opened.tensors {
             let name = &tensor.entry.name;
-            if !tensor.holds_numbers() {
-                return Err(FormatError::Tensors(format!("{name} holds no real numbers")));
+            // No other is written, and of half precision the numbers would take twice the file's bytes.
+            if tensor.entry.dtype != safetensors::Dtype::F32 {
+                return Err(FormatError::Tensors(format!("{name} holds no numbers of single precision")));
             }
             tensors.insert(name.clone(), tensor.numbers(&opened.bytes)?);
         }
-        let state = Self { text: opened.text.clone(), tensors };
+        let state = Self { text: std::mem::take(&mut opened.text), tensors };
         opened.verify(&state.sealed(), |_, _| Ok(())).map(|()| state)
     }
 
@@ -74,7 +77,7 @@ impl StateFile {
             dtype: safetensors::Dtype::F32,
             shape: vec![numbers.len()],
         };
-        Sealed::new(KEY, self.text.clone(), self.tensors.iter().map(entry).collect())
+        Sealed::new(&KIND, self.text.clone(), self.tensors.iter().map(entry).collect())
     }
 }
 

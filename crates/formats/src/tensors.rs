@@ -9,16 +9,13 @@ use std::time::SystemTime;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::FormatError;
-use crate::names;
+use crate::header::Entries;
 
 /// Longest file that is read.
 const MAX_LEN: u64 = 8 << 30;
-
-/// Longest header that is read, in bytes.
-pub(crate) const MAX_HEADER: usize = 100_000_000;
 
 /// Bytes of numbers that are read at a time: they stay in the first-level cache until they are converted.
 const CHUNK: usize = 16 << 10;
@@ -198,8 +195,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads a header; names, offsets, lengths and shapes are checked.
-    pub(crate) fn read(file: &Bytes<'_>) -> Result<Self, FormatError> {
+    /// Reads a header of at most so many bytes; names, offsets, lengths and shapes are checked.
+    pub(crate) fn read(file: &Bytes<'_>, max_len: usize) -> Result<Self, FormatError> {
         let damaged = |why: &dyn std::fmt::Display| FormatError::Damaged(why.to_string());
         let mut length = [0; 8];
         if file.len() < length.len() {
@@ -207,23 +204,28 @@ impl Header {
         }
         file.read(0, &mut length)?;
         let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
-        if length > MAX_HEADER.min(file.len() - 8) {
-            return Err(damaged(&"its header would be longer than the file, or than any header"));
+        if length > max_len.min(file.len() - 8) {
+            return Err(damaged(&format!(
+                "its header would have {length} bytes; the file has {}, and at most {max_len} are read",
+                file.len()
+            )));
         }
         let mut bytes = vec![0; 8 + length];
         file.read(0, &mut bytes)?;
-        let metadata: Metadata = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
+        let Entries { texts, mut tensors } = serde_json::from_slice(&bytes[8..]).map_err(|e| damaged(&e))?;
+        // Files need not name tensors in the order in which they lie.
+        tensors.sort_by_key(|(_, info)| info.data_offsets);
+        let stored = |(name, info): &(String, TensorInfo)| {
+            let entry = Entry { name: name.clone(), dtype: info.dtype, shape: info.shape.clone() };
+            Stored { entry, begin: bytes.len().saturating_add(info.data_offsets.0) }
+        };
+        let places = tensors.iter().map(stored).collect();
+        // Whether offsets, lengths and shapes agree.
+        let metadata = Metadata::new(None, tensors).map_err(|e| damaged(&e))?;
         if Some(file.len()) != bytes.len().checked_add(metadata.data_len()) {
             return Err(damaged(&"its length is not the one that its header says"));
         }
-        names::check(&bytes[8..])?;
-        let stored = |name: String| {
-            let info = metadata.info(&name).expect("a name of the header");
-            let entry = Entry { name, dtype: info.dtype, shape: info.shape.clone() };
-            Stored { entry, begin: bytes.len() + info.data_offsets.0 }
-        };
-        let tensors = metadata.offset_keys().into_iter().map(stored).collect();
-        Ok(Self { texts: metadata.metadata().clone().unwrap_or_default(), tensors, bytes })
+        Ok(Self { texts, tensors: places, bytes })
     }
 }
 

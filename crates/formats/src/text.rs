@@ -33,6 +33,15 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     text.chars().map(spell).collect()
 }
 
+/// Longest message about a file that quotes what stands in it, in characters.
+const MAX_MESSAGE: usize = 1000;
+
+/// A message that quotes a file, with control characters spelt out, and of a long one the beginning.
+pub(crate) fn told(message: &str) -> String {
+    let end = message.char_indices().nth(MAX_MESSAGE).map(|(end, _)| end);
+    end.map_or_else(|| shown(message).into_owned(), |end| format!("{} ...", shown(&message[..end])))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +50,7 @@ mod tests {
     fn control_characters_are_spelt_out_and_others_left() {
         assert_eq!(shown("\u{1b}[2Jchien \"é\"\n"), "\\u{1b}[2Jchien \"é\"\\n");
         assert_eq!(shown("a \\n b"), "a \\n b");
+        assert_eq!(told("\u{9b}é"), "\\u{9b}é");
+        assert_eq!(told(&"é".repeat(1001)), format!("{} ...", "é".repeat(1000)));
     }
 }

@@ -4,17 +4,16 @@
 //! Not here: which networks there are.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 use cspnet_vision::{Filter, Preprocess, Resize};
 use serde::Deserialize;
 
 use crate::error::FormatError;
-use crate::{labels, text};
+use crate::{json, labels, text};
 
 /// Longest `config.json` that is read, in bytes.
-const MAX_LEN: u64 = 16 << 20;
+const MAX_LEN: usize = 4 << 20;
 
 /// What timm says of a network beside its weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +39,7 @@ impl TimmConfig {
     /// As [`TimmConfig::from_json`], and if the file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
-        let io = |source| FormatError::Io { path: path.to_owned(), what: "read", source };
-        let mut text = String::new();
-        std::fs::File::open(path).and_then(|f| f.take(MAX_LEN + 1).read_to_string(&mut text)).map_err(io)?;
-        Self::from_json(&text).map_err(|e| e.at(path))
+        Self::from_json(&json::read(path, MAX_LEN)?).map_err(|e| e.at(path))
     }
 
     /// Reads the text of a `config.json`.
@@ -66,9 +62,10 @@ impl TimmConfig {
     /// # Ok::<(), cspnet_formats::FormatError>(())
     /// ```
     pub fn from_json(text: &str) -> Result<Self, FormatError> {
-        if text.len() as u64 > MAX_LEN {
+        if text.len() > MAX_LEN {
             return Err(FormatError::TimmConfig(format!("it has more than {MAX_LEN} bytes")));
         }
+        json::check(text.as_bytes()).map_err(FormatError::TimmConfig)?;
         let said: Outer = serde_json::from_str(text).map_err(|e| FormatError::TimmConfig(e.to_string()))?;
         said.read().map_err(FormatError::TimmConfig)
     }

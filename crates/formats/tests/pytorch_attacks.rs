@@ -1,7 +1,9 @@
 //! Files that look like PyTorch's and mean harm: nothing runs, nothing panics, little memory is taken, and the error names the place.
 
+use std::io::{Seek, SeekFrom, Write};
+
 use allocation_counter::measure;
-use cspnet_formats::{FormatError, Matching, read_published_bytes};
+use cspnet_formats::{FormatError, Matching, read_published, read_published_bytes};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 use proptest::prelude::*;
 
@@ -225,6 +227,93 @@ fn commands_are_neither_run_nor_passed_over() {
     assert!(!marker.exists());
 }
 
+/// What scanners of pickles look for, by where it hides: in calls of every sort, in what is called with what, in hooks and states.
+#[test]
+fn attacks_are_refused_with_their_name_wherever_they_hide() {
+    let argument = text("true");
+    let stack_global = |module: &str, name: &str| [text(module), text(name), vec![0x93]].concat();
+    // Module and name come out of the memo.
+    let by_memo = |module: &str, name: &str| [text(module), b"q\x010".to_vec(), text(name), b"q\x02".to_vec(), b"0h\x01h\x02\x93".to_vec()].concat();
+    let forms: [&dyn Fn(Vec<u8>) -> Vec<u8>; 10] = [
+        // REDUCE and NEWOBJ.
+        &|f| call(f, &[argument.clone()]),
+        &|f| [f, tuple(&[argument.clone()]), vec![0x81]].concat(),
+        // A call of what a call has made, and one of many in a row.
+        &|f| call(call(f, &[argument.clone()]), &[]),
+        &|f| (0..50).fold(f, |made, _| call(made, &[])),
+        // As the argument of something harmless.
+        &|f| call(global("functools", "partial"), &[f, argument.clone()]),
+        &|f| call(global("__builtin__", "getattr"), &[f, text("system")]),
+        // As the hooks of a tensor, the class of a storage, and the key of a dictionary.
+        &|f| {
+            let arguments = [floats(), integer(0), integers(&[1]), integers(&[1]), vec![0x89], call(f, &[])];
+            call(global("torch._utils", "_rebuild_tensor_v2"), &arguments)
+        },
+        &|f| tensor_of(storage(f, "0", 24), 0, &[1], &[1]),
+        &|f| [&b"}("[..], &f, &argument, b"u"].concat(),
+        // As the state of an object, by which `__setstate__` is called.
+        &|f| [call(global("argparse", "Namespace"), &[]), dict(&[("a", f)]), b"b".to_vec()].concat(),
+    ];
+    for (module, name) in [
+        ("os", "system"),
+        ("posix", "popen"),
+        ("builtins", "eval"),
+        ("builtins", "exec"),
+        ("__builtin__", "execfile"),
+        ("torch", "load"),
+        ("torch.serialization", "load"),
+        ("torch.hub", "load"),
+        ("torch.jit.unsupported_tensor_ops", "execWrapper"),
+        ("torch.utils.collect_env", "run"),
+        ("torch._inductor.codecache", "compile_file"),
+        ("torch.fx.experimental.symbolic_shapes", "ShapeEnv.evaluate_guards_expression"),
+        ("numpy.f2py.crackfortran", "getlincoef"),
+        ("numpy.testing._private.utils", "runstring"),
+        ("operator", "attrgetter"),
+        ("code", "InteractiveInterpreter.runcode"),
+        ("importlib", "import_module"),
+        ("cloudpickle.cloudpickle", "_make_function"),
+        ("types", "CodeType"),
+        ("logging", "FileHandler"),
+        ("io", "FileIO"),
+        ("shutil", "rmtree"),
+        ("ssl", "get_server_certificate"),
+        ("sys", "modules"),
+        ("pickle", "loads"),
+        ("linecache", "os.system"),
+    ] {
+        for named in [global(module, name), stack_global(module, name), by_memo(module, name)] {
+            for form in forms {
+                let attack = form(named.clone());
+                let beside = dict(&[("conv.weight", good()), ("epoch", attack.clone())]);
+                // Where its result is thrown away, and where it is part of what is read.
+                for code in [[attack, b"0".to_vec(), good()].concat(), beside] {
+                    let error = refusal(&file(&pickle(code)));
+                    let told = error.contains(&format!("{module}.{name}")) && error.contains("nothing of it was run");
+                    assert!(told && error.contains("a/data.pkl, byte "), "{module}.{name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn archives_within_archives_and_other_pickles_are_not_looked_into() {
+    let sound = members(&pickle(dict(&[("conv.weight", good())])));
+    let attack = pickle(call(global("os", "system"), &[text("true")]));
+    // What nobody refers to is not read, whatever it is called.
+    let mut more = sound.clone();
+    more.extend([member("a/data/1", &attack), member("a/other.pkl", &attack), member("a/data.pkl.zip", &file(&attack))]);
+    assert!(read(&zip(&more)).is_ok());
+    // Two pickles one behind the other: the second is not the first's.
+    let both = [pickle(dict(&[("conv.weight", good())])), attack].concat();
+    refused(&file(&both), "something stands behind its end");
+    // Of a storage only numbers are read.
+    let mut inside = sound.clone();
+    inside[2] = member("a/data/0", &[&pickle(good())[..], &[0; 96]].concat()[..96]);
+    assert!(read(&zip(&inside)).is_ok());
+}
+
 #[test]
 fn unknown_classes_stand_for_themselves() {
     let made = call(global("argparse", "Namespace"), &[]);
@@ -336,6 +425,30 @@ fn numbers_that_share_a_place_are_not_multiplied() {
     let bytes = zip(&[member("a/data.pkl", &shared), big]);
     let error = read_published_bytes(&bytes, &graph).unwrap_err().to_string();
     assert!(error.contains("its tensors share their numbers: together they would have 38400 bytes"), "{error}");
+}
+
+/// Its checksum would take as long as reading all of it, for twenty-four bytes.
+#[test]
+fn small_tensors_of_large_storages_are_refused_before_these_are_read() {
+    let large = 300 << 20;
+    let class = storage(global("torch", "FloatStorage"), "0", i64::from(large) / 4);
+    let code = pickle(dict(&[("conv.weight", tensor_of(class, 0, &[2, 3, 1, 1], &[3, 1, 1, 1]))]));
+    let mut all = members(&code);
+    all[2] = Member { lengths: [large; 2], own_length: large, bytes: Vec::new(), ..all[2].clone() };
+    let [bytes, directory] = packed(&all);
+    let begin = bytes.len() + large as usize;
+    let behind = [&directory[..], &end(3, directory.len(), begin)].concat();
+    // A file with a hole, which takes no room on the disk.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large.pth");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.seek(SeekFrom::Start(begin as u64)).unwrap();
+    file.write_all(&behind).unwrap();
+    let mut error = String::new();
+    let taken = measure(|| error = read_published(&path, &graph()).unwrap_err().to_string()).bytes_max;
+    assert!(error.contains("have 24 bytes and lie in storages of 314572800"), "{error}");
+    assert!(taken < 1 << 20, "{taken}");
 }
 
 #[test]

@@ -58,7 +58,8 @@ impl Checkpoint {
     }
 
     pub(crate) fn from_file(mut file: StateFile, graph: &Graph) -> Result<Self, FormatError> {
-        let state = serde_json::from_str(&file.text).map_err(|e| FormatError::Manifest(e.to_string()))?;
+        let state: State = serde_json::from_str(&file.text).map_err(|e| FormatError::Manifest(e.to_string()))?;
+        state.check().map_err(|why| FormatError::Manifest(format!("it speaks of {why}")))?;
         let mut list = |part: &str| {
             let numbers = graph.params().iter().map(|p| {
                 let name = tensor(part, &p.name);

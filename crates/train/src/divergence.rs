@@ -5,12 +5,17 @@
 use std::fmt;
 use std::path::Path;
 
+use cspnet_formats::text::shown;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
 /// Photos that are named for people; all are in the run's events.
 const NAMED: usize = 3;
+
+/// Most photos of a step that are kept and read again.
+pub(crate) const MOST_FILES: usize = 1 << 16;
 
 /// A step whose numbers were not finite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,11 +31,36 @@ pub struct Divergence {
     /// Path of the layer in which it began.
     pub layer: String,
     /// The photos of the batch, or where no single batch did it, of the step.
+    #[serde(deserialize_with = "few")]
     pub files: Vec<String>,
     /// Learning rate of the step.
     pub lr: f64,
     /// Largest learning rate of a recipe that would now be tried.
     pub next_lr: f64,
+}
+
+/// A list of no more texts than a step has photos.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST_FILES} texts")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Vec<String>, A::Error> {
+            let mut few = Vec::new();
+            while let Some(text) = texts.next_element()? {
+                if few.len() == MOST_FILES {
+                    return Err(Error::invalid_length(MOST_FILES + 1, &self));
+                }
+                few.push(text);
+            }
+            Ok(few)
+        }
+    }
+    deserializer.deserialize_seq(Few)
 }
 
 impl Divergence {
@@ -43,10 +73,12 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, step, phase, layer, files, lr, .. } = self;
+        // What a run's folder says may be somebody else's.
+        let (layer, phase) = (shown(layer), shown(phase));
         let at = format_args!("first in layer {layer} ({phase}), at learning rate {lr:.2e}");
         write!(f, "epoch {epoch}, step {step}: not finite, {at}")?;
         for (i, file) in files.iter().take(NAMED).enumerate() {
-            write!(f, "{} {file}", if i == 0 { ", with" } else { "," })?;
+            write!(f, "{} {}", if i == 0 { ", with" } else { "," }, shown(file))?;
         }
         match files.len().saturating_sub(NAMED) {
             0 => Ok(()),

@@ -30,6 +30,12 @@ pub enum TrainError {
     /// Another process works on the run.
     #[error("{}: another process works on this run; wait for it or end it first", .0.display())]
     Busy(PathBuf),
+    /// Something in the folder of a run that leads out of it.
+    #[error(
+        "{}: is a link or no ordinary file; a run reads, replaces and removes what its folder holds, so all of it must lie there: \
+         put the file itself in its place", .0.display()
+    )]
+    Foreign(PathBuf),
     /// A file of the run cannot be read or written.
     #[error("{}: cannot be {what}: {source}", path.display())]
     Io {

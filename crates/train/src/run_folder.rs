@@ -9,14 +9,15 @@
 //! | `checkpoints/` | the last two checkpoints, and the last of the end of an epoch |
 //!
 //! A folder comes into being whole, with a checkpoint of the beginning, so every run that exists can be continued. All files but
-//! `events.jsonl` are replaced whole or not at all.
+//! `events.jsonl` are replaced whole or not at all. A folder that comes from somebody else is opened only if all of it lies there: a
+//! link could make the run replace or remove files elsewhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cspnet_formats::{ModelFile, StateFile, atomic};
+use cspnet_formats::{ModelFile, StateFile, atomic, json};
 use cspnet_graph::Graph;
 
 use crate::checkpoint::Checkpoint;
@@ -30,6 +31,12 @@ const METRICS: &str = "metrics.csv";
 const EVENTS: &str = "events.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = "lock";
+
+/// Names of the models.
+const MODELS: [&str; 2] = ["best.safetensors", "last.safetensors"];
+
+/// Longest configuration that is read, in bytes; mostly it is as long as the classes' names.
+const MAX_CONFIG: usize = 16 << 20;
 
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -83,8 +90,9 @@ impl RunFolder {
         if !file.is_file() {
             return Err(TrainError::NoRun(path.into()));
         }
+        check_place(path)?;
         let folder = Self::hold(path)?;
-        let text = fs::read_to_string(&file).map_err(|source| folder.io(CONFIG, "read", source))?;
+        let text = json::read(&file, MAX_CONFIG)?;
         let config: Config =
             serde_json::from_str(&text).map_err(|e| TrainError::Config { path: file.clone(), why: e.to_string() })?;
         folder.clear_left_overs();
@@ -243,6 +251,19 @@ impl RunFolder {
     }
 }
 
+/// Whether all that a run reads, replaces and removes lies in its folder.
+fn check_place(path: &Path) -> Result<(), TrainError> {
+    let files = [LOCK, CONFIG, METRICS, EVENTS].iter().chain(&MODELS).map(|name| path.join(name));
+    let checkpoints = path.join(CHECKPOINTS);
+    let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    if !is_dir(&checkpoints) {
+        return Err(TrainError::Foreign(checkpoints));
+    }
+    let entries = fs::read_dir(&checkpoints).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_foreign = |path: &PathBuf| path.symlink_metadata().is_ok_and(|m| !m.is_file());
+    files.chain(entries).find(is_foreign).map_or(Ok(()), |path| Err(TrainError::Foreign(path)))
+}
+
 /// Whether a checkpoint was written between two epochs, or at the beginning.
 fn is_end_of_epoch(path: &Path) -> bool {
     path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-step-000000"))
@@ -263,6 +284,7 @@ mod tests {
     use cspnet_vision::Preprocess;
 
     use super::*;
+    use crate::evaluate::Validation;
     use crate::recipe::Recipe;
 
     struct Silent(Vec<String>);
@@ -304,7 +326,7 @@ mod tests {
 
     fn at_epoch(epoch: u32) -> Checkpoint {
         let mut checkpoint = Checkpoint::start(&graph(), u64::from(epoch));
-        checkpoint.state.epoch = epoch;
+        (0..epoch).for_each(|_| checkpoint.state.close_epoch(0.1, &Validation::default()));
         checkpoint
     }
 
@@ -373,6 +395,55 @@ mod tests {
         fs::write(folder.path().join(CHECKPOINTS), b"in the way").unwrap();
         let error = folder.write_checkpoint(&at_epoch(1), &graph()).unwrap_err().to_string();
         assert!(error.contains("cspnet resume") && error.contains("run"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_leads_elsewhere_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("epoch-000009-step-000000.safetensors"), b"somebody's").unwrap();
+        let names = [LOCK, CONFIG, METRICS, EVENTS, MODELS[0], MODELS[1], CHECKPOINTS, "checkpoints/x.safetensors"];
+        for (i, name) in names.iter().enumerate() {
+            let path = dir.path().join(format!("run{i}"));
+            drop(made(&path));
+            let place = path.join(name);
+            let target = match place.is_dir() {
+                true => fs::remove_dir_all(&place).map(|()| elsewhere.clone()),
+                false => Ok(elsewhere.join("file")),
+            };
+            let _ = fs::remove_file(&place);
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(target.unwrap(), &place).unwrap();
+            #[cfg(not(unix))]
+            target.and_then(|_| fs::create_dir(&place)).unwrap();
+            // Without a target, there is no configuration.
+            let error = RunFolder::open(&path).unwrap_err();
+            assert!(matches!(&error, TrainError::Foreign(at) if *at == place) || *name == CONFIG, "{name}: {error}");
+        }
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn configurations_that_mean_harm_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        drop(made(&path));
+        let sound = fs::read_to_string(path.join(CONFIG)).unwrap();
+        let many = sound.replace("\"classes\": [", &format!("\"classes\": [{}", "\"\",".repeat(1 << 19)));
+        for (text, reason) in [
+            ("{}".to_owned(), "missing field"),
+            ("[".repeat(100_000), "recursion limit"),
+            (" ".repeat(MAX_CONFIG + 1), "at most 16777216 are read"),
+            (many, "more than 524288 values"),
+            (sound.replace("\"lr\"", "\"l\""), "unknown field"),
+            (sound.replace("[\n    64", "[\n    -64"), "invalid value"),
+            (sound[..sound.len() / 2].to_owned(), "EOF"),
+        ] {
+            fs::write(path.join(CONFIG), &text).unwrap();
+            let error = RunFolder::open(&path).unwrap_err().to_string();
+            assert!(error.contains("config.json") && error.contains(reason), "{error}\ninstead of: {reason}");
+        }
     }
 
     #[test]

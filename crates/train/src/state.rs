@@ -119,6 +119,25 @@ impl State {
     /// So often a run goes back; the next time it ends.
     pub const MOST_ROLLBACKS: u32 = 3;
 
+    /// Whether the numbers can be those of a run.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let best = self.best.map_or(0, |best| best.epoch);
+        let counts = [u64::from(self.epoch), self.step as u64, self.updates, self.seen.photos as u64, self.seen.right as u64];
+        if best > self.epoch || self.history.len() != self.epoch as usize || self.rollbacks > Self::MOST_ROLLBACKS {
+            return Err(format!(
+                "{} epochs of which {} are told, the best the {best}-th, with {} steps back",
+                self.epoch,
+                self.history.len(),
+                self.rollbacks
+            ));
+        }
+        // More than any machine does, and sums of them do not overflow.
+        if counts.iter().any(|&n| n > 1 << 48) {
+            return Err(format!("counts of {counts:?}"));
+        }
+        Ok(())
+    }
+
     /// What is left of the recipe's learning rate.
     pub fn rate_factor(&self) -> f64 {
         0.5_f64.powi(self.rollbacks as i32)
@@ -178,6 +197,24 @@ mod tests {
         let state: State = serde_json::from_value(text).unwrap();
         assert!(state == State::default() && state.rate_factor() == 1.0);
         assert_eq!(State { rollbacks: 3, ..state }.rate_factor(), 0.125);
+    }
+
+    #[test]
+    fn numbers_that_no_run_has_are_refused() {
+        let mut state = State::default();
+        state.close_epoch(0.1, &validation(5, 9.0));
+        state.note_best(&validation(5, 9.0));
+        assert_eq!(state.check(), Ok(()));
+        let best = Best { epoch: 2, validation: validation(5, 9.0) };
+        for wrong in [
+            State { epoch: 2, ..state.clone() },
+            State { best: Some(best), ..state.clone() },
+            State { rollbacks: 4, ..state.clone() },
+            State { step: usize::MAX, ..state.clone() },
+            State { updates: u64::MAX, ..state.clone() },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

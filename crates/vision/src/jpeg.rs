@@ -15,11 +15,18 @@ use crate::{Photo, VisionError};
 
 const FORMAT: &str = "JPEG";
 
+/// Most scans of a picture. Encoders write some ten; each one makes the decoder go through the whole picture, however few its bytes.
+const MAX_SCANS: u32 = 100;
+
 /// Decodes a JPEG of one (grey), three (YCbCr, RGB) or four (CMYK, YCCK) components. Inks are taken as inverted, as Adobe
 /// writes them, with or without an Adobe segment; so does Pillow.
 pub(crate) fn decode(bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
     let outline =
         Outline::read(bytes).ok_or_else(|| VisionError::damaged(FORMAT, "the data end before the end marker"))?;
+    if outline.scans > MAX_SCANS {
+        let reason = format!("it has {} scans, and at most {MAX_SCANS} are read", outline.scans);
+        return Err(VisionError::Unsupported { format: FORMAT, reason });
+    }
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
     decoder.decode_headers().map_err(error)?;
     let info = decoder.info().ok_or_else(|| VisionError::damaged(FORMAT, "no frame header"))?;

@@ -17,17 +17,19 @@ pub(crate) fn checked(bytes: &[u8]) -> Result<&[u8], VisionError> {
         Some(b"VP8X") => Some(canvas(chunks).ok_or_else(truncated)?),
         _ => None,
     };
-    check_chunks(chunks, canvas)?;
+    check_chunks(chunks, canvas, false)?;
     Ok(container)
 }
 
-fn check_chunks(mut rest: &[u8], canvas: Option<(u32, u32)>) -> Result<(), VisionError> {
+fn check_chunks(mut rest: &[u8], canvas: Option<(u32, u32)>, in_frame: bool) -> Result<(), VisionError> {
     while rest.len() >= CHUNK_HEADER {
         let (header, body) = rest.split_at(CHUNK_HEADER);
         let size = read_u32(header, 4).ok_or_else(truncated)? as usize;
         let payload = body.get(..size).ok_or_else(truncated)?;
         match &header[..4] {
-            b"ANMF" => check_chunks(payload.get(FRAME_HEADER..).unwrap_or_default(), canvas)?,
+            // Frames do not nest; else so would this function.
+            b"ANMF" if in_frame => return Err(VisionError::damaged("WebP", "a frame within a frame")),
+            b"ANMF" => check_chunks(payload.get(FRAME_HEADER..).unwrap_or_default(), canvas, true)?,
             b"VP8 " => check_frame(payload, canvas)?,
             _ => {}
         }
@@ -105,5 +107,15 @@ mod tests {
         let animated = |frame| chunk(b"ANMF", &[vec![0; FRAME_HEADER], frame].concat());
         assert!(checked(&file(&[vp8x(3, 4), animated(vp8(3, 4))])).is_ok());
         assert!(checked(&file(&[vp8x(3, 4), animated(vp8(3, 5))])).is_err());
+    }
+
+    #[test]
+    fn frames_within_frames_are_refused_however_deep() {
+        const DEEP: usize = 100_000;
+        let head = CHUNK_HEADER + FRAME_HEADER;
+        let level = |i: usize| [&b"ANMF"[..], &((head * i - CHUNK_HEADER) as u32).to_le_bytes(), &[0; FRAME_HEADER]].concat();
+        let nested: Vec<u8> = (1..=DEEP).rev().flat_map(level).collect();
+        let error = checked(&file(&[vp8x(3, 4), nested])).unwrap_err().to_string();
+        assert!(error.contains("a frame within a frame"), "{error}");
     }
 }

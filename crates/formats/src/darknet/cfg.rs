@@ -12,6 +12,9 @@ pub(super) const MAX_LEN: usize = 1 << 20;
 /// Most sections that are read.
 const MAX_SECTIONS: usize = 1 << 14;
 
+/// Longest name of a section, in characters.
+const MAX_NAME: usize = 64;
+
 /// Largest number: Darknet computes with signed ones of 32 bits.
 const MAX_NUMBER: i64 = i32::MAX as i64;
 
@@ -45,7 +48,8 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section>, FormatError> {
         return Err(wrong(1, format!("the file has {} bytes; at most {MAX_LEN} are read", text.len())));
     }
     let mut sections: Vec<Section> = Vec::new();
-    for (i, raw) in text.lines().enumerate() {
+    // Some editors mark a text as Unicode.
+    for (i, raw) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = i + 1;
         let bare: String = raw.chars().filter(|c| !matches!(c, ' ' | '\t' | '\r')).collect();
         if bare.is_empty() || bare.starts_with(['#', ';']) {
@@ -53,6 +57,9 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section>, FormatError> {
         }
         if bare.starts_with('[') {
             let name = bare.trim_start_matches('[').trim_end_matches(']').to_owned();
+            if name.chars().count() > MAX_NAME {
+                return Err(wrong(line, format!("a section's name of more than {MAX_NAME} characters")));
+            }
             if sections.len() == MAX_SECTIONS {
                 return Err(wrong(line, format!("more than {MAX_SECTIONS} sections")));
             }
@@ -79,11 +86,7 @@ impl Section {
     /// The error that an option's value is wrong.
     pub(super) fn wrong(&self, key: &str, why: &str) -> FormatError {
         match self.entry(key) {
-            Some(e) => {
-                // Of a long list its beginning.
-                let value: String = e.value.chars().take(40).collect();
-                wrong(e.line, format!("`{}={value}` {why}", e.key))
-            }
+            Some(e) => wrong(e.line, format!("`{}={}` {why}", e.key, beginning(&e.value))),
             None => wrong(self.line, format!("[{}] without `{key}`, which {why}", self.name)),
         }
     }
@@ -115,6 +118,11 @@ impl Section {
     }
 }
 
+/// Of a long value its beginning.
+pub(super) fn beginning(value: &str) -> &str {
+    value.char_indices().nth(40).map_or(value, |(end, _)| &value[..end])
+}
+
 /// The part of a value that Darknet's reader of numbers gets to see: what follows `#` or `;` ends it.
 fn number(value: &str) -> &str {
     value.split(['#', ';']).next().unwrap_or_default()
@@ -130,7 +138,7 @@ mod tests {
 
     #[test]
     fn lines_are_taken_as_darknet_takes_them() {
-        let text = "# a comment\n [ net ] \r\nwid th = 12 8 # cut\n\twidth=7\n; another\n\n[route]\nlayers = -1, 3\nactivation=\n";
+        let text = "\u{feff}# a comment\n [ net ] \r\nwid th = 12 8 # cut\n\twidth=7\n; another\n\n[route]\nlayers = -1, 3\nactivation=\n";
         let all = sections(text).unwrap();
         assert_eq!(all.iter().map(|s| (s.name.as_str(), s.line)).collect::<Vec<_>>(), [("net", 2), ("route", 7)]);
         assert_eq!(all[0].whole("width", 1).unwrap(), 128);
@@ -147,6 +155,7 @@ mod tests {
         assert!(told("[net]\n\nwidth").starts_with("line 3: neither"));
         assert!(told(&"[a]\n".repeat(MAX_SECTIONS + 1)).contains("sections"));
         assert!(told(&" ".repeat(MAX_LEN + 1)).contains("bytes"));
+        assert!(told(&format!("[net]\n[{}]", "a".repeat(65))).starts_with("line 2: a section's name"));
         let all = sections("[net]\nwidth=9999999999\nheight=-1\nchannels=three\nr=1e999").unwrap();
         for key in ["width", "height", "channels"] {
             assert!(all[0].whole(key, 0).unwrap_err().to_string().contains("whole number"), "{key}");

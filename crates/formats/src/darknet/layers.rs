@@ -5,7 +5,7 @@
 
 use cspnet_graph::{GraphError, Padding, Resize, Shape, Unary, Window};
 
-use super::cfg::{Section, wrong};
+use super::cfg::{Section, beginning, wrong};
 use crate::error::FormatError;
 
 /// Slope below zero of Darknet's `leaky`.
@@ -267,7 +267,7 @@ fn activation(section: &Section, otherwise: &str) -> Result<Option<Unary>, Troub
     match ACTIVATIONS.iter().find(|(known, _)| *known == name) {
         Some((_, function)) => Ok(Some(*function)),
         None if name == "linear" => Ok(None),
-        None => Err(Trouble::Unsupported(format!("with the activation `{name}` is not supported"))),
+        None => Err(Trouble::Unsupported(format!("with the activation `{}` is not supported", beginning(name)))),
     }
 }
 

@@ -3,17 +3,22 @@
 mod matching;
 mod numbers;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use cspnet_graph::{Graph, Weights};
 
 use crate::error::FormatError;
+use crate::header::MAX_HEADER;
 use crate::pytorch::{self, Form};
 use crate::tensors::{Bytes, Header};
 pub use matching::Matching;
 use matching::Places;
 pub(crate) use numbers::Numbers;
+
+/// How many times their own bytes the storages of tensors may have, and what they may have in any case.
+const MAX_AROUND: usize = 4;
+const MIN_AROUND: usize = 256 << 20;
 
 /// The tensors of a dictionary in a file.
 #[derive(Debug)]
@@ -111,13 +116,22 @@ impl<'a> Published<'a> {
         Ok((Weights::new(graph, weights)?, matching))
     }
 
-    /// Whether the tensors have no more bytes than the file. In a file of PyTorch several may share theirs.
+    /// Whether the tensors have no more bytes than the file, and are not scattered over many more: in a file of PyTorch several may
+    /// share theirs, and one may be a small part of what has one checksum.
     fn check_sizes(&self, numbers: &[&Numbers]) -> Result<(), FormatError> {
         let bytes = numbers.iter().fold(0_usize, |sum, n| sum.saturating_add(n.entry().bytes()));
         if bytes > self.file.len() {
             return Err(FormatError::PyTorch(format!(
                 "its tensors share their numbers: together they would have {bytes} bytes, the file has {}",
                 self.file.len()
+            )));
+        }
+        let members: HashMap<usize, usize> = numbers.iter().filter_map(|n| n.member()).map(|m| (m.begin, m.len)).collect();
+        let around: usize = members.values().sum();
+        if around > bytes.saturating_mul(MAX_AROUND).saturating_add(MIN_AROUND) {
+            return Err(FormatError::PyTorch(format!(
+                "its tensors have {bytes} bytes and lie in storages of {around}, all of which would have to be read; with PyTorch, \
+                 save them after clone()"
             )));
         }
         Ok(())
@@ -134,7 +148,7 @@ fn safetensors(file: &Bytes<'_>) -> Result<Part, FormatError> {
             return Err(FormatError::Unknown);
         }
     }
-    let tensors = Header::read(file)?.tensors.into_iter();
+    let tensors = Header::read(file, MAX_HEADER)?.tensors.into_iter();
     let tensors = tensors.map(|t| Tensor { name: t.entry.name.clone(), content: Ok(t.into()) }).collect();
     Ok(Part { path: String::new(), tensors })
 }

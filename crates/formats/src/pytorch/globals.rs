@@ -26,29 +26,38 @@ impl fmt::Display for Global<'_> {
     }
 }
 
-/// Modules of Python through which a pickle takes over the program that opens it. That nothing happens here does not rest on
-/// this list: it is there so that whoever has such a file hears of it.
-const WEAPONS: &str = "os posix nt subprocess sys shutil socket pty runpy importlib imp popen2 webbrowser ctypes marshal codeop \
+/// What of Python and its libraries attacks call to take over the program that opens a pickle: modules, classes and functions. That
+/// nothing happens here does not rest on this list: it is there so that whoever has such a file hears of it. What networks that were
+/// stored whole have as well, such as `getattr` and `functools.partial`, is not in it, for by itself it can do nothing.
+const WEAPONS: &str = "os posix nt subprocess sys shutil socket ssl pty runpy importlib imp popen2 webbrowser ctypes marshal codeop \
     pip ensurepip pdb bdb timeit asyncio pickle cPickle _pickle dill cloudpickle requests urllib urllib2 httplib http aiohttp \
-    ftplib smtplib telnetlib multiprocessing pydoc doctest cProfile idlelib lib2to3 distutils venv zipimport pkgutil";
+    ftplib smtplib telnetlib imaplib multiprocessing pydoc doctest cProfile idlelib lib2to3 distutils venv zipimport pkgutil \
+    _pyrepl _aix_support _osx_support commands.getoutput commands.getstatusoutput code.InteractiveInterpreter \
+    code.InteractiveConsole profile.Profile profile.run profile.runctx trace.Trace test.support io.FileIO io.open io.open_code \
+    logging.FileHandler logging.config uuid._get_command_stdout operator.attrgetter operator.itemgetter operator.methodcaller \
+    types.FunctionType types.CodeType numpy.f2py numpy.testing numpy.load numpy.ctypeslib pandas.read_pickle joblib.load \
+    torch.load torch.hub torch.serialization.load torch.package torch._dynamo torch._inductor torch.jit.unsupported_tensor_ops \
+    torch.fx.experimental torch.utils._config_module torch.utils.bottleneck torch.utils.collect_env torch.utils.cpp_extension \
+    torch.utils.data.datapipes";
 
 /// Functions of Python itself with which the same can be done.
 const BUILTIN_WEAPONS: &str = "eval exec execfile compile open file input raw_input __import__ breakpoint apply globals locals \
     vars help reload";
 
-/// Whether a list, separated by blanks, has a word.
-fn has(list: &str, word: &str) -> bool {
-    list.split(' ').any(|listed| listed == word)
+/// Whether a path is that of a weapon or within one.
+fn is_weapon(path: &str) -> bool {
+    let within = |weapon| path.strip_prefix(weapon).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('.'));
+    WEAPONS.split(' ').any(within)
 }
 
 impl<'a> Global<'a> {
     /// The global of this name, unless it is one of those that only attacks need.
     pub(super) fn new(module: &'a str, name: &'a str) -> Result<Self, String> {
         let global = Self { module, name };
-        let root = module.split('.').next().unwrap_or_default();
+        // A name may lead through what another module has imported.
         let through = name.rsplit_once('.').map_or("", |(path, _)| path);
-        let builtin = matches!(root, "builtins" | "__builtin__") && has(BUILTIN_WEAPONS, name);
-        if builtin || has(WEAPONS, root) || through.split('.').any(|part| has(WEAPONS, part)) {
+        let is_builtin = matches!(module, "builtins" | "__builtin__") && BUILTIN_WEAPONS.split(' ').any(|weapon| weapon == name);
+        if is_builtin || is_weapon(&global.to_string()) || through.split('.').any(is_weapon) {
             return Err(format!(
                 "it makes programs that open it call {global}, which weights never need: the file may be an attack; nothing \
                  of it was run; open it with nothing else, and ask where it comes from"
@@ -185,6 +194,9 @@ mod tests {
             ("subprocess", "Popen"),
             ("importlib.util", "module_from_spec"),
             ("torch.serialization", "os.system"),
+            ("torch.serialization", "load"),
+            ("numpy.testing._private.utils", "runstring"),
+            ("code", "InteractiveInterpreter.runcode"),
         ] {
             let error = Global::new(module, name).unwrap_err();
             assert!(error.contains(&format!("{module}.{name}")) && error.contains("nothing of it was run"), "{error}");
@@ -194,6 +206,10 @@ mod tests {
             ("types", "SimpleNamespace"),
             ("__builtin__", "set"),
             ("timm.models.code", "os"),
+            ("code", "Net"),
+            ("osmium", "Net"),
+            ("torch", "loaded"),
+            ("functools", "partial"),
         ] {
             assert!(Global::new(module, name).is_ok());
         }

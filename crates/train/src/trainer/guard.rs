@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Trainer;
 use crate::batches::{Batch, Batches};
-use crate::divergence::Divergence;
+use crate::divergence::{Divergence, MOST_FILES};
 use crate::error::TrainError;
 use crate::observer::Observer;
 use crate::state::State;
@@ -48,7 +48,7 @@ impl Trainer {
             step: before.step + 1,
             phase: diagnosis.phase.to_string(),
             layer: diagnosis.layer,
-            files: samples.iter().map(|&i| self.source.samples[i].path.to_string_lossy().into_owned()).collect(),
+            files: samples.iter().take(MOST_FILES).map(|&i| self.source.samples[i].path.to_string_lossy().into_owned()).collect(),
             lr: spoilt.lr,
             next_lr: self.next_lr(&before),
         };

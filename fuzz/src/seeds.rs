@@ -1,0 +1,161 @@
+//! The files that fuzzing begins with: small ones of every kind, sound for the most part, written into the corpus of a target.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cspnet_formats::{Dtype, Manifest, ModelFile, darknet};
+use cspnet_graph::Weights;
+use cspnet_train::{Checkpoint, Config, Recipe};
+use cspnet_vision::{Filter, Preprocess};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+use crate::network;
+
+/// Puts files into the corpus of a target, where they are not there yet.
+pub fn plant(target: &str, files: Vec<Vec<u8>>) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&corpus).expect("a folder for the corpus");
+    for (i, bytes) in files.iter().enumerate() {
+        fs::write(corpus.join(format!("seed-{i:02}")), bytes).expect("a file of the corpus");
+    }
+}
+
+/// The files in a folder of the project whose names end so.
+pub fn of(folder: &str, ends: &[&str]) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    let entries = fs::read_dir(&folder).expect("a folder of the project").map(|entry| entry.expect("an entry").path());
+    let is_meant = |path: &PathBuf| ends.iter().any(|end| path.to_string_lossy().ends_with(end));
+    let mut paths: Vec<PathBuf> = entries.filter(is_meant).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).expect("a file of the project")).collect()
+}
+
+fn manifest(dtype: Dtype) -> Manifest {
+    let mut manifest = Manifest::new("small", network());
+    manifest.labels = ["cat", "dog", "fish \"é\""].map(String::from).into();
+    manifest.preprocess = Some(Preprocess::imagenet(64, 0.875, Filter::Bicubic).expect("a sound preprocessing"));
+    manifest.training.insert("lr".into(), serde_json::json!([0.1, null, {"deep": "text"}]));
+    manifest.licence = Some("CC0-1.0".into());
+    manifest.dtype = dtype;
+    manifest
+}
+
+/// Model files.
+pub fn models() -> Vec<Vec<u8>> {
+    let model = |dtype| {
+        let manifest = manifest(dtype);
+        let weights = Weights::reference(&manifest.graph);
+        ModelFile { manifest, weights }.to_bytes().expect("a sound model")
+    };
+    [Dtype::F32, Dtype::F16].map(model).into()
+}
+
+/// Manifests as JSON: also of Darknet's layers, which are of more kinds.
+pub fn manifests() -> Vec<Vec<u8>> {
+    let [text] = &of("tests/golden/darknet", &["small.cfg"])[..] else { panic!("one small network of Darknet") };
+    let text = String::from_utf8_lossy(text);
+    let graph = darknet::Network::parse(&text).expect("a sound network").graph;
+    let all = [manifest(Dtype::F32), manifest(Dtype::F16), Manifest::new("darknet", graph)];
+    all.map(|manifest| serde_json::to_vec(&manifest).expect("a manifest is written as JSON")).into()
+}
+
+/// `config.json` of timm's networks, of today and of before.
+pub fn timm_configs() -> Vec<Vec<u8>> {
+    let today = r#"{"architecture": "densenet121.ra_in1k", "num_classes": 2, "label_names": ["cat", "dog"], "pretrained_cfg":
+        {"tag": "ra_in1k", "input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center",
+         "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "license": "apache-2.0"}}"#;
+    let early = r#"{"architecture": "cspdarknet53", "num_classes": 2, "labels": {"0": "cat", "1": "dog"}, "input_size": [3, 8, 8],
+        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash", "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
+    [today, early].map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// The configuration of a run.
+pub fn config() -> Config {
+    let mut recipe = Recipe::default();
+    recipe.class_weights = Some(vec![0.5, 1.5, 1.0]);
+    Config {
+        program: "0".into(),
+        network: "cspresnet9:classes=3".into(),
+        data: "photos".into(),
+        validation_share: 0.2,
+        preprocess: Preprocess::torchvision(),
+        train_size: (64, 64),
+        dtype: Dtype::F32,
+        licence: None,
+        recipe,
+        classes: ["a", "b", "c"].map(String::from).into(),
+        fingerprint: "0".repeat(64),
+        begun_from: None,
+    }
+}
+
+/// The texts of checkpoints.
+pub fn states() -> Vec<Vec<u8>> {
+    let beginning = serde_json::to_value(Checkpoint::start(&network(), 1).state()).expect("a state is written as JSON");
+    let validation = serde_json::json!({"photos": 9, "right": 5, "among_five": 9, "loss": 3.5});
+    let epoch = serde_json::json!({"epoch": 1, "lr": 0.1, "train_loss": 1.5, "train_top1": 0.5, "val_loss": 1.0, "val_top1": 0.6,
+        "val_top5": 1.0, "seconds": 2.0, "images_per_s": 100.0, "decode_wait": 0.0});
+    let mut later = beginning.clone();
+    later["epoch"] = 1.into();
+    later["history"] = serde_json::json!([epoch]);
+    later["best"] = serde_json::json!({"epoch": 1, "validation": validation});
+    later["given_up"] = serde_json::json!({"epoch": 1, "step": 2, "phase": "loss", "layer": "conv", "files": ["a.jpg"], "lr": 0.1,
+        "next_lr": 0.05});
+    [beginning, later].map(|state| state.to_string().into_bytes()).into()
+}
+
+/// A photo of one pixel, a different one for each number.
+fn bmp(number: u8) -> Vec<u8> {
+    let head = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0";
+    [&head[..], &[0; 24], &[number, 0, 0, 0]].concat()
+}
+
+/// Parquet files of photos in every form that is read.
+pub fn parquet_files() -> Vec<Vec<u8>> {
+    let mut files = Vec::new();
+    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for has_dictionary in [false, true] {
+                let form = WriterProperties::builder().set_compression(compression).set_writer_version(version);
+                let form = form.set_dictionary_enabled(has_dictionary).set_encoding(Encoding::PLAIN);
+                files.push(parquet_file(form.set_key_value_metadata(Some(about())).build()));
+            }
+        }
+    }
+    files
+}
+
+fn about() -> Vec<KeyValue> {
+    let features = serde_json::json!({
+        "img": {"_type": "Image"}, "label": {"names": ["ant", "bee"], "_type": "ClassLabel"}
+    });
+    let json = serde_json::json!({"info": {"features": features}});
+    vec![KeyValue::new("huggingface".to_owned(), json.to_string())]
+}
+
+fn parquet_file(form: WriterProperties) -> Vec<u8> {
+    let schema = "message schema { optional group img { optional binary bytes; optional binary path (STRING); } optional int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).expect("a sound schema"));
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(form)).expect("a writer");
+    for first in [0, 4] {
+        let mut group = writer.next_row_group().expect("a row group");
+        let photos: Vec<ByteArray> = (first..first + 3).map(|n| bmp(n).into()).collect();
+        let mut column = group.next_column().expect("a column").expect("the photos");
+        column.typed::<ByteArrayType>().write_batch(&photos, Some(&[2, 2, 0, 2]), None).expect("photos");
+        column.close().expect("a column");
+        let mut column = group.next_column().expect("a column").expect("the paths");
+        column.typed::<ByteArrayType>().write_batch(&[], Some(&[0; 4]), None).expect("no paths");
+        column.close().expect("a column");
+        let mut column = group.next_column().expect("a column").expect("the classes");
+        column.typed::<Int64Type>().write_batch(&[0, 1, 1], Some(&[1, 0, 1, 1]), None).expect("classes");
+        column.close().expect("a column");
+        group.close().expect("a row group");
+    }
+    writer.into_inner().expect("a file")
+}
