@@ -23,9 +23,7 @@ mod places;
 mod sample;
 mod split;
 
-pub use augment::{
-    Augment, ColourJitter, CropPadding, EraseMode, Mix, RandAugment, RandAugmentError, RandomErasing,
-};
+pub use augment::{Augment, ColourJitter, CropPadding, EraseMode, Mix, RandAugment, RandAugmentError, RandomErasing};
 pub use classes::class_name;
 pub use dataset::{DataOptions, DataSet, Skipped};
 pub use draw::{Draw, Purpose};

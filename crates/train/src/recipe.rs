@@ -203,7 +203,7 @@ impl Recipe {
         let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
         let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let rules: [(&'static str, bool, &'static str); 31] = [
+        let rules: [(&'static str, bool, &'static str); 32] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),

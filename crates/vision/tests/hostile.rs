@@ -226,5 +226,8 @@ fn pictures_of_many_passes_are_refused_or_end_with_the_first() {
     let next = first + 2 + 12 * usize::from(u16::from_le_bytes([tiff[first], tiff[first + 1]]));
     let itself = (first as u32).to_le_bytes();
     tiff[next..next + 4].copy_from_slice(&itself);
-    assert_eq!(decode(&tiff, &DecodeOptions::default()).unwrap(), decode(&photo_file("rgb.tif"), &DecodeOptions::default()).unwrap());
+    assert_eq!(
+        decode(&tiff, &DecodeOptions::default()).unwrap(),
+        decode(&photo_file("rgb.tif"), &DecodeOptions::default()).unwrap()
+    );
 }

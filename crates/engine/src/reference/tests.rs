@@ -2,8 +2,8 @@
 
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_loss};
 use cspnet_graph::{
-    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, Graph, Op, Pad, Padding, Rearrange, Reduction, Resize,
-    ResizeTo, Unary, Value, Weights, Window,
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, Graph, Op, Pad, Padding, Rearrange, Reduction,
+    Resize, ResizeTo, Unary, Value, Weights, Window,
 };
 use serde_json::json;
 
@@ -29,9 +29,9 @@ fn check(name: &str, graph: &Graph) {
     let weights = Weights::reference(graph);
     let step = train(graph, &weights, &input, &targets).unwrap();
     let loss = |params: &[Vec<f64>]| {
-        let mut pass = Pass::new(graph, &weights, &input, Some(&targets)).unwrap();
+        let mut pass = Pass::new(graph, &weights, std::slice::from_ref(&input), Some(&targets)).unwrap();
         pass.params = params.to_vec();
-        pass.forward(&input);
+        pass.forward(std::slice::from_ref(&input));
         pass.loss
     };
     let mut params: Vec<Vec<f64>> =

@@ -69,8 +69,7 @@ impl Emitter<'_> {
         });
         let narrowed = self.bytes(&high, &low);
         let by_rows = self.matrix(&height, &tall, rows, smallest, preprocess.filter);
-        let [high, low] =
-            [&by_rows.high, &by_rows.low].map(|part| self.step("rows", "MatMul", &[part, &narrowed]));
+        let [high, low] = [&by_rows.high, &by_rows.low].map(|part| self.step("rows", "MatMul", &[part, &narrowed]));
         self.bytes(&high, &low)
     }
 
@@ -191,8 +190,8 @@ impl Emitter<'_> {
 
     /// The bytes, as single-precision numbers, of sums of which these are the two parts.
     fn bytes(&mut self, high: &str, low: &str) -> String {
-        let [unit, half, zero, most] =
-            [2_f32.powi(-LOW), 2_f32.powi(LOW - 1), 0.0, 255.0].map(|number| self.floats("preprocess.number", &[], &[number]));
+        let [unit, half, zero, most] = [2_f32.powi(-LOW), 2_f32.powi(LOW - 1), 0.0, 255.0]
+            .map(|number| self.floats("preprocess.number", &[], &[number]));
         let low = self.step("bytes", "Mul", &[low, &unit]);
         let low = self.step("bytes", "Floor", &[&low]);
         let sum = self.step("bytes", "Add", &[high, &low]);

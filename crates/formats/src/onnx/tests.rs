@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cspnet_graph::rewrite::{with_dropout, with_loss, with_normalise};
 use cspnet_graph::{
-    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, LazyWeights, Op, Pad, Padding, PoolKind, Rearrange, Reduction,
-    ResizeTo, Unary, Window,
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, LazyWeights, Op, Pad, Padding, PoolKind, Rearrange,
+    Reduction, Resize, ResizeTo, Unary, Window,
 };
 use cspnet_vision::Preprocess;
 use serde_json::json;
@@ -59,7 +59,11 @@ fn imported() -> Graph {
     let x = b.push("cropped", Op::Crop(Crop { axis: Axis::Rows, start: 27, step: -1, len: 28 }), &[x]);
     let x = b.push("thinned", Op::Crop(Crop { axis: Axis::Columns, start: 1, step: 2, len: 20 }), &[x]);
     let x = b.upsample("upsampled", x, 2);
-    let halved = Resize { to: ResizeTo::Size([28, 20]), filter: cspnet_graph::Filter::Linear, coordinates: Coordinates::HalfPixel };
+    let halved = Resize {
+        to: ResizeTo::Size([28, 20]),
+        filter: cspnet_graph::Filter::Linear,
+        coordinates: Coordinates::HalfPixel,
+    };
     let x = b.push("halved", Op::Resize(halved), &[x]);
     let x = b.push("shuffled", Op::Rearrange(Rearrange::shuffle([4, 28, 20], 2)), &[x]);
     let mean = b.push("squeezed", Op::Reduce { reduction: Reduction::Mean, axes: [false, true, true] }, &[x]);
@@ -136,7 +140,11 @@ const OFFICIAL: &str = "\
 #[test]
 fn every_name_stands_once_and_behind_what_it_needs() {
     let photo = Some(Preprocess::imagenet(32, 0.875, cspnet_vision::Filter::Bicubic).unwrap());
-    let padded = Some(Preprocess { size: (20, 31), resize: cspnet_vision::Resize::ShorterSide(24), ..Preprocess::torchvision() });
+    let padded = Some(Preprocess {
+        size: (20, 31),
+        resize: cspnet_vision::Resize::ShorterSide(24),
+        ..Preprocess::torchvision()
+    });
     let all = [
         NODES,
         Options::default(),
