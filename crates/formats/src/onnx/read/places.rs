@@ -24,12 +24,15 @@ pub(super) fn reshape(_: &mut Steps, call: &Call<'_>) -> Given {
         }
         "Flatten" => x.dims.flattened(call.int("axis", 1)?)?,
         "Squeeze" => {
-            let dims = x.dims.squeezed(call.known_list(1, "axes")?.as_deref())?;
-            // Only of one image are all dimensions without the images.
-            if x.dims.batched && !dims.batched && call.images != Integer::Known(1) {
-                return Err(Why::Batch);
+            let axes = call.known_list(1, "axes")?;
+            let dims = x.dims.squeezed(axes.as_deref())?;
+            match (call.images, dims.batched) {
+                // The dimension of the only image is of length 1, too.
+                (Integer::Known(1), true) if axes.is_none() => Dims::plain(dims.sides),
+                (Integer::Known(1), _) => dims,
+                (_, is_batched) if is_batched == x.dims.batched => dims,
+                _ => return Err(Why::Batch),
             }
-            dims
         }
         _ => x.dims.unsqueezed(&call.known_list(1, "axes")?.ok_or("has no axes")?)?,
     };
@@ -92,8 +95,7 @@ pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
         sides[side] += own[side];
         inputs.push(match before {
             // In a row already.
-            1 if side == 0 => steps.shaped(&part, flow::channels_first(own))?,
-            1 => steps.shaped(&part, [own[side], 1, behind])?,
+            1 => steps.shaped(&part, flow::channels_first(&own[side..]))?,
             // What is before the side is put behind it.
             _ => {
                 let planes = steps.planes(&part)?;
