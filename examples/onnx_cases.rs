@@ -45,8 +45,10 @@ fn judge(folder: &Path) -> Result<(), Verdict> {
     let network = Network::open(folder.join("model.onnx"), &ReadOptions::default()).map_err(refused)?;
     let graph = network.graph();
     let weights = network.weights().to_weights().map_err(wrong)?;
-    let inputs: Vec<Vec<f32>> = (0..network.inputs().len()).map(|i| numbers(folder, "input", i)).collect::<Result<_, _>>()?;
-    let expected: Vec<Vec<f32>> = (0..network.outputs().len()).map(|i| numbers(folder, "output", i)).collect::<Result<_, _>>()?;
+    let inputs: Vec<Vec<f32>> =
+        (0..network.inputs().len()).map(|i| numbers(folder, "input", i)).collect::<Result<_, _>>()?;
+    let expected: Vec<Vec<f32>> =
+        (0..network.outputs().len()).map(|i| numbers(folder, "output", i)).collect::<Result<_, _>>()?;
     let images = inputs[0].len() / network.inputs()[0].sides.iter().product::<usize>();
     let shapes: Vec<Shape> = network.inputs().iter().map(onnx::Tensor::shape).collect();
     let plan = plan(&network, &weights, &shapes, &inputs, images)?;
@@ -55,8 +57,11 @@ fn judge(folder: &Path) -> Result<(), Verdict> {
     if macs * images as u64 > MAX_MACS {
         return Ok(());
     }
-    let tensors: Vec<Tensor<f32>> =
-        shapes.iter().zip(&inputs).map(|(&[c, h, w], data)| Tensor { shape: [images, c, h, w], data: data.clone() }).collect();
+    let tensors: Vec<Tensor<f32>> = shapes
+        .iter()
+        .zip(&inputs)
+        .map(|(&[c, h, w], data)| Tensor { shape: [images, c, h, w], data: data.clone() })
+        .collect();
     let values = infer_all(graph, &weights, &tensors).map_err(wrong)?;
     let given: Vec<Vec<f32>> = graph.outputs().iter().map(|o| values[o.value].data.clone()).collect();
     compare("the interpreter", &given, &expected)
@@ -80,21 +85,30 @@ fn plan(
     let mut workspace = plan.workspace(images, 2);
     let inputs: Vec<Input<'_>> = inputs.iter().map(|numbers| Input::Real(numbers)).collect();
     plan.run(&mut workspace, &inputs[..]).map_err(wrong)?;
-    let all = |name: &str| (0..images).flat_map(|image| plan.named_output(&workspace, name, image).unwrap_or_default()).collect();
+    let all = |name: &str| {
+        (0..images).flat_map(|image| plan.named_output(&workspace, name, image).unwrap_or_default()).collect()
+    };
     Ok(network.graph().outputs().iter().map(|o| all(&o.name)).collect())
 }
 
 fn compare(who: &str, given: &[Vec<f32>], expected: &[Vec<f32>]) -> Result<(), Verdict> {
     for (i, (given, expected)) in given.iter().zip(expected).enumerate() {
         if given.len() != expected.len() {
-            return Err(wrong(format!("{who} gives {} numbers as output {i} instead of {}", given.len(), expected.len())));
+            return Err(wrong(format!(
+                "{who} gives {} numbers as output {i} instead of {}",
+                given.len(),
+                expected.len()
+            )));
         }
         let off = |(&a, &b): (&f32, &f32)| {
             let equal = a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= ALLOWED[0] + ALLOWED[1] * b.abs();
             !equal
         };
         if let Some(place) = given.iter().zip(expected).position(|pair| off(pair)) {
-            return Err(wrong(format!("{who} gives {} as number {place} of output {i} instead of {}", given[place], expected[place])));
+            return Err(wrong(format!(
+                "{who} gives {} as number {place} of output {i} instead of {}",
+                given[place], expected[place]
+            )));
         }
     }
     Ok(())

@@ -163,11 +163,14 @@ fn import_onnx(args: &Args) -> Result<ExitCode, Failure> {
         }
         Some(Library::Torchvision) => {
             let channels = manifest.graph.input_channels();
-            let why = format!("the network takes {channels} x {height} x {width}, torchvision's prepares squares of 3 channels");
+            let why = format!(
+                "the network takes {channels} x {height} x {width}, torchvision's prepares squares of 3 channels"
+            );
             return Err(Failure::Message(why));
         }
         Some(Library::Timm) => {
-            let why = "timm prepares photos for each of its networks in another way: give its `config.json` by --config";
+            let why =
+                "timm prepares photos for each of its networks in another way: give its `config.json` by --config";
             return Err(Failure::Message(why.into()));
         }
         None => {}

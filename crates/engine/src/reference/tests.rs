@@ -2,8 +2,8 @@
 
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_loss};
 use cspnet_graph::{
-    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, Graph, Op, Pad, Padding, Rearrange, Reduction, Resize,
-    ResizeTo, Unary, Value, Weights, Window,
+    Axis, Binary, Builder, Conv, Coordinates, Crop, Fill, Filter, Graph, Op, Pad, Padding, Rearrange, Reduction,
+    Resize, ResizeTo, Unary, Value, Weights, Window,
 };
 use serde_json::json;
 

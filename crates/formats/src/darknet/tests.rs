@@ -1,8 +1,6 @@
 //! Darknet's files against the published layer tables, and against each other; and what is no such file.
 
-use cspnet_graph::{
-    Builder, Conv, Graph, Op, Padding, Rearrange, Resize, ResizeTo, Role, Unary, Weights, Window,
-};
+use cspnet_graph::{Builder, Conv, Graph, Op, Padding, Rearrange, Resize, ResizeTo, Role, Unary, Weights, Window};
 use proptest::prelude::*;
 
 use super::layers::{ACTIVATIONS, Kind, Layer, Parsed};

@@ -133,7 +133,9 @@ impl<'a> Call<'a> {
         match self.input(place) {
             None => Ok(None),
             Some(Operand::Constant(constant)) => Ok(Some(constant)),
-            Some(Operand::Flow(_)) => Err(format!("computes its input {place} from the picture, which must be a constant")),
+            Some(Operand::Flow(_)) => {
+                Err(format!("computes its input {place} from the picture, which must be a constant"))
+            }
         }
     }
 
@@ -210,7 +212,10 @@ impl<'a> Call<'a> {
     pub(super) fn parts(&self, length: usize) -> Result<Vec<usize>, String> {
         let outputs = self.node.outputs.len();
         let lengths: Vec<usize> = match self.known_list(1, "split")? {
-            Some(split) => split.iter().map(|&n| usize::try_from(n).map_err(|_| format!("makes a part of {n}"))).collect::<Result<_, _>>()?,
+            Some(split) => split
+                .iter()
+                .map(|&n| usize::try_from(n).map_err(|_| format!("makes a part of {n}")))
+                .collect::<Result<_, _>>()?,
             None => {
                 let parts = usize::try_from(self.int("num_outputs", outputs as i64)?).unwrap_or(0);
                 if parts == 0 || parts > outputs.max(1) {
@@ -229,8 +234,10 @@ impl<'a> Call<'a> {
     /// The order of axes of `Transpose`, of which there are `rank`.
     pub(super) fn order(&self, rank: usize) -> Result<Vec<usize>, String> {
         let Some(order) = self.ints("perm")? else { return Ok((0..rank).rev().collect()) };
-        let order: Vec<usize> =
-            order.iter().map(|&axis| dims::place(axis, rank).map_err(|rank| dims::outside(axis, rank))).collect::<Result<_, _>>()?;
+        let order: Vec<usize> = order
+            .iter()
+            .map(|&axis| dims::place(axis, rank).map_err(|rank| dims::outside(axis, rank)))
+            .collect::<Result<_, _>>()?;
         let mut sorted = order.clone();
         sorted.sort_unstable();
         match sorted.into_iter().eq(0..rank) {

@@ -35,15 +35,25 @@ pub(super) struct Constant {
 #[derive(Clone, Debug)]
 pub(super) enum Numbers {
     /// In a file: `None` is the network's own.
-    Stored { file: Option<usize>, kind: DataType, begin: usize },
+    Stored {
+        file: Option<usize>,
+        kind: DataType,
+        begin: usize,
+    },
     /// Everywhere the same one.
     Fill(f32),
     Floats(Arc<[f32]>),
     Integers(Arc<[Integer]>),
     /// Those of another tensor, its axes in another order.
-    Permuted { of: Box<Constant>, order: Vec<usize> },
+    Permuted {
+        of: Box<Constant>,
+        order: Vec<usize>,
+    },
     /// Those of another tensor, times a factor.
-    Scaled { of: Box<Constant>, factor: f32 },
+    Scaled {
+        of: Box<Constant>,
+        factor: f32,
+    },
 }
 
 /// Numbers that have been read.
@@ -75,7 +85,8 @@ impl Allowance {
     /// Takes memory for so many numbers that are kept.
     fn keep<T>(&self, count: usize) -> Result<(), String> {
         let left = count.checked_mul(size_of::<T>()).and_then(|bytes| self.memory.get().checked_sub(bytes));
-        self.memory.set(left.ok_or_else(|| format!("would keep more than {} MB of computed numbers", MAX_MEMORY >> 20))?);
+        self.memory
+            .set(left.ok_or_else(|| format!("would keep more than {} MB of computed numbers", MAX_MEMORY >> 20))?);
         Ok(())
     }
 }
@@ -334,11 +345,16 @@ impl Iterator for Sources {
         }
         let mut rest = self.next;
         self.next += 1;
-        let way: isize = self.axes.iter().rev().map(|&(len, step)| {
-            let at = rest % len;
-            rest /= len;
-            step * at as isize
-        }).sum();
+        let way: isize = self
+            .axes
+            .iter()
+            .rev()
+            .map(|&(len, step)| {
+                let at = rest % len;
+                rest /= len;
+                step * at as isize
+            })
+            .sum();
         self.start.checked_add_signed(way)
     }
 
@@ -365,10 +381,8 @@ mod tests {
     fn numbers_are_read_when_they_are_asked_for() {
         let bytes: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
         let files = Files { here: Bytes::Memory(&bytes), beside: Externals::default() };
-        let stored = Constant {
-            dims: vec![2, 3],
-            numbers: Numbers::Stored { file: None, kind: DataType::Float, begin: 0 },
-        };
+        let stored =
+            Constant { dims: vec![2, 3], numbers: Numbers::Stored { file: None, kind: DataType::Float, begin: 0 } };
         let numbers = |c: &Constant| c.tensor(&files).to_vec().unwrap();
         assert_eq!(numbers(&stored), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(numbers(&stored.permuted(&[1, 0])), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
@@ -379,10 +393,8 @@ mod tests {
         assert_eq!(piece, [0.5; 3]);
         let allowance = Allowance::new();
         assert!(fill.values(&files, &allowance).unwrap_err().contains("constant numbers"));
-        let integers = Constant {
-            dims: vec![24],
-            numbers: Numbers::Stored { file: None, kind: DataType::Int8, begin: 0 },
-        };
+        let integers =
+            Constant { dims: vec![24], numbers: Numbers::Stored { file: None, kind: DataType::Int8, begin: 0 } };
         let values = integers.integers(&files, &allowance).unwrap();
         assert_eq!(values[..8], [0, 0, 0, 0, 0, 0, -128, 63].map(Integer::Known));
     }

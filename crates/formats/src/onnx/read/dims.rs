@@ -282,12 +282,10 @@ mod tests {
     #[test]
     fn axes_count_from_both_ends_and_the_batch_is_the_first() {
         let dims = images(&[4, 5]);
-        assert_eq!([0, 1, -1, -3].map(|a| dims.place(a).unwrap()), [
-            Place::Batch,
-            Place::Side(0),
-            Place::Side(1),
-            Place::Batch
-        ]);
+        assert_eq!(
+            [0, 1, -1, -3].map(|a| dims.place(a).unwrap()),
+            [Place::Batch, Place::Side(0), Place::Side(1), Place::Batch]
+        );
         assert_eq!(dims.place(3), Err("means dimension 3 of 3".into()));
         assert!(dims.place(-4).is_err() && dims.place(i64::MIN).is_err());
         assert_eq!(Dims::plain(vec![4]).place(0), Ok(Place::Side(0)));

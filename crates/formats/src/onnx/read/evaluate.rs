@@ -20,9 +20,34 @@ struct Array {
 
 /// Operators that are computed here, and those of [`one`] and [`two`].
 const KNOWN: [&str; 28] = [
-    "Cast", "Concat", "Constant", "ConstantOfShape", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Range",
-    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Split",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where", "Sum", "Max", "Min",
+    "Cast",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Range",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "Reshape",
+    "Shape",
+    "Size",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+    "Sum",
+    "Max",
+    "Min",
 ];
 
 /// Whether an operator is computed here.
@@ -82,7 +107,10 @@ fn line(integers: Vec<Integer>) -> Array {
 /// An operator that leaves the numbers where they are.
 fn moved(call: &Call<'_>) -> Result<Option<Constant>, Why> {
     let operator = call.node.operator.as_str();
-    if !matches!(operator, "Identity" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Cast") {
+    if !matches!(
+        operator,
+        "Identity" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Cast"
+    ) {
         return Ok(None);
     }
     let of = first(call)?;
@@ -192,9 +220,7 @@ fn concat(call: &Call<'_>) -> Result<Array, Why> {
     let rank = first.dims.len();
     let axis = call.int("axis", 0)?;
     let axis = dims::place(axis, rank).map_err(|rank| dims::outside(axis, rank))?;
-    let fits = |a: &Array| {
-        a.dims.len() == rank && (0..rank).all(|i| i == axis || a.dims[i] == first.dims[i])
-    };
+    let fits = |a: &Array| a.dims.len() == rank && (0..rank).all(|i| i == axis || a.dims[i] == first.dims[i]);
     if !arrays.iter().all(fits) {
         return Err("joins tensors of different shapes".into());
     }
@@ -210,7 +236,9 @@ fn concat(call: &Call<'_>) -> Result<Array, Why> {
     });
     let values = match floats {
         true => Values::Floats(pieces.flat_map(Values::into_floats).collect()),
-        false => Values::Integers(pieces.flat_map(|p| if let Values::Integers(n) = p { n } else { Vec::new() }).collect()),
+        false => {
+            Values::Integers(pieces.flat_map(|p| if let Values::Integers(n) = p { n } else { Vec::new() }).collect())
+        }
     };
     Ok(Array { dims, values })
 }
@@ -243,7 +271,8 @@ fn gather(call: &Call<'_>) -> Result<Array, Why> {
     let (rounds, each) = (before.iter().product::<usize>(), behind.iter().product::<usize>());
     call.allowance.work(rounds.saturating_mul(each).saturating_mul(at.len()))?;
     let at = &at;
-    let places = (0..rounds).flat_map(|round| at.iter().flat_map(move |i| (0..each).map(move |e| (round * length + i) * each + e)));
+    let places = (0..rounds)
+        .flat_map(|round| at.iter().flat_map(move |i| (0..each).map(move |e| (round * length + i) * each + e)));
     let dims = [before, &call.parameter(1)?.dims, behind].concat();
     Ok(Array { values: array.values.pick(places), dims })
 }
@@ -352,7 +381,9 @@ fn reduce(call: &Call<'_>) -> Result<Array, Why> {
         return Err("reduces nothing".into());
     }
     let values = match values {
-        Values::Floats(numbers) => Values::Floats(numbers.chunks(each).map(|n| reduced(&call.node.operator, n)).collect()),
+        Values::Floats(numbers) => {
+            Values::Floats(numbers.chunks(each).map(|n| reduced(&call.node.operator, n)).collect())
+        }
         Values::Integers(numbers) => {
             let function = match call.node.operator.as_str() {
                 "ReduceProd" => mul,
@@ -387,7 +418,8 @@ fn split(call: &Call<'_>) -> Result<Vec<Constant>, Why> {
     let part = |length: usize| {
         let mut sides = array.dims.clone();
         sides[axis] = length;
-        let places = Sources::new(sides.iter().copied().zip(way.iter().copied()).collect(), begin * way[axis].unsigned_abs());
+        let places =
+            Sources::new(sides.iter().copied().zip(way.iter().copied()).collect(), begin * way[axis].unsigned_abs());
         begin += length;
         Ok(Constant::new(sides, array.values.pick(places), call.allowance)?)
     };
@@ -449,7 +481,10 @@ fn two(operator: &str) -> Option<Two> {
         "Sub" => number(sub, |a, b| a - b),
         "Mul" => number(mul, |a, b| a * b),
         "Div" => number(div, |a, b| a / b),
-        "Mod" => number(|a, b| of_known(a, b, |a, b| Some(a.checked_rem_euclid(b)? + if b < 0 && a % b != 0 { b } else { 0 })), |a, b| a % b),
+        "Mod" => number(
+            |a, b| of_known(a, b, |a, b| Some(a.checked_rem_euclid(b)? + if b < 0 && a % b != 0 { b } else { 0 })),
+            |a, b| a % b,
+        ),
         "Pow" => number(|a, b| of_known(a, b, |a, b| a.checked_pow(u32::try_from(b).ok()?)), f32::powf),
         "Max" => number(largest, f32::max),
         "Min" => number(smallest, f32::min),

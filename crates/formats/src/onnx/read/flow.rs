@@ -105,13 +105,7 @@ impl Steps {
     }
 
     /// Adds a step; gives its number.
-    pub(super) fn push(
-        &mut self,
-        path: &str,
-        op: Op,
-        inputs: &[usize],
-        params: Vec<Parameter>,
-    ) -> Result<usize, Why> {
+    pub(super) fn push(&mut self, path: &str, op: Op, inputs: &[usize], params: Vec<Parameter>) -> Result<usize, Why> {
         if self.list.len() == MAX_STEPS {
             return Err(format!("would be one of more than {MAX_STEPS} operations").into());
         }

@@ -16,10 +16,14 @@ pub(super) fn fuse(steps: &mut Steps, kept: &[usize], files: &Files<'_>, allowan
     let mut same: Vec<usize> = (0..steps.list().len()).collect();
     let mut readers = vec![0_usize; same.len()];
     steps.list().iter().flat_map(|step| &step.inputs).chain(kept).for_each(|&input| readers[input] += 1);
-    let scalars: Vec<Option<f64>> = steps.list().iter().map(|step| match step.op {
-        Op::Constant { .. } => step.params[0].numbers.scalar(files, allowance).map(f64::from),
-        _ => None,
-    }).collect();
+    let scalars: Vec<Option<f64>> = steps
+        .list()
+        .iter()
+        .map(|step| match step.op {
+            Op::Constant { .. } => step.params[0].numbers.scalar(files, allowance).map(f64::from),
+            _ => None,
+        })
+        .collect();
     for id in 0..same.len() {
         let moved: Vec<usize> = steps.get(id).inputs.iter().map(|&input| same[input]).collect();
         steps.get_mut(id).inputs = moved;
@@ -140,7 +144,9 @@ impl Seen<'_> {
     /// `x * clip(x + 3, 0, 6)`.
     fn hard_swish_times_six(&self, id: usize) -> Option<(Unary, usize)> {
         let [a, b] = self.binary(id, Binary::Mul)?;
-        [(a, b), (b, a)].into_iter().find_map(|(x, gate)| (self.clipped_sum(gate)? == x).then_some((Unary::HardSwish, x)))
+        [(a, b), (b, a)]
+            .into_iter()
+            .find_map(|(x, gate)| (self.clipped_sum(gate)? == x).then_some((Unary::HardSwish, x)))
     }
 
     /// `1 + erf(x / sqrt 2)`, of which the `x`.

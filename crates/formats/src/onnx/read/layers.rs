@@ -84,7 +84,8 @@ fn window(call: &Call<'_>, kernel: [usize; 2], images: &Images) -> Result<Window
     };
     match call.text("auto_pad", "NOTSET")? {
         "NOTSET" | "" => {
-            let padding = Padding { before: [cells(pads[0])?, cells(pads[1])?], after: [cells(pads[2])?, cells(pads[3])?] };
+            let padding =
+                Padding { before: [cells(pads[0])?, cells(pads[1])?], after: [cells(pads[2])?, cells(pads[3])?] };
             Ok(Window { padding, ..plain })
         }
         "VALID" => Ok(plain),
@@ -115,7 +116,9 @@ pub(super) fn conv(steps: &mut Steps, call: &Call<'_>) -> Given {
     let groups = usize::try_from(call.int("group", 1)?).unwrap_or(0);
     let channels = images.sides[0];
     if groups.checked_mul(weight.dims[1]) != Some(channels) {
-        return Err(format!("has a weight of the shape {:?} for {channels} channels in {groups} groups", weight.dims).into());
+        return Err(
+            format!("has a weight of the shape {:?} for {channels} channels in {groups} groups", weight.dims).into()
+        );
     }
     let mut params = vec![parameter(call, 1, weight.len())?];
     if call.input(2).is_some() {
@@ -236,7 +239,10 @@ fn linear(steps: &mut Steps, call: &Call<'_>, x: &Flow, out: usize, params: Vec<
 
 /// The bias of a layer that has none.
 fn no_bias(call: &Call<'_>, out: usize) -> Parameter {
-    Parameter { name: format!("{}.bias", call.path()), numbers: Constant { dims: vec![out], numbers: Numbers::Fill(0.0) } }
+    Parameter {
+        name: format!("{}.bias", call.path()),
+        numbers: Constant { dims: vec![out], numbers: Numbers::Fill(0.0) },
+    }
 }
 
 pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
@@ -287,7 +293,13 @@ pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
     match bias {
         None => Ok(vec![product]),
         Some(bias) => {
-            let sum = super::arithmetic::joined(steps, call, cspnet_graph::Binary::Add, (&product, ""), (&Operand::Constant(bias), &name(2)))?;
+            let sum = super::arithmetic::joined(
+                steps,
+                call,
+                cspnet_graph::Binary::Add,
+                (&product, ""),
+                (&Operand::Constant(bias), &name(2)),
+            )?;
             Ok(vec![sum])
         }
     }
@@ -345,7 +357,8 @@ pub(super) fn blocks(steps: &mut Steps, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let ([h, w], c) = (images.pixels()?, images.sides[0]);
-    let b = usize::try_from(call.int("blocksize", 0)?).ok().filter(|b| (1..=1024).contains(b)).ok_or("has no blocksize")?;
+    let b =
+        usize::try_from(call.int("blocksize", 0)?).ok().filter(|b| (1..=1024).contains(b)).ok_or("has no blocksize")?;
     let to_space = call.node.operator == "DepthToSpace";
     let (dims, order, shape) = match call.text("mode", "DCR")? {
         _ if !to_space => (vec![c, h / b, b, w / b, b], [2, 4, 0, 1, 3], [c * b * b, h / b, w / b]),

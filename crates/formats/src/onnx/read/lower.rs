@@ -197,7 +197,8 @@ fn sides(info: &Info, batched: bool, size: [usize; 2]) -> Result<Dims, String> {
             Err(format!("does not say how long its dimension {axis}{name} is; write a file in which that is fixed"))
         }
     };
-    let lengths = all.iter().enumerate().skip(usize::from(batched)).map(length).collect::<Result<Vec<usize>, String>>()?;
+    let lengths =
+        all.iter().enumerate().skip(usize::from(batched)).map(length).collect::<Result<Vec<usize>, String>>()?;
     match super::tensor::count(&lengths) {
         Some(count) if count <= cspnet_graph::GraphError::MAX_ELEMENTS => Ok(Dims { batched, sides: lengths }),
         _ => Err(format!("has the shape {lengths:?}, which is too large")),

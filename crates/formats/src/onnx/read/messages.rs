@@ -154,7 +154,9 @@ fn graph(reader: &mut Reader<'_>, span: Span) -> Result<Graph, FormatError> {
         match number {
             1 => push(reader, &mut graph.nodes, "nodes", |reader| node(reader, content.bytes()?))?,
             2 => graph.name = reader.text(content)?,
-            5 => push(reader, &mut graph.initialisers, "initialisers", |reader| tensor::read(reader, content.bytes()?))?,
+            5 => {
+                push(reader, &mut graph.initialisers, "initialisers", |reader| tensor::read(reader, content.bytes()?))?
+            }
             11 => push(reader, &mut graph.inputs, "inputs", |reader| info(reader, content.bytes()?))?,
             12 => push(reader, &mut graph.outputs, "outputs", |reader| info(reader, content.bytes()?))?,
             15 => graph.sparse += 1,
@@ -240,7 +242,9 @@ fn tensor_type(reader: &mut Reader<'_>, span: Span, info: &mut Info) -> Result<(
             2 => {
                 let dims = info.dims.insert(Vec::new());
                 reader.each(content.bytes()?, |reader, number, content| match number {
-                    1 if dims.len() == MAX_RANK => Err(FormatError::OnnxFile(format!("`{}` {}", info.name, too_many()))),
+                    1 if dims.len() == MAX_RANK => {
+                        Err(FormatError::OnnxFile(format!("`{}` {}", info.name, too_many())))
+                    }
                     1 => push(reader, dims, "sides", |reader| side(reader, content.bytes()?)),
                     _ => Ok(()),
                 })?;

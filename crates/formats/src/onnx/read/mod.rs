@@ -212,7 +212,8 @@ fn title(node: &Node) -> String {
 
 /// The version of ONNX's own operators.
 fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
-    let own = opsets.iter().filter(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx")).map(|&(_, version)| version);
+    let own =
+        opsets.iter().filter(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx")).map(|&(_, version)| version);
     match own.max() {
         Some(version @ OLDEST..=NEWEST) => Ok(version),
         Some(version) if version > NEWEST => Err(FormatError::OnnxFile(format!(
@@ -261,7 +262,10 @@ fn build(
     for end in &mut outputs {
         end.step = same[end.step];
         let step = steps.get(end.step);
-        if options.without_softmax && matches!(step.op, Op::Softmax { axis: Axis::Channels, log: false }) && step.shape[1..] == [1, 1] {
+        if options.without_softmax
+            && matches!(step.op, Op::Softmax { axis: Axis::Channels, log: false })
+            && step.shape[1..] == [1, 1]
+        {
             end.step = step.inputs[0];
         }
     }
@@ -287,9 +291,11 @@ fn build(
     if is_own {
         name_modules(&mut builder, &named);
     }
-    let tensor = |end: &End| Tensor { name: end.name.clone(), batched: end.dims.batched, sides: end.dims.sides.clone() };
+    let tensor =
+        |end: &End| Tensor { name: end.name.clone(), batched: end.dims.batched, sides: end.dims.sides.clone() };
     let taken = inputs.iter().filter(|end| needed[end.step]).map(tensor).collect();
-    let given: Vec<(&str, Value)> = outputs.iter().filter_map(|end| Some((end.name.as_str(), values[end.step]?))).collect();
+    let given: Vec<(&str, Value)> =
+        outputs.iter().filter_map(|end| Some((end.name.as_str(), values[end.step]?))).collect();
     let graph = builder.finish_named(&given)?;
     Ok(Built { graph, params, inputs: taken, outputs: outputs.iter().map(tensor).collect() })
 }

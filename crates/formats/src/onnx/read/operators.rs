@@ -23,8 +23,10 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "DepthToSpace" | "SpaceToDepth" => layers::blocks,
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => layers::reduce,
         "Shape" | "Size" => layers::shape,
-        "Relu" | "LeakyRelu" | "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "Elu" | "Selu" | "Softplus" | "Mish"
-        | "Swish" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Neg" | "Abs" | "Reciprocal" => arithmetic::unary,
+        "Relu" | "LeakyRelu" | "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "Elu" | "Selu" | "Softplus"
+        | "Mish" | "Swish" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Neg" | "Abs" | "Reciprocal" => {
+            arithmetic::unary
+        }
         "Clip" => arithmetic::clip,
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Sum" | "Mean" => arithmetic::binary,
         "Identity" | "Dropout" => arithmetic::same,

@@ -54,7 +54,8 @@ pub(super) fn transpose(steps: &mut Steps, call: &Call<'_>) -> Given {
 pub(super) fn expand(_: &mut Steps, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let shape = call.list(1, "shape")?.ok_or("has no shape")?;
-    let own = x.dims.batched.then_some(call.images).into_iter().chain(x.dims.sides.iter().map(|&n| Integer::Known(n as i64)));
+    let own =
+        x.dims.batched.then_some(call.images).into_iter().chain(x.dims.sides.iter().map(|&n| Integer::Known(n as i64)));
     let own: Vec<Integer> = own.collect();
     let same = |(wanted, own): (&Integer, &Integer)| wanted == own || *wanted == Integer::Known(1);
     match shape.len() <= own.len() && shape.iter().rev().zip(own.iter().rev()).all(same) {
@@ -81,7 +82,9 @@ pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
     for (operand, name) in call.inputs.iter().zip(&call.node.inputs) {
         let part = match operand.as_ref().ok_or("has an input that is left out")? {
             Operand::Flow(flow) => flow.clone(),
-            Operand::Constant(_) if first.dims.batched => return Err("joins a constant to the images of a batch".into()),
+            Operand::Constant(_) if first.dims.batched => {
+                return Err("joins a constant to the images of a batch".into());
+            }
             Operand::Constant(constant) => {
                 let shape = flow::planes(&constant.dims);
                 Flow::new(steps.constant(name, shape, constant.clone())?, Dims::plain(constant.dims.clone()))
@@ -323,15 +326,16 @@ fn sampling(call: &Call<'_>, is_old: bool) -> Result<(Filter, Coordinates), Why>
     if call.flag("antialias", false)? || call.flag("exclude_outside", false)? {
         return Err("reads many pixels for one, or leaves out those beyond the edge".into());
     }
-    let coordinates = match call.text("coordinate_transformation_mode", if is_old { "asymmetric" } else { "half_pixel" })? {
-        "half_pixel" => Coordinates::HalfPixel,
-        "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
-        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
-        "align_corners" => Coordinates::AlignCorners,
-        "asymmetric" => Coordinates::Asymmetric,
-        "tf_half_pixel_for_nn" => Coordinates::TfHalfPixelForNn,
-        other => return Err(format!("places pixels in the mode `{other}`").into()),
-    };
+    let coordinates =
+        match call.text("coordinate_transformation_mode", if is_old { "asymmetric" } else { "half_pixel" })? {
+            "half_pixel" => Coordinates::HalfPixel,
+            "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "align_corners" => Coordinates::AlignCorners,
+            "asymmetric" => Coordinates::Asymmetric,
+            "tf_half_pixel_for_nn" => Coordinates::TfHalfPixelForNn,
+            other => return Err(format!("places pixels in the mode `{other}`").into()),
+        };
     let rounding = match call.text("nearest_mode", if is_old { "floor" } else { "round_prefer_floor" })? {
         "round_prefer_floor" | "" => Rounding::PreferFloor,
         "round_prefer_ceil" => Rounding::PreferCeil,

@@ -178,7 +178,9 @@ fn elsewhere(entries: &[(String, String)], expected: usize) -> Result<Elsewhere,
     let get = |key: &str| entries.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
     let number = |key: &str, default: usize| match get(key) {
         None => Ok(default),
-        Some(text) => text.trim().parse().map_err(|_| format!("has {key} `{text}` in another file, which is no number")),
+        Some(text) => {
+            text.trim().parse().map_err(|_| format!("has {key} `{text}` in another file, which is no number"))
+        }
     };
     let file = get("location").ok_or("lies in another file, and does not say in which")?.to_owned();
     let begin: usize = number("offset", 0)?;

@@ -43,7 +43,11 @@ fn small() -> Graph {
     let w = b.unary("clip", z, Unary::Relu6);
     let z = b.add("sum", z, w);
     let z = b.max_pool("max", z, Window { kernel: [3, 2], ..Window::square(2, 2, 1) });
-    let z = b.push("mean", Op::Pool { kind: PoolKind::Average { count_include_pad: true }, window: Window::square(2, 1, 0) }, &[z]);
+    let z = b.push(
+        "mean",
+        Op::Pool { kind: PoolKind::Average { count_include_pad: true }, window: Window::square(2, 1, 0) },
+        &[z],
+    );
     let z = b.global_avg_pool("pool", z);
     let z = b.linear("head.fc", z, 4);
     b.finish(z).unwrap()
@@ -66,7 +70,8 @@ fn what_was_written_here_comes_back_whole() {
     let bytes = written(&graph, Some(&manifest), &NODES);
     let network = read(&bytes).unwrap();
     assert_eq!(network.graph().nodes(), graph.nodes());
-    let names = |graph: &Graph| graph.params().iter().map(|p| (p.name.clone(), p.role, p.shape.clone())).collect::<Vec<_>>();
+    let names =
+        |graph: &Graph| graph.params().iter().map(|p| (p.name.clone(), p.role, p.shape.clone())).collect::<Vec<_>>();
     assert_eq!(names(network.graph()), names(&graph));
     assert_eq!(network.weights().to_weights().unwrap(), Weights::reference(&graph));
     let found = network.manifest().unwrap();
@@ -130,7 +135,8 @@ fn everything_that_is_not_supported_is_told_at_once() {
 
 #[test]
 fn files_that_end_early_or_are_changed_are_refused_or_read_but_never_panic() {
-    for name in ["computed.onnx", "spelt.onnx", "old.onnx", "moved.onnx", "stored.onnx", "refused.onnx", "beside.onnx"] {
+    for name in ["computed.onnx", "spelt.onnx", "old.onnx", "moved.onnx", "stored.onnx", "refused.onnx", "beside.onnx"]
+    {
         let bytes = fixture(name);
         for len in 0..bytes.len() {
             let _ = read(&bytes[..len]);
@@ -207,7 +213,15 @@ fn nodes_that_wait_for_each_other_are_refused() {
 #[test]
 fn files_that_are_too_large_in_number_or_shape_are_refused() {
     let chain = |count: usize| {
-        let name = |i: usize| if i == 0 { "x".into() } else if i == count { "y".into() } else { format!("v{i}") };
+        let name = |i: usize| {
+            if i == 0 {
+                "x".into()
+            } else if i == count {
+                "y".into()
+            } else {
+                format!("v{i}")
+            }
+        };
         (0..count).map(|i| node("Relu", &[&name(i)], &name(i + 1))).collect::<Vec<_>>()
     };
     hostile(&file(chain(100_000), vec![], &[1, 3, 4, 4]), "more than 65536 nodes");
@@ -223,7 +237,10 @@ fn files_that_are_too_large_in_number_or_shape_are_refused() {
     hostile(&fill(&[-1]), "makes a tensor of the shape [-1]");
     hostile(&fill(&[3, 1 << 15, 1 << 15]), "joins lengths");
     let range = vec![node("Range", &["a", "b", "d"], "r"), node("Reshape", &["x", "r"], "y")];
-    hostile(&file(range, vec![ints("a", &[0]), ints("b", &[1 << 30]), ints("d", &[1])], &[1, 3, 4, 4]), "makes a range");
+    hostile(
+        &file(range, vec![ints("a", &[0]), ints("b", &[1 << 30]), ints("d", &[1])], &[1, 3, 4, 4]),
+        "makes a range",
+    );
     let tile = vec![node("Tile", &["a", "t"], "r"), node("Reshape", &["x", "r"], "y")];
     hostile(&file(tile, vec![ints("a", &[0]), ints("t", &[1 << 31])], &[1, 3, 4, 4]), "would compute with more than");
     hostile(&file(vec![node("Relu", &["x"], "y")], vec![], &[1, 1 << 30, 1 << 30, 1 << 30]), "which is too large");

@@ -251,16 +251,21 @@ mod tests {
         let mut reader = Reader::new(&file);
         let mut all = Vec::new();
         let span = reader.all();
-        reader.each(span, |_, number, content| {
-            all.push((number, content));
-            Ok(())
-        }).map_err(|e| e.to_string())?;
+        reader
+            .each(span, |_, number, content| {
+                all.push((number, content));
+                Ok(())
+            })
+            .map_err(|e| e.to_string())?;
         Ok(all)
     }
 
     #[test]
     fn fields_of_all_types_are_read() {
-        let bytes = [0x08, 0x96, 0x01, 0x12, 2, 7, 8, 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0xf8, 0xff, 0xff, 0xff, 0x0f, 1];
+        let bytes = [
+            0x08, 0x96, 0x01, 0x12, 2, 7, 8, 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0xf8, 0xff, 0xff, 0xff,
+            0x0f, 1,
+        ];
         assert_eq!(
             fields(&bytes).unwrap(),
             [
@@ -283,7 +288,10 @@ mod tests {
             (&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1][..], "byte 0 is a field that is longer"),
             (&[0x08, 1, 0x03][..], "byte 2 is no field"),
             (&[0x0b][..], "byte 0 is a field of a type"),
-            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1][..], "byte 1 is a number that does not"),
+            (
+                &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1][..],
+                "byte 1 is a number that does not",
+            ),
             (&[0x1d, 1, 2, 3][..], "byte 4 is where a message ends"),
             (&[0x80, 0x80, 0x80, 0x80, 0x80, 1, 1][..], "byte 0 is no field"),
         ] {
