@@ -73,6 +73,9 @@ impl Network {
 
     /// Shapes of all that the network takes, of so many rows and columns or of those it is meant for.
     pub fn shapes(&self, size: Option<[usize; 2]>) -> Vec<Shape> {
+        if let (Some(File::Onnx(network, _)), None) = (&self.file, size) {
+            return network.inputs().iter().map(onnx::Tensor::shape).collect();
+        }
         let [height, width] = size.unwrap_or(self.size);
         self.graph.inputs().iter().map(|&input| [self.graph.channels(input), height, width]).collect()
     }

@@ -8,6 +8,7 @@ use super::dims::{self, Dims, Why, broadcast};
 use super::flow::{self, Flow, Steps};
 use super::fused::near;
 use super::layers::Given;
+use super::tensor;
 
 /// The value `function` gives of every element.
 fn applied(steps: &mut Steps, call: &Call<'_>, function: Unary) -> Given {
@@ -118,6 +119,7 @@ pub(super) fn joined(
 ) -> Result<Operand, Why> {
     let [left, right] = [a, b].map(|(operand, _)| dims_of(operand));
     let dims = joined_dims(&left, &right)?;
+    tensor::count(&dims.sides).ok_or("makes a shape that is too large")?;
     if let (Operand::Flow(x), Operand::Flow(y)) = (a.0, b.0)
         && left == right
         && x.is_plain()
@@ -156,7 +158,7 @@ fn dims_of(operand: &Operand) -> Dims {
 }
 
 /// The dimensions of two that are joined element by element.
-fn joined_dims(a: &Dims, b: &Dims) -> Result<Dims, Why> {
+pub(super) fn joined_dims(a: &Dims, b: &Dims) -> Result<Dims, Why> {
     if a.batched == b.batched {
         if a.batched && a.rank() != b.rank() {
             return Err(Why::Batch);

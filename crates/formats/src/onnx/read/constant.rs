@@ -9,6 +9,7 @@ use super::data_type::DataType;
 use super::dims::Integer;
 use super::external::Externals;
 use super::tensor;
+use crate::error::FormatError;
 use crate::tensors::{Bytes, Entry, Stored};
 
 /// Numbers that are kept while a network is read, in bytes.
@@ -138,6 +139,15 @@ impl Constant {
         tensor::count(&self.dims).unwrap_or(usize::MAX)
     }
 
+    /// Whether the numbers lie in a file, or in memory already.
+    pub(super) fn is_stored(&self) -> bool {
+        match &self.numbers {
+            Numbers::Stored { .. } | Numbers::Floats(_) | Numbers::Integers(_) => true,
+            Numbers::Fill(_) => false,
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => of.is_stored(),
+        }
+    }
+
     /// Whether they have fractions.
     pub(super) fn is_real(&self) -> bool {
         match &self.numbers {
@@ -177,10 +187,8 @@ impl Constant {
         match &self.numbers {
             Numbers::Integers(numbers) => Ok(Values::Integers(numbers.to_vec())),
             Numbers::Stored { file, kind, begin } if !kind.is_real() => {
-                let mut bytes = vec![0; self.len() * kind.size()];
-                files.get(*file).read(*begin, &mut bytes).map_err(|e| e.to_string())?;
-                let integer = |b: &[u8]| Integer::Known(kind.integer(b));
-                Ok(Values::Integers(bytes.chunks_exact(kind.size()).map(integer).collect()))
+                let read = integers(files.get(*file), *kind, *begin, self.len()).map_err(|e| e.to_string())?;
+                Ok(Values::Integers(read.into_iter().map(Integer::Known).collect()))
             }
             _ => Ok(Values::Floats(self.tensor(files).to_vec().map_err(|e| e.to_string())?)),
         }
@@ -212,6 +220,13 @@ impl Constant {
     pub(super) fn tensor<'f>(&self, files: &'f Files<'_>) -> LazyTensor<'f> {
         let len = self.len();
         match &self.numbers {
+            Numbers::Stored { file, kind, begin } if !kind.is_real() => {
+                let (kind, begin, bytes) = (*kind, *begin, files.get(*file));
+                LazyTensor::computed(len, move || {
+                    let read = integers(bytes, kind, begin, len).map_err(|e| ReadError::new(bytes.blame(e)))?;
+                    Ok(read.into_iter().map(|n| n as f32).collect())
+                })
+            }
             Numbers::Stored { file, kind, begin } => {
                 let entry = Entry { name: String::new(), dtype: kind.stored(), shape: self.dims.clone() };
                 let (stored, bytes) = (Stored::new(entry, *begin), files.get(*file));
@@ -293,6 +308,13 @@ impl Files<'_> {
             Some(place) => self.beside.get(place),
         }
     }
+}
+
+/// Integers that lie in a file from a place on.
+fn integers(file: &Bytes<'_>, kind: DataType, begin: usize, len: usize) -> Result<Vec<i64>, FormatError> {
+    let mut bytes = vec![0; len * kind.size()];
+    file.read(begin, &mut bytes)?;
+    Ok(bytes.chunks_exact(kind.size()).map(|b| kind.integer(b)).collect())
 }
 
 /// Places of an array's numbers, row-major, one after another as another array takes them.

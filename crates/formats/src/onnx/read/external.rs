@@ -65,7 +65,7 @@ fn open(folder: &Path, name: &str) -> Result<Bytes<'static>, String> {
     let path = folder.join(name);
     let io = |e: std::io::Error| format!("lies in `{quoted}`, which cannot be read: {e}");
     let found = std::fs::symlink_metadata(&path).map_err(io)?;
-    if found.file_type().is_symlink() || links(&found) > 1 {
+    if found.is_symlink() || found.is_file() && links(&found) > 1 {
         return Err(format!("lies in `{quoted}`, which is a link to another file; put a copy there"));
     }
     let file = Bytes::open(&path).map_err(|e| format!("lies in `{quoted}`: {e}"))?;

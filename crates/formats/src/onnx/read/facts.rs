@@ -17,6 +17,11 @@ fn read<T: DeserializeOwned>(facts: &[(String, String)], name: &str) -> Result<O
     fact(facts, name).map(|text| serde_json::from_str(text).map_err(refuse)).transpose()
 }
 
+/// Whether the file was written here.
+pub(super) fn are_own(facts: &[(String, String)]) -> bool {
+    fact(facts, "network").is_some()
+}
+
 /// Rows and columns that the preprocessing gives, if that is known.
 pub(super) fn size(facts: &[(String, String)]) -> Option<[usize; 2]> {
     let preprocess: Preprocess = read(facts, "preprocess").ok()??;

@@ -205,7 +205,7 @@ pub(super) fn planes(sides: &[usize]) -> Shape {
 /// The shape of a tensor with one side as an axis of its own, and which axis that is.
 pub(super) fn around(sides: &[usize], side: usize) -> (Shape, Axis) {
     match (sides.len(), side) {
-        (_, 0) => (channels_first(sides), Axis::Channels),
+        _ if sides[..side].iter().all(|&n| n == 1) => (channels_first(&sides[side..]), Axis::Channels),
         (2, _) => (planes(sides), Axis::Columns),
         (3, _) => (planes(sides), Axis::ALL[side]),
         _ => {
@@ -226,6 +226,10 @@ pub(super) fn channels_first(sides: &[usize]) -> Shape {
 /// Shapes of tensors of one rank, some of whose sides are marked alike in all of them: neighbours that are marked alike are one axis.
 /// `None` if that leaves more than three axes.
 pub(super) fn together<const N: usize>(tensors: [&[usize]; N], marks: &[u8]) -> Option<[Shape; N]> {
+    // Without a first side that none of them has.
+    if marks.len() > 3 && tensors.iter().all(|sides| sides[0] == 1) {
+        return together(tensors.map(|sides| &sides[1..]), &marks[1..]);
+    }
     if marks.len() <= 3 {
         return Some(tensors.map(planes));
     }

@@ -1,7 +1,8 @@
 //! Convolutions, poolings, normalisations and products of matrices.
 
-use cspnet_graph::{Axis, Op, Padding, PoolKind, Rearrange, Reduction, Window};
+use cspnet_graph::{Axis, Binary, Op, Padding, PoolKind, Rearrange, Reduction, Unary, Window};
 
+use super::arithmetic::joined;
 use super::call::{Call, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
@@ -191,7 +192,7 @@ pub(super) fn lrn(steps: &mut Steps, call: &Call<'_>) -> Given {
 
 pub(super) fn prelu(steps: &mut Steps, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
-    let images = Images::of(x)?;
+    let Ok(images) = Images::of(x) else { return prelu_of_elements(steps, call, x) };
     let (channels, slope) = (images.sides[0], call.parameter(1)?);
     let along: Vec<usize> = slope.dims.iter().copied().filter(|&n| n != 1).collect();
     // Its last side stands beside the last of the value; so one slope a channel has sides of 1 behind it.
@@ -202,12 +203,25 @@ pub(super) fn prelu(steps: &mut Steps, call: &Call<'_>) -> Given {
             Constant { dims: vec![channels], numbers: Numbers::Fill(value) }
         }
         [n] if n == channels && behind + 1 == images.sides.len() => slope.clone(),
-        _ => return Err(format!("has slopes of the shape {:?}, which are not one for each channel", slope.dims).into()),
+        _ => return prelu_of_elements(steps, call, x),
     };
     let params = vec![Parameter { name: call.node.inputs[1].clone(), numbers }];
     let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
     let step = steps.push(&call.path(), Op::PRelu, &[shaped], params)?;
     flow(step, x.dims.clone())
+}
+
+/// Slopes that are not one for each channel: `max(x, 0) + slope * min(x, 0)`, of which one summand is zero.
+fn prelu_of_elements(steps: &mut Steps, call: &Call<'_>, x: &Flow) -> Given {
+    let mut part = |what: &str, function| {
+        let step = steps.push(&format!("{}.{what}", call.path()), Op::Unary { function }, &[x.step], Vec::new())?;
+        Ok::<_, Why>(Operand::Flow(x.with_step(step)))
+    };
+    let above = part("above", Unary::Relu)?;
+    let below = part("below", Unary::Clip { min: f32::MIN.into(), max: 0.0 })?;
+    let slope = (call.needed(1)?, call.node.inputs[1].as_str());
+    let below = joined(steps, call, Binary::Mul, (&below, ""), slope)?;
+    Ok(vec![joined(steps, call, Binary::Add, (&above, ""), (&below, ""))?])
 }
 
 pub(super) fn softmax(steps: &mut Steps, call: &Call<'_>) -> Given {
@@ -278,6 +292,8 @@ pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
             Some(c) if c.len() == 1 => c
                 .scalar(call.files, call.allowance)
                 .map(|value| Constant { dims: vec![out], numbers: Numbers::Fill(value) }),
+            // Those of several images.
+            Some(c) if c.dims.first() != Some(&1) => return Err(Why::Batch),
             Some(_) => None,
         };
         let numbers = numbers.ok_or("adds numbers that are not one for each output")?;
@@ -361,7 +377,10 @@ pub(super) fn blocks(steps: &mut Steps, call: &Call<'_>) -> Given {
         usize::try_from(call.int("blocksize", 0)?).ok().filter(|b| (1..=1024).contains(b)).ok_or("has no blocksize")?;
     let to_space = call.node.operator == "DepthToSpace";
     let (dims, order, shape) = match call.text("mode", "DCR")? {
-        _ if !to_space => (vec![c, h / b, b, w / b, b], [2, 4, 0, 1, 3], [c * b * b, h / b, w / b]),
+        mode if !to_space => {
+            let order = if mode == "CRD" { [0, 2, 4, 1, 3] } else { [2, 4, 0, 1, 3] };
+            (vec![c, h / b, b, w / b, b], order, [c * b * b, h / b, w / b])
+        }
         "CRD" => (vec![c / (b * b), b, b, h, w], [0, 3, 1, 4, 2], [c / (b * b), h * b, w * b]),
         _ => (vec![b, b, c / (b * b), h, w], [2, 3, 0, 4, 1], [c / (b * b), h * b, w * b]),
     };

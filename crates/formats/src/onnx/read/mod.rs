@@ -52,7 +52,10 @@ use wire::Reader;
 const OLDEST: i64 = 7;
 
 /// Newest version of the operators that is known.
-const NEWEST: i64 = 27;
+const NEWEST: i64 = 28;
+
+/// Most numbers of weights that are not in the file, since all of a tensor are the same: twice those of VGG-19.
+const MAX_FILLED: usize = 1 << 28;
 
 /// Choices in reading a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,7 +139,7 @@ impl<'a> Network<'a> {
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
-        let built = build(lowered, options, &files, &allowance)?;
+        let built = build(lowered, options, &files, &allowance, facts::are_own(&metadata))?;
         let name = if graph.name.is_empty() { stem } else { &graph.name };
         Ok(Self {
             graph: built.graph,
@@ -254,6 +257,7 @@ fn build(
     options: &ReadOptions,
     files: &Files<'_>,
     allowance: &Allowance,
+    is_own: bool,
 ) -> Result<Built, FormatError> {
     let Lowered { mut steps, inputs, mut outputs } = lowered;
     let kept: Vec<usize> = outputs.iter().map(|end| end.step).collect();
@@ -272,18 +276,30 @@ fn build(
     let needed = steps.leading_to(&ends);
     let (mut builder, mut params) = (Builder::new(), Vec::new());
     let (mut paths, mut names) = (Names::default(), Names::default());
-    let mut values: Vec<Option<Value>> = Vec::new();
+    let (mut values, mut named): (Vec<Option<Value>>, Vec<(String, Value)>) = Default::default();
     for (step, needed) in steps.into_list().into_iter().zip(&needed) {
         if !needed {
             values.push(None);
             continue;
         }
         let inputs: Vec<Value> = step.inputs.iter().map(|&i| values[i].expect("what is read is needed")).collect();
-        let value = builder.push(&paths.claim(&shown(&step.path)), step.op, &inputs);
+        let path = paths.claim(&shown(&step.path));
+        let value = builder.push(&path, step.op, &inputs);
+        named.push((path, value));
         let own: Vec<String> = step.params.iter().map(|p| names.claim(&shown(&p.name))).collect();
         builder.name_params(value, own);
         params.extend(step.params.into_iter().map(|p| p.numbers));
         values.push(Some(value));
+    }
+    let filled =
+        params.iter().filter(|c: &&Constant| !c.is_stored()).fold(0_usize, |sum, c| sum.saturating_add(c.len()));
+    if filled > MAX_FILLED {
+        let why =
+            format!("its weights have {filled} numbers that are not in the file; at most {MAX_FILLED} are filled in");
+        return Err(FormatError::OnnxFile(why));
+    }
+    if is_own {
+        name_modules(&mut builder, &named);
     }
     let tensor =
         |end: &End| Tensor { name: end.name.clone(), batched: end.dims.batched, sides: end.dims.sides.clone() };
@@ -292,4 +308,13 @@ fn build(
         outputs.iter().filter_map(|end| Some((end.name.as_str(), values[end.step]?))).collect();
     let graph = builder.finish_named(&given)?;
     Ok(Built { graph, params, inputs: taken, outputs: outputs.iter().map(tensor).collect() })
+}
+
+/// Names modules as paths suggest, which have them before their points: each gives what the last of its operations gives.
+fn name_modules(builder: &mut Builder, named: &[(String, Value)]) {
+    for (path, value) in named {
+        for (place, _) in path.match_indices('.') {
+            builder.name_module(&path[..place], *value);
+        }
+    }
 }

@@ -1,11 +1,14 @@
 //! Operators that give numbers other places or other shapes: joined, cut, turned, padded, resized.
 
-use cspnet_graph::{Axis, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
+use cspnet_graph::{Axis, Binary, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
 
+use super::arithmetic::{self, joined};
 use super::call::{Call, Operand};
+use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Integer, Place, Run, Why};
 use super::flow::{self, Flow, Steps};
 use super::layers::{Given, Images};
+use super::tensor;
 
 /// Most pieces that one node takes of a value.
 const MAX_PIECES: usize = 64;
@@ -24,12 +27,15 @@ pub(super) fn reshape(_: &mut Steps, call: &Call<'_>) -> Given {
         }
         "Flatten" => x.dims.flattened(call.int("axis", 1)?)?,
         "Squeeze" => {
-            let dims = x.dims.squeezed(call.known_list(1, "axes")?.as_deref())?;
-            // Only of one image are all dimensions without the images.
-            if x.dims.batched && !dims.batched && call.images != Integer::Known(1) {
-                return Err(Why::Batch);
+            let axes = call.known_list(1, "axes")?;
+            let dims = x.dims.squeezed(axes.as_deref())?;
+            match (call.images, dims.batched) {
+                // The dimension of the only image is of length 1, too.
+                (Integer::Known(1), true) if axes.is_none() => Dims::plain(dims.sides),
+                (Integer::Known(1), _) => dims,
+                (_, is_batched) if is_batched == x.dims.batched => dims,
+                _ => return Err(Why::Batch),
             }
-            dims
         }
         _ => x.dims.unsqueezed(&call.known_list(1, "axes")?.ok_or("has no axes")?)?,
     };
@@ -47,18 +53,22 @@ pub(super) fn transpose(steps: &mut Steps, call: &Call<'_>) -> Given {
     given(steps.permuted(x, &order)?)
 }
 
-/// A shape to which a value is repeated, which must be its own.
-pub(super) fn expand(_: &mut Steps, call: &Call<'_>) -> Given {
+/// A value repeated to a shape: its product with ones of that shape.
+pub(super) fn expand(steps: &mut Steps, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
-    let shape = call.list(1, "shape")?.ok_or("has no shape")?;
-    let own =
-        x.dims.batched.then_some(call.images).into_iter().chain(x.dims.sides.iter().map(|&n| Integer::Known(n as i64)));
-    let own: Vec<Integer> = own.collect();
-    let same = |(wanted, own): (&Integer, &Integer)| wanted == own || *wanted == Integer::Known(1);
-    match shape.len() <= own.len() && shape.iter().rev().zip(own.iter().rev()).all(same) {
-        true => given(x.clone()),
-        false => Err("repeats a value that is computed".into()),
+    let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
+    if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
+        shape[0] = Integer::Known(1);
     }
+    let length = |n: &i64| usize::try_from(*n).map_err(|_| format!("makes a dimension of {n}"));
+    let dims = dims::known(&shape)?.iter().map(length).collect::<Result<Vec<usize>, String>>()?;
+    tensor::count(&dims).ok_or("makes a shape that is too large")?;
+    if arithmetic::joined_dims(&x.dims, &Dims::plain(dims.clone()))? == x.dims {
+        return given(x.clone());
+    }
+    let ones = Operand::Constant(Constant { dims, numbers: Numbers::Fill(1.0) });
+    let name = format!("{}.ones", call.path());
+    Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
 }
 
 pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
@@ -95,8 +105,7 @@ pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
         sides[side] += own[side];
         inputs.push(match before {
             // In a row already.
-            1 if side == 0 => steps.shaped(&part, flow::channels_first(own))?,
-            1 => steps.shaped(&part, [own[side], 1, behind])?,
+            1 => steps.shaped(&part, flow::channels_first(&own[side..]))?,
             // What is before the side is put behind it.
             _ => {
                 let planes = steps.planes(&part)?;
