@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use common::{cspnet, project, run, text};
 
@@ -252,7 +252,7 @@ fn a_file_that_answers_otherwise_is_not_kept() {
     let python = |script: &str| {
         // Written by another process: what this one had open for writing, no process may run that was made meanwhile.
         let write = r#"printf '#!/bin/sh\n%s\ncat > /dev/null\n' "$1" > "$2" && chmod +x "$2""#;
-        let written = Command::new("sh").args(["-c", write, "sh", script, &path("python")]).status().unwrap();
+        let written = std::process::Command::new("sh").args(["-c", write, "sh", script, &path("python")]).status().unwrap();
         assert!(written.success());
         let output =
             run(&["export", "peleenet:classes=2", "--to", "onnx", "--python", &path("python"), "-o", &path("n.onnx")]);
