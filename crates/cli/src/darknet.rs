@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use cspnet::formats::atomic::Pending;
 use cspnet::formats::darknet::{self, Header, ORIGINALS, original};
 use cspnet::formats::text::shown;
-use cspnet::formats::atomic::Pending;
 use cspnet::formats::{Dtype, Manifest, ModelFile};
 use cspnet::graph::LazyWeights;
 use cspnet::graph::rewrite::with_normalise;

@@ -206,7 +206,9 @@ fn a_model_is_exported_whole_or_not_at_all() {
     let before = std::fs::read(&onnx).unwrap();
     assert_eq!(export(&["no-such-network"]).status.code(), Some(1));
     assert_eq!(run(&["export", &model, "--to", "onnx", "--no-check", "-o", &path("")]).status.code(), Some(1));
-    for (form, flag) in [("darknet", "--embed-preprocess"), ("onnx", "--dtype=f16"), ("safetensors", "--batch-norm=fold")] {
+    for (form, flag) in
+        [("darknet", "--embed-preprocess"), ("onnx", "--dtype=f16"), ("safetensors", "--batch-norm=fold")]
+    {
         let wrong = run(&["export", &model, "--to", form, flag, "-o", &onnx]);
         assert_eq!(wrong.status.code(), Some(1));
         assert!(text(&wrong.stderr).contains("leave it out"), "{}", text(&wrong.stderr));
@@ -228,9 +230,14 @@ fn an_exported_file_is_read_again_and_compared() {
     let own = said(&["--to", "safetensors", "--check-photos", "examples/photos", "-o", &half]);
     assert!(own.contains("f16") && own.contains("parity 23/23, largest difference 0: read by this program"), "{own}");
     assert!(own.contains("rounding itself: largest difference 0, another likeliest class 0 times"), "{own}");
-    assert!(std::fs::read(&half).unwrap() == std::fs::read(project("crates/cli/weights/clothing.safetensors")).unwrap());
+    assert!(
+        std::fs::read(&half).unwrap() == std::fs::read(project("crates/cli/weights/clothing.safetensors")).unwrap()
+    );
     let wide = said(&["--to", "safetensors", "--dtype", "f32", "-o", &single]);
-    assert!(wide.contains("parity 32/32, largest difference 0: read by this program, on 32 made-up pictures"), "{wide}");
+    assert!(
+        wide.contains("parity 32/32, largest difference 0: read by this program, on 32 made-up pictures"),
+        "{wide}"
+    );
     let coarse = said(&[&single, "--to", "safetensors", "--dtype", "bf16", "-o", &path("coarse.safetensors")]);
     assert!(coarse.contains("parity 32/32") && !coarse.contains("rounding itself: largest difference 0,"), "{coarse}");
     let named = run(&["predict", "--model", &path("coarse.safetensors"), "examples/photos/hat-1.jpg"]);
@@ -252,7 +259,8 @@ fn a_file_that_answers_otherwise_is_not_kept() {
     let python = |script: &str| {
         // Written by another process: what this one had open for writing, no process may run that was made meanwhile.
         let write = r#"printf '#!/bin/sh\n%s\ncat > /dev/null\n' "$1" > "$2" && chmod +x "$2""#;
-        let written = std::process::Command::new("sh").args(["-c", write, "sh", script, &path("python")]).status().unwrap();
+        let written =
+            std::process::Command::new("sh").args(["-c", write, "sh", script, &path("python")]).status().unwrap();
         assert!(written.success());
         let output =
             run(&["export", "peleenet:classes=2", "--to", "onnx", "--python", &path("python"), "-o", &path("n.onnx")]);

@@ -85,7 +85,8 @@ impl ModelFile {
     pub fn rounded(&self) -> Result<Weights, FormatError> {
         let graph = &self.manifest.graph;
         let round = |(param, numbers): (&Param, &Vec<f32>)| {
-            stored(numbers, stored_as(param, self.manifest.dtype)).ok_or_else(|| FormatError::Precision(param.name.clone()))
+            stored(numbers, stored_as(param, self.manifest.dtype))
+                .ok_or_else(|| FormatError::Precision(param.name.clone()))
         };
         let rounded = graph.params().iter().zip(self.weights.tensors()).map(round).collect::<Result<_, _>>()?;
         Ok(Weights::new(graph, rounded)?)

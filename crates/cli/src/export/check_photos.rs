@@ -66,7 +66,10 @@ impl CheckPhotos {
     }
 
     /// Each with its name, decoded when it is asked for; or why it cannot be.
-    pub fn decoded<'a>(&'a self, options: &'a DecodeOptions) -> impl Iterator<Item = (String, Result<Photo, String>)> + 'a {
+    pub fn decoded<'a>(
+        &'a self,
+        options: &'a DecodeOptions,
+    ) -> impl Iterator<Item = (String, Result<Photo, String>)> + 'a {
         self.photos.iter().map(move |source| match source {
             Source::File(path) => {
                 let photo = decode_file(path, options).map_err(|e| without_path(&e.to_string(), path));
@@ -150,10 +153,13 @@ mod tests {
         (0..100).for_each(|i| std::fs::write(dir.path().join(format!("{i:03}.jpg")), b"no photo").unwrap());
         let photos = CheckPhotos::of(Some(dir.path())).unwrap();
         let options = DecodeOptions::default();
-        let names: Vec<String> = photos.decoded(&options).map(|(name, photo)| {
-            assert!(photo.is_err());
-            name
-        }).collect();
+        let names: Vec<String> = photos
+            .decoded(&options)
+            .map(|(name, photo)| {
+                assert!(photo.is_err());
+                name
+            })
+            .collect();
         assert_eq!(names.len(), COUNT);
         assert!(names[0].ends_with("000.jpg") && names[COUNT - 1].ends_with("096.jpg"));
         let empty = tempfile::tempdir().unwrap();

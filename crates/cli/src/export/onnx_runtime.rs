@@ -79,7 +79,9 @@ impl OnnxRuntime {
                 new.name = format!("ONNX Runtime {} of {shown_program}", shown(&version));
                 Ok(Ok(new))
             }
-            Ok(Said::Missing { missing }) => unusable(format!("{shown_program} has no ONNX Runtime ({})", shown(&missing))),
+            Ok(Said::Missing { missing }) => {
+                unusable(format!("{shown_program} has no ONNX Runtime ({})", shown(&missing)))
+            }
             Ok(Said::Error { error }) => Err(refused("load", &error)),
             Ok(Said::Answer(_)) | Err(_) => unusable(format!("{shown_program} does not do what a Python does")),
         }

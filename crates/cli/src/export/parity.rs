@@ -78,7 +78,9 @@ impl Check {
         }
         if self.unrounded.is_some() {
             let (changed, difference) = (rounding.photos - rounding.same_top, Difference(rounding.largest));
-            said.push(format!("rounding itself: largest difference {difference}, another likeliest class {changed} times"));
+            said.push(format!(
+                "rounding itself: largest difference {difference}, another likeliest class {changed} times"
+            ));
         }
         Ok(said.join("\n"))
     }
@@ -103,7 +105,12 @@ impl Parity {
         let apart = |(a, b): (&f32, &f32)| (a - b).abs();
         let difference = match expected.len() == found.len() {
             // What is no number is as far as can be.
-            true => expected.iter().zip(found).map(apart).map(|d| if d.is_nan() { f32::INFINITY } else { d }).fold(0.0, f32::max),
+            true => expected
+                .iter()
+                .zip(found)
+                .map(apart)
+                .map(|d| if d.is_nan() { f32::INFINITY } else { d })
+                .fold(0.0, f32::max),
             false => f32::INFINITY,
         };
         let same_top = likeliest(expected) == likeliest(found);

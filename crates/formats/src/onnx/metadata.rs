@@ -53,7 +53,8 @@ const PHOTOS: [(&str, &str); 3] = [
 fn class_names(labels: &[String]) -> [Entry; 4] {
     let quoted = |label: &String| label.replace('\\', r"\\").replace('\'', r"\'");
     let names: Vec<String> = labels.iter().enumerate().map(|(i, label)| format!("{i}: '{}'", quoted(label))).collect();
-    let words: Vec<String> = labels.iter().map(|label| label.split_whitespace().collect::<Vec<_>>().join("_")).collect();
+    let words: Vec<String> =
+        labels.iter().map(|label| label.split_whitespace().collect::<Vec<_>>().join("_")).collect();
     [
         entry("names", format!("{{{}}}", names.join(", "))),
         entry("task", "classify"),

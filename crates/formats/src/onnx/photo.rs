@@ -1,9 +1,10 @@
 //! A photo's way to the network's picture in ONNX's operators: bytes `[batch, height, width, 3]` of any size become numbers
 //! `0..=255`, `[batch, 3, rows, columns]`, as [`Preprocess::apply`] makes them.
 //!
-//! ONNX's `Resize` can smooth what it shrinks since opset 18, but OpenVINO passes over that, and ONNX Runtime rounds a little otherwise
-//! than Pillow (`docs/export.md` has figures). So resizing is said as what it is: the product with a matrix from the right, which mixes columns, and with one from
-//! the left. Of the matrices only those rows are made that the crop keeps, from the photo's size, when the network runs.
+//! ONNX's `Resize` can smooth what it shrinks since opset 18, but OpenVINO passes over that, and ONNX Runtime rounds a little
+//! otherwise than Pillow (`docs/export.md` has figures). So resizing is said as what it is: the product with a matrix from the right,
+//! which mixes columns, and with one from the left. Of the matrices only those rows are made that the crop keeps, from the photo's
+//! size, when the network runs.
 //!
 //! Weights have 22 bits and pixels 8, which single precision cannot add up. But a weight is `2^11 high + low`, sums of either part are
 //! whole numbers below `2^24` and so exact in any order, and with `s = 2^11 h + l` the byte that is wanted, `floor(s / 2^22 + 1/2)`,
@@ -69,8 +70,7 @@ impl Emitter<'_> {
         });
         let narrowed = self.bytes(&high, &low);
         let by_rows = self.matrix(&height, &tall, rows, smallest, preprocess.filter);
-        let [high, low] =
-            [&by_rows.high, &by_rows.low].map(|part| self.step("rows", "MatMul", &[part, &narrowed]));
+        let [high, low] = [&by_rows.high, &by_rows.low].map(|part| self.step("rows", "MatMul", &[part, &narrowed]));
         self.bytes(&high, &low)
     }
 
@@ -191,8 +191,8 @@ impl Emitter<'_> {
 
     /// The bytes, as single-precision numbers, of sums of which these are the two parts.
     fn bytes(&mut self, high: &str, low: &str) -> String {
-        let [unit, half, zero, most] =
-            [2_f32.powi(-LOW), 2_f32.powi(LOW - 1), 0.0, 255.0].map(|number| self.floats("preprocess.number", &[], &[number]));
+        let [unit, half, zero, most] = [2_f32.powi(-LOW), 2_f32.powi(LOW - 1), 0.0, 255.0]
+            .map(|number| self.floats("preprocess.number", &[], &[number]));
         let low = self.step("bytes", "Mul", &[low, &unit]);
         let low = self.step("bytes", "Floor", &[&low]);
         let sum = self.step("bytes", "Add", &[high, &low]);

@@ -62,7 +62,8 @@ impl Tensor {
             }
             place
         };
-        let numbers = (0..dims.iter().product::<usize>()).map(|i| f(self.numbers[place(i, &a)], other.numbers[place(i, &b)]));
+        let numbers =
+            (0..dims.iter().product::<usize>()).map(|i| f(self.numbers[place(i, &a)], other.numbers[place(i, &b)]));
         Self::new(self.kind, dims.clone(), numbers.collect())
     }
 
@@ -200,8 +201,7 @@ fn the_picture_is_that_of_our_own_preprocessing() {
 #[test]
 fn it_is_stretched_where_the_model_says_so() {
     for filter in [Filter::Bilinear, Filter::Bicubic] {
-        let stretched =
-            Preprocess { size: (19, 32), resize: Resize::Stretch, filter, ..Preprocess::torchvision() };
+        let stretched = Preprocess { size: (19, 32), resize: Resize::Stretch, filter, ..Preprocess::torchvision() };
         check(&stretched, &SIZES);
     }
 }
