@@ -280,13 +280,15 @@ fn an_exported_file_is_read_again_and_compared() {
 #[cfg(unix)]
 #[test]
 fn a_file_that_answers_otherwise_is_not_kept() {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     // What stands in for Python says what ONNX Runtime would.
     let python = |script: &str| {
-        std::fs::write(path("python"), format!("#!/bin/sh\n{script}\ncat > /dev/null\n")).unwrap();
-        std::fs::set_permissions(path("python"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: what this one had open for writing, no process may run that was made meanwhile.
+        let write = r#"printf '#!/bin/sh\n%s\ncat > /dev/null\n' "$1" > "$2" && chmod +x "$2""#;
+        let written =
+            std::process::Command::new("sh").args(["-c", write, "sh", script, &path("python")]).status().unwrap();
+        assert!(written.success());
         let output =
             run(&["export", "peleenet:classes=2", "--to", "onnx", "--python", &path("python"), "-o", &path("n.onnx")]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something is left");

@@ -263,10 +263,10 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
     if let Some(shape) = engine.no_classes() {
         return Ok(format!("not compared: its answer has shape {shape:?}, not one number for each class"));
     }
-    let mut unread = None;
-    let readers = readers(args, written, &mut unread)?;
+    let (readers, absent) = readers(args, written)?;
+    let absent = absent.map(|why| format!("not compared with ONNX Runtime: {why}"));
     if readers.is_empty() {
-        return Ok(format!("not compared: {}", unread.unwrap_or_default()));
+        return Ok(absent.unwrap_or_default());
     }
     let rounded = match &written.rounded {
         Some(weights) => Some(Engine::new(&network.graph, weights, &written.pictures)?),
@@ -277,15 +277,16 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
         None => (engine, None),
     };
     let photos = CheckPhotos::of(args.check_photos.as_deref())?;
-    Check { expected, unrounded, readers }.run(&photos, &args.output)
+    let found = Check { expected, unrounded, readers }.run(&photos, &args.output)?;
+    Ok([Some(found), absent].into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }
 
-/// All who have read what was written; `unread` is why another one, who is not always there, has not.
-fn readers(args: &Args, written: &Written, unread: &mut Option<String>) -> Result<Vec<Box<dyn Reader>>, Failure> {
+/// All who have read what was written, and why ONNX Runtime has not, if it should.
+fn readers(args: &Args, written: &Written) -> Result<(Vec<Box<dyn Reader>>, Option<String>), Failure> {
     let pictures = &written.pictures;
-    Ok(match args.to {
+    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+    match args.to {
         Form::Onnx => {
-            let mut readers: Vec<Box<dyn Reader>> = Vec::new();
             // Photos that are prepared inside are bytes of any size, which this program does not read.
             if !args.embed_preprocess {
                 let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
@@ -293,16 +294,18 @@ fn readers(args: &Args, written: &Written, unread: &mut Option<String>) -> Resul
             }
             match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, args.embed_preprocess)? {
                 Ok(runtime) => readers.push(Box::new(runtime)),
-                Err(why) => *unread = Some(why),
+                Err(why) => return Ok((readers, Some(why))),
             }
-            readers
         }
         Form::Safetensors => {
             let ModelFile { manifest, weights } = ModelFile::read(written.file()).map_err(|e| args.unread(e))?;
-            vec![Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), pictures)?)]
+            readers.push(Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), pictures)?));
         }
-        Form::Darknet => vec![Box::new(darknet::engine(&written.files, pictures).map_err(|e| args.unread(e))?)],
-    })
+        Form::Darknet => {
+            readers.push(Box::new(darknet::engine(&written.files, pictures).map_err(|e| args.unread(e))?));
+        }
+    }
+    Ok((readers, None))
 }
 
 /// What the file says of the model. Preprocessing belongs to one size of photo; at another it would be wrong.

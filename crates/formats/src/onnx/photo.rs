@@ -1,9 +1,10 @@
 //! A photo's way to the network's picture in ONNX's operators: bytes `[batch, height, width, 3]` of any size become numbers
 //! `0..=255`, `[batch, 3, rows, columns]`, as [`Preprocess::apply`] makes them.
 //!
-//! ONNX's `Resize` smooths what it shrinks since opset 18, but not in all engines (OpenVINO's linear one does not), and none rounds as
-//! Pillow does. So resizing is said as what it is: the product with a matrix from the right, which mixes columns, and with one from
-//! the left. Of the matrices only those rows are made that the crop keeps, from the photo's size, when the network runs.
+//! ONNX's `Resize` can smooth what it shrinks since opset 18, but OpenVINO passes over that, and ONNX Runtime rounds a little
+//! otherwise than Pillow (`docs/export.md` has figures). So resizing is said as what it is: the product with a matrix from the right,
+//! which mixes columns, and with one from the left. Of the matrices only those rows are made that the crop keeps, from the photo's
+//! size, when the network runs.
 //!
 //! Weights have 22 bits and pixels 8, which single precision cannot add up. But a weight is `2^11 high + low`, sums of either part are
 //! whole numbers below `2^24` and so exact in any order, and with `s = 2^11 h + l` the byte that is wanted, `floor(s / 2^22 + 1/2)`,
