@@ -82,7 +82,14 @@ fn tensors_that_overlap_leave_holes_or_lie_backwards_are_refused() {
         let [a, b] = [("a", a), ("b", b)].map(|(name, at)| tensor(name, "F32", &shape(at), at.0, at.1));
         file(format!("{{{a},{b}}}").as_bytes(), &[0; 24])
     };
-    for (a, b) in [((0, 8), (4, 12)), ((0, 8), (16, 24)), ((8, 0), (8, 24)), ((0, 24), (0, 24)), ((4, 12), (12, 24)), ((0, u64::MAX), (0, 8))] {
+    for (a, b) in [
+        ((0, 8), (4, 12)),
+        ((0, 8), (16, 24)),
+        ((8, 0), (8, 24)),
+        ((0, 24), (0, 24)),
+        ((4, 12), (12, 24)),
+        ((0, u64::MAX), (0, 8)),
+    ] {
         refused(&two(a, b), "not a sound safetensors file");
     }
     // More or fewer bytes than the header says.
@@ -107,7 +114,10 @@ fn sizes_that_overflow_and_headers_that_are_none_are_refused() {
         ("[7]".to_owned(), 0, 24),
         (format!("[{}]", vec!["1"; 17].join(",")), 0, 4),
     ] {
-        refused(&file(format!("{{{}}}", tensor("a", "F32", &shape, from, to)).as_bytes(), &[0; 24]), "not a sound safetensors");
+        refused(
+            &file(format!("{{{}}}", tensor("a", "F32", &shape, from, to)).as_bytes(), &[0; 24]),
+            "not a sound safetensors",
+        );
     }
     for header in [
         &b"{"[..],
@@ -130,7 +140,9 @@ fn sizes_that_overflow_and_headers_that_are_none_are_refused() {
 #[test]
 fn headers_of_many_things_take_no_memory() {
     let open = |piece: &str, count: usize| format!("{{\"a\":{}", piece.repeat(count));
-    let many = |entry: &dyn Fn(usize) -> String, count: usize| format!("{{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(","));
+    let many = |entry: &dyn Fn(usize) -> String, count: usize| {
+        format!("{{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(","))
+    };
     let (first, all) = (|i: usize| tensor(&format!("weight_{i}"), "F32", "[200,200]", 0, 160_000), 70_000);
     let texts = |i: usize| format!("\"{i}\":\"\"");
     let long = "x".repeat(600);
@@ -194,12 +206,15 @@ fn manifests_of_many_things_take_no_memory() {
     let sound = serde_json::to_string(&model().manifest).unwrap();
     // The field stands there twice, and the first time with this value.
     let refusal = |field: &str, value: &str| {
-        let bytes = with_manifest(&sound.replacen(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"{field}\":"), 1));
+        let bytes =
+            with_manifest(&sound.replacen(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"{field}\":"), 1));
         refusal(bytes.len(), || ModelFile::read_bytes(&bytes))
     };
     let list = |entry: &str, count: usize| format!("[{}{entry}]", format!("{entry},").repeat(count - 1));
     let map = |count: usize| format!("{{{}}}", (0..count).map(|i| format!("\"{i}\":0")).collect::<Vec<_>>().join(","));
-    for value in [list("\"\"", 700_000), list("{\"a\":0}", 100_000), list("[]", 300_000), map(300_000), "[".repeat(4_000_000)] {
+    for value in
+        [list("\"\"", 700_000), list("{\"a\":0}", 100_000), list("[]", 300_000), map(300_000), "[".repeat(4_000_000)]
+    {
         for field in ["labels", "training", "graph", "network"] {
             let error = refusal(field, &value);
             assert!(error.contains("more than 524288 values"), "{field}: {error}");
@@ -207,7 +222,8 @@ fn manifests_of_many_things_take_no_memory() {
     }
     // Almost as many as are taken.
     let input = "{\"path\":\"\",\"op\":\"concat\",\"inputs\":[0]}";
-    let graph = |nodes: &str, modules: &str| format!("{{\"nodes\":{nodes},\"params\":[],\"modules\":{modules},\"output\":0}}");
+    let graph =
+        |nodes: &str, modules: &str| format!("{{\"nodes\":{nodes},\"params\":[],\"modules\":{modules},\"output\":0}}");
     for (field, value) in [
         ("labels", list("\"\"", 500_000)),
         ("training", format!("{{\"a\":{}}}", list("{\"a\":0}", 45_000))),
@@ -256,7 +272,10 @@ fn texts_that_are_no_networks_of_darknet_are_refused_with_the_line() {
         (format!("{net}{}", "[avgpool]\n".repeat(20_000)), "line 16387: more than 16384 sections"),
         (format!("{net}[{}]", "a".repeat(10 << 20)), "line 1: the file has"),
         (format!("{net}[{}]", "a".repeat(1 << 19)), "line 4: a section's name of more than 64 characters"),
-        (format!("{net}[convolutional]\nactivation={}", "a".repeat(1 << 19)), "line 4: [convolutional] with the activation `aaa"),
+        (
+            format!("{net}[convolutional]\nactivation={}", "a".repeat(1 << 19)),
+            "line 4: [convolutional] with the activation `aaa",
+        ),
         (format!("{net}[convolutional]\nfilters={}", "9".repeat(1 << 19)), "line 5: `filters=999"),
         ("[net]\nwidth=8192\nheight=8192\n[convolutional]\nfilters=2147483647\nactivation=relu".to_owned(), "line 4"),
         ("[net]\nwidth=4294967304\nheight=8\n[avgpool]".to_owned(), "line 2: "),

@@ -233,7 +233,9 @@ fn attacks_are_refused_with_their_name_wherever_they_hide() {
     let argument = text("true");
     let stack_global = |module: &str, name: &str| [text(module), text(name), vec![0x93]].concat();
     // Module and name come out of the memo.
-    let by_memo = |module: &str, name: &str| [text(module), b"q\x010".to_vec(), text(name), b"q\x02".to_vec(), b"0h\x01h\x02\x93".to_vec()].concat();
+    let by_memo = |module: &str, name: &str| {
+        [text(module), b"q\x010".to_vec(), text(name), b"q\x02".to_vec(), b"0h\x01h\x02\x93".to_vec()].concat()
+    };
     let forms: [&dyn Fn(Vec<u8>) -> Vec<u8>; 10] = [
         // REDUCE and NEWOBJ.
         &|f| call(f, &[argument.clone()]),
@@ -303,7 +305,11 @@ fn archives_within_archives_and_other_pickles_are_not_looked_into() {
     let attack = pickle(call(global("os", "system"), &[text("true")]));
     // What nobody refers to is not read, whatever it is called.
     let mut more = sound.clone();
-    more.extend([member("a/data/1", &attack), member("a/other.pkl", &attack), member("a/data.pkl.zip", &file(&attack))]);
+    more.extend([
+        member("a/data/1", &attack),
+        member("a/other.pkl", &attack),
+        member("a/data.pkl.zip", &file(&attack)),
+    ]);
     assert!(read(&zip(&more)).is_ok());
     // Two pickles one behind the other: the second is not the first's.
     let both = [pickle(dict(&[("conv.weight", good())])), attack].concat();

@@ -122,7 +122,8 @@ impl State {
     /// Whether the numbers can be those of a run.
     pub(crate) fn check(&self) -> Result<(), String> {
         let best = self.best.map_or(0, |best| best.epoch);
-        let counts = [u64::from(self.epoch), self.step as u64, self.updates, self.seen.photos as u64, self.seen.right as u64];
+        let counts =
+            [u64::from(self.epoch), self.step as u64, self.updates, self.seen.photos as u64, self.seen.right as u64];
         if best > self.epoch || self.history.len() != self.epoch as usize || self.rollbacks > Self::MOST_ROLLBACKS {
             return Err(format!(
                 "{} epochs of which {} are told, the best the {best}-th, with {} steps back",

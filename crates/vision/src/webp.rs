@@ -113,7 +113,8 @@ mod tests {
     fn frames_within_frames_are_refused_however_deep() {
         const DEEP: usize = 100_000;
         let head = CHUNK_HEADER + FRAME_HEADER;
-        let level = |i: usize| [&b"ANMF"[..], &((head * i - CHUNK_HEADER) as u32).to_le_bytes(), &[0; FRAME_HEADER]].concat();
+        let level =
+            |i: usize| [&b"ANMF"[..], &((head * i - CHUNK_HEADER) as u32).to_le_bytes(), &[0; FRAME_HEADER]].concat();
         let nested: Vec<u8> = (1..=DEEP).rev().flat_map(level).collect();
         let error = checked(&file(&[vp8x(3, 4), nested])).unwrap_err().to_string();
         assert!(error.contains("a frame within a frame"), "{error}");

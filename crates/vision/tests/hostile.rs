@@ -163,7 +163,8 @@ fn hostile_headers_take_no_memory() {
         let error = result.unwrap_err().to_string();
         // The last two claim a part that is larger than the whole.
         let is_larger = ["WebP frame", "WebP chunk"].contains(&name);
-        let names_limit = error.contains("the limit is 178956970") || error.contains("takes more than 1073741824 bytes");
+        let names_limit =
+            error.contains("the limit is 178956970") || error.contains("takes more than 1073741824 bytes");
         assert!(is_larger || names_limit, "{name}: {error}");
         assert!(taken < 1 << 20, "{name} took {taken} bytes");
     }

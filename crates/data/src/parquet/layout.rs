@@ -222,9 +222,13 @@ mod tests {
         let error = layout(&bytes).check_pages(all, &mut 141).unwrap_err();
         let third = bytes.len() - 2 - pages[4].len();
         assert!(error.starts_with(&format!("the page at byte {third} claims 2 bytes")), "{error}");
-        assert!(layout(&bytes).check_pages((1, bytes.len() as u64), &mut 1000).unwrap_err().contains("beyond the file"));
+        assert!(
+            layout(&bytes).check_pages((1, bytes.len() as u64), &mut 1000).unwrap_err().contains("beyond the file")
+        );
         assert!(layout(&bytes).check_pages((u64::MAX, 2), &mut 1000).unwrap_err().contains("beyond the file"));
-        assert!(layout(&bytes).check_pages((0, bytes.len() as u64 - 1), &mut 1000).unwrap_err().contains("1 are there"));
+        assert!(
+            layout(&bytes).check_pages((0, bytes.len() as u64 - 1), &mut 1000).unwrap_err().contains("1 are there")
+        );
     }
 
     #[test]
@@ -250,7 +254,10 @@ mod tests {
             (vec![0x1C; 10_000], "nest deeper"),
         ] {
             let error = layout(&page).check_pages((0, page.len() as u64), &mut room.clone()).unwrap_err();
-            assert!(error.starts_with("the page at byte 0 ") && error.contains(reason), "{error}\ninstead of: {reason}");
+            assert!(
+                error.starts_with("the page at byte 0 ") && error.contains(reason),
+                "{error}\ninstead of: {reason}"
+            );
         }
         let long = [&[0x18][..], &[0x90, 0x4E], &vec![0; 10_000], &page([DATA, 8, 0], IN_DATA, &[10, PLAIN])].concat();
         // A description that is read to its end, where its first field is no number.

@@ -197,7 +197,12 @@ mod tests {
             assert_eq!(read(&claim), Err(Trouble::Cut), "{kind}");
         }
         let wrong = |bytes: &[u8]| matches!(read(bytes), Err(Trouble::Wrong(_)));
-        assert!(wrong(&[0x1C; 1000]) && wrong(&b"\x19\x19".repeat(1000)) && wrong(b"\x1b\x00\x00") && wrong(&[0x16; 20].map(|b| b | 0x80)));
+        assert!(
+            wrong(&[0x1C; 1000])
+                && wrong(&b"\x19\x19".repeat(1000))
+                && wrong(b"\x1b\x00\x00")
+                && wrong(&[0x16; 20].map(|b| b | 0x80))
+        );
         // Empty structures of one byte each, and numbers of one.
         for (count, kind) in [(MOST_STRUCTS + 1, 12_u8), (MOST_VALUES + 1, 5)] {
             let length = [(count & 0x7F) as u8 | 0x80, (count >> 7 & 0x7F) as u8 | 0x80, (count >> 14) as u8];

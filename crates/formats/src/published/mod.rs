@@ -126,7 +126,8 @@ impl<'a> Published<'a> {
                 self.file.len()
             )));
         }
-        let members: HashMap<usize, usize> = numbers.iter().filter_map(|n| n.member()).map(|m| (m.begin, m.len)).collect();
+        let members: HashMap<usize, usize> =
+            numbers.iter().filter_map(|n| n.member()).map(|m| (m.begin, m.len)).collect();
         let around: usize = members.values().sum();
         if around > bytes.saturating_mul(MAX_AROUND).saturating_add(MIN_AROUND) {
             return Err(FormatError::PyTorch(format!(

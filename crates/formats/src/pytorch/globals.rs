@@ -56,7 +56,8 @@ impl<'a> Global<'a> {
         let global = Self { module, name };
         // A name may lead through what another module has imported.
         let through = name.rsplit_once('.').map_or("", |(path, _)| path);
-        let is_builtin = matches!(module, "builtins" | "__builtin__") && BUILTIN_WEAPONS.split(' ').any(|weapon| weapon == name);
+        let is_builtin =
+            matches!(module, "builtins" | "__builtin__") && BUILTIN_WEAPONS.split(' ').any(|weapon| weapon == name);
         if is_builtin || is_weapon(&global.to_string()) || through.split('.').any(is_weapon) {
             return Err(format!(
                 "it makes programs that open it call {global}, which weights never need: the file may be an attack; nothing \

@@ -48,7 +48,11 @@ impl Trainer {
             step: before.step + 1,
             phase: diagnosis.phase.to_string(),
             layer: diagnosis.layer,
-            files: samples.iter().take(MOST_FILES).map(|&i| self.source.samples[i].path.to_string_lossy().into_owned()).collect(),
+            files: samples
+                .iter()
+                .take(MOST_FILES)
+                .map(|&i| self.source.samples[i].path.to_string_lossy().into_owned())
+                .collect(),
             lr: spoilt.lr,
             next_lr: self.next_lr(&before),
         };
