@@ -1,7 +1,7 @@
 //! Darknet's `.cfg` files.
 #![no_main]
 
-use cspnet_formats::darknet::{ORIGINALS, Network, original};
+use cspnet_formats::darknet::{Network, ORIGINALS, original};
 use cspnet_fuzz::{SLACK, hold, seeds};
 use libfuzzer_sys::fuzz_target;
 

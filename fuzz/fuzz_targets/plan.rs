@@ -13,7 +13,8 @@ const FEW: usize = 1 << 17;
 /// Whether a network is small for a picture.
 fn is_small(graph: &Graph, picture: Shape) -> bool {
     let params = graph.params().iter().map(|p| p.len()).fold(0, usize::saturating_add);
-    let values = graph.shapes(picture).map(|shapes| shapes.iter().map(|s| s.iter().product()).fold(0, usize::saturating_add));
+    let values =
+        graph.shapes(picture).map(|shapes| shapes.iter().map(|s| s.iter().product()).fold(0, usize::saturating_add));
     params <= FEW && values.is_ok_and(|values| values <= FEW)
 }
 

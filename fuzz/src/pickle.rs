@@ -72,7 +72,11 @@ pub fn pickles() -> Vec<Vec<u8>> {
         dict(&[("_parameters", weights.clone()), ("_buffers", dict(&[])), ("_modules", dict(&[]))]),
         b"b".to_vec(),
     ];
-    let tower = [&b"}q\x010"[..], &[&b"}("[..], &text("a"), b"h\x01", &text("b"), b"h\x01uq\x010"].concat().repeat(9), b"h\x01"];
+    let tower = [
+        &b"}q\x010"[..],
+        &[&b"}("[..], &text("a"), b"h\x01", &text("b"), b"h\x01uq\x010"].concat().repeat(9),
+        b"h\x01",
+    ];
     [
         weights.clone(),
         dict(&[("state_dict", weights.clone()), ("epoch", integer(3)), ("state_dict_ema", weights)]),

@@ -163,7 +163,9 @@ fn hostile_headers_take_no_memory() {
         let error = result.unwrap_err().to_string();
         // The last two claim a part that is larger than the whole.
         let is_larger = ["WebP frame", "WebP chunk"].contains(&name);
-        assert!(is_larger || error.contains("the limit is 178956970"), "{name}: {error}");
+        let names_limit =
+            error.contains("the limit is 178956970") || error.contains("takes more than 1073741824 bytes");
+        assert!(is_larger || names_limit, "{name}: {error}");
         assert!(taken < 1 << 20, "{name} took {taken} bytes");
     }
 }
@@ -226,8 +228,6 @@ fn pictures_of_many_passes_are_refused_or_end_with_the_first() {
     let next = first + 2 + 12 * usize::from(u16::from_le_bytes([tiff[first], tiff[first + 1]]));
     let itself = (first as u32).to_le_bytes();
     tiff[next..next + 4].copy_from_slice(&itself);
-    assert_eq!(
-        decode(&tiff, &DecodeOptions::default()).unwrap(),
-        decode(&photo_file("rgb.tif"), &DecodeOptions::default()).unwrap()
-    );
+    let error = decode(&tiff, &DecodeOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("cycle"), "{error}");
 }
