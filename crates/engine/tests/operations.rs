@@ -96,7 +96,7 @@ impl Net {
     }
 
     /// One random operation on `x`.
-    fn step(&mut self, x: Value, shape @ [c, h, w]: Shape) -> (Value, Shape) {
+    fn step(&mut self, x: Value, shape @ [_c, h, w]: Shape) -> (Value, Shape) {
         let axis = self.dice.pick(&Axis::ALL);
         match self.dice.below(15) {
             0 => {
