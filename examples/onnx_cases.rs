@@ -104,7 +104,7 @@ fn compare(who: &str, given: &[Vec<f32>], expected: &[Vec<f32>]) -> Result<(), V
             let equal = a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= ALLOWED[0] + ALLOWED[1] * b.abs();
             !equal
         };
-        if let Some(place) = given.iter().zip(expected).position(|pair| off(pair)) {
+        if let Some(place) = given.iter().zip(expected).position(off) {
             return Err(wrong(format!(
                 "{who} gives {} as number {place} of output {i} instead of {}",
                 given[place], expected[place]

@@ -206,7 +206,7 @@ fn resolve(lengths: Vec<Option<usize>>, count: usize, may_be_left: bool) -> Resu
     let product = tensor::count(&known).ok_or("makes a shape that is too large")?;
     let rest = match lengths.len() - known.len() {
         0 => None,
-        1 if may_be_left && product != 0 && count % product == 0 => Some(count / product),
+        1 if may_be_left && product != 0 && count.is_multiple_of(product) => Some(count / product),
         _ => return Err(format!("makes a shape of {known:?} and something of {count} numbers").into()),
     };
     if product * rest.unwrap_or(1) != count {
