@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cspnet::engine::default_threads;
-use cspnet::formats::atomic;
 use cspnet::formats::numpy::{self, Array};
 use cspnet::formats::text::shown;
+use cspnet::formats::{atomic, onnx};
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize, decode_file};
 use cspnet::{Feed, Photo, Photos, Runner};
 
@@ -24,16 +24,17 @@ use crate::source::{self, Network};
 /// Run a network on photos or arrays, and write what it gives as arrays.
 ///
 /// What a network takes and gives is told by `cspnet inspect`. Arrays come from NumPy's .npz and .npy files, [n, c, h, w] with the
-/// images of the batch in front; axes of length 1 at the end may be left out. Whole numbers, booleans and real numbers of any
-/// precision are taken, each as the nearest number of single precision, and are the network's own numbers: they are not
-/// normalised. What comes out are arrays [n, c, h, w] of single precision.
+/// images of the batch in front, where [n, c] and [n, c, w] stand for images of one row. Whole numbers, booleans and real numbers of
+/// any precision are taken, each as the nearest number of single precision, and are the network's own numbers: they are not
+/// normalised. What comes out are arrays [n, c, h, w] of single precision. With an ONNX file, arrays have the dimensions that the
+/// file says.
 ///
 /// A photo is brought to the picture as the model says. Where it says nothing, a photo is stretched to --size, and of every pixel
 /// (value / 255 - mean) / std is taken, by default value / 255. A network that takes one channel sees the photo in grey.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A network (see `cspnet models`) or a model file; without it the program's own model. A network that is no model file runs
-    /// as `cspnet new` would make it, untrained
+    /// A network (see `cspnet models`), a model file or an ONNX file; without it the program's own model. A network that is no
+    /// file runs as `cspnet new` would make it, untrained
     #[arg(value_name = "NETWORK|FILE")]
     network: Option<String>,
 
@@ -78,16 +79,22 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let begin = Instant::now();
-    let network = match &args.network {
-        Some(name) => source::network(name)?,
-        None => source::embedded()?,
-    };
+    let mut network = network(args, args.size)?;
     let mut feeding = Feeding::of(&network, args)?;
     args.inputs.iter().try_for_each(|given| feeding.add(given))?;
-    let feeds = feeding.feeds()?;
+    // Where a file leaves the picture's size open, an array says it.
+    if let Some(size) = feeding.size_of_array().filter(|size| *size != network.size) {
+        network = self::network(args, Some(size))?;
+    }
+    let feeds = feeding.feeds(&network)?;
     let runner = Runner::new(&network.graph, network.weights(), &feeds, &args.outputs, &args.planning.options())?;
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let arrays = runner.run(&feeds, args.batch as usize, threads)?;
+    let with_dimensions = |(name, array): (String, Array)| {
+        let array = described(array, network.output(&name));
+        (name, array)
+    };
+    let arrays: Vec<(String, Array)> = arrays.into_iter().map(with_dimensions).collect();
     let told = told(&args.out, &arrays, begin);
     let bytes = numpy::to_bytes(&arrays)?;
     if args.out == Path::new("-") {
@@ -103,6 +110,41 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The network that is asked for, read for pictures of so many rows and columns.
+fn network(args: &Args, size: Option<[usize; 2]>) -> Result<Network, Failure> {
+    match &args.network {
+        Some(name) => source::network_of_size(name, size),
+        None => source::embedded(),
+    }
+}
+
+/// An array [n, c, h, w] with the dimensions that an ONNX file has for it.
+fn described(array: Array, tensor: Option<&onnx::Tensor>) -> Array {
+    let images = array.shape()[0];
+    match tensor {
+        Some(onnx::Tensor { batched: true, sides, .. }) => array.reshaped([&[images], &sides[..]].concat()),
+        Some(onnx::Tensor { batched: false, sides, .. }) if images == 1 => array.reshaped(sides.clone()),
+        _ => array,
+    }
+}
+
+/// An array of the dimensions that an ONNX file has for it as [n, c, h, w].
+fn undescribed(array: Array, tensor: &onnx::Tensor) -> Result<Array, Failure> {
+    let [c, h, w] = tensor.shape();
+    let images = match array.shape() {
+        [n, sides @ ..] if tensor.batched && *sides == tensor.sides => *n,
+        sides if !tensor.batched && *sides == tensor.sides => 1,
+        other => {
+            let sides: Vec<String> = tensor.sides.iter().map(usize::to_string).collect();
+            let batch = if tensor.batched { "n, " } else { "" };
+            let (name, sides) = (&tensor.name, sides.join(", "));
+            let why = format!("input `{name}`: an array [{batch}{sides}] is needed, not one of shape {other:?}");
+            return Err(Failure::Message(why));
+        }
+    };
+    Ok(array.reshaped(vec![images, c, h, w]))
+}
+
 /// What has been written, for people.
 fn told(out: &Path, arrays: &[(String, Array)], begin: Instant) -> String {
     let array = |(name, array): &(String, Array)| {
@@ -116,19 +158,19 @@ fn told(out: &Path, arrays: &[(String, Array)], begin: Instant) -> String {
 
 /// What the inputs have been given so far.
 struct Feeding<'a> {
-    names: Vec<&'a str>,
+    names: Vec<String>,
     channels: Vec<usize>,
     /// How photos are prepared for the picture, if the model says.
     own: Option<Preprocess>,
     /// How for all other inputs.
     otherwise: Preprocess,
     args: &'a Args,
-    photos: BTreeMap<&'a str, Vec<Photo>>,
-    arrays: BTreeMap<&'a str, Array>,
+    photos: BTreeMap<String, Vec<Photo>>,
+    arrays: BTreeMap<String, Array>,
 }
 
 impl<'a> Feeding<'a> {
-    fn of(network: &'a Network, args: &'a Args) -> Result<Self, Failure> {
+    fn of(network: &Network, args: &'a Args) -> Result<Self, Failure> {
         let graph = &network.graph;
         let own = network.preprocess()?;
         let flags =
@@ -146,7 +188,7 @@ impl<'a> Feeding<'a> {
             background: [255; 3],
         };
         Ok(Self {
-            names: graph.inputs().iter().map(|&v| graph.node(v).path.as_str()).collect(),
+            names: graph.inputs().iter().map(|&v| graph.node(v).path.clone()).collect(),
             channels: graph.inputs().iter().map(|&v| graph.channels(v)).collect(),
             own,
             otherwise,
@@ -166,9 +208,9 @@ impl<'a> Feeding<'a> {
     }
 
     /// The name, if there is one, and the path.
-    fn split(&self, given: &'a Path) -> Result<(Option<&'a str>, &'a Path), Failure> {
+    fn split(&self, given: &'a Path) -> Result<(Option<String>, &'a Path), Failure> {
         let Some(text) = given.to_str() else { return Ok((None, given)) };
-        let named = |name: &&'a str| Some((*name, text.strip_prefix(*name)?.strip_prefix('=')?));
+        let named = |name: &String| Some((name.clone(), text.strip_prefix(name)?.strip_prefix('=')?));
         // Of two names that fit, the longer one is meant.
         if let Some((name, path)) = self.names.iter().filter_map(named).max_by_key(|(name, _)| name.len()) {
             return Ok((Some(name), Path::new(path)));
@@ -187,54 +229,55 @@ impl<'a> Feeding<'a> {
 
     fn add_arrays(
         &mut self,
-        name: Option<&'a str>,
+        name: Option<String>,
         path: &Path,
         mut arrays: BTreeMap<String, Array>,
     ) -> Result<(), Failure> {
         let refuse = |why: String| Err(Failure::Message(format!("{}: {why}", path.display())));
-        let only = if let [only] = self.names[..] { Some(only) } else { None };
+        let only = if let [only] = &self.names[..] { Some(only.clone()) } else { None };
         if let Some(name) = name.or(only) {
             let there: Vec<String> = arrays.keys().cloned().collect();
             let alone = if arrays.len() == 1 { arrays.pop_first().map(|(_, array)| array) } else { None };
-            return match alone.or_else(|| arrays.remove(name)) {
+            return match alone.or_else(|| arrays.remove(&name)) {
                 Some(array) => self.give(name, array),
                 None if there.is_empty() => refuse("holds no arrays".into()),
                 None => refuse(format!("has no array `{name}`; it has {}", there.join(", "))),
             };
         }
         for (key, array) in arrays {
-            match self.names.iter().find(|name| **name == key) {
-                Some(&name) => self.give(name, array)?,
-                None if key.is_empty() => {
+            match self.names.contains(&key) {
+                true => self.give(key, array)?,
+                false if key.is_empty() => {
                     return refuse(format!(
                         "say for which input it is: NAME={}, NAME being one of {}",
                         path.display(),
                         self.known()
                     ));
                 }
-                None => return refuse(format!("has an array `{key}`, but the network takes {}", self.known())),
+                false => return refuse(format!("has an array `{key}`, but the network takes {}", self.known())),
             }
         }
         Ok(())
     }
 
-    fn give(&mut self, name: &'a str, array: Array) -> Result<(), Failure> {
-        match self.arrays.insert(name, array) {
-            None => Ok(()),
-            Some(_) => Err(Failure::Message(format!("input `{name}` is given two arrays"))),
+    fn give(&mut self, name: String, array: Array) -> Result<(), Failure> {
+        if self.arrays.contains_key(&name) {
+            return Err(Failure::Message(format!("input `{name}` is given two arrays")));
         }
+        self.arrays.insert(name, array);
+        Ok(())
     }
 
-    fn add_photo(&mut self, name: Option<&'a str>, path: &Path) -> Result<(), Failure> {
+    fn add_photo(&mut self, name: Option<String>, path: &Path) -> Result<(), Failure> {
         let name = match (name, &self.names[..]) {
             (Some(name), _) => name,
-            (None, [only]) => only,
+            (None, [only]) => only.clone(),
             (None, _) => {
                 let why = format!("say for which input this photo is: NAME={}, NAME being one of", path.display());
                 return Err(Failure::Message(format!("{}: {why} {}", path.display(), self.known())));
             }
         };
-        let preprocess = self.preprocess(name);
+        let preprocess = self.preprocess(&name);
         let options = DecodeOptions { background: preprocess.background, ..DecodeOptions::default() };
         let photo = preprocess.apply(&decode_file(path, &options)?)?;
         self.photos.entry(name).or_default().push(photo);
@@ -246,8 +289,16 @@ impl<'a> Feeding<'a> {
         self.own.as_ref().filter(|_| name == self.names[0]).unwrap_or(&self.otherwise)
     }
 
+    /// Rows and columns of the array for the picture.
+    fn size_of_array(&self) -> Option<[usize; 2]> {
+        match *self.arrays.get(&self.names[0])?.shape() {
+            [_, _, height, width] => Some([height, width]),
+            _ => None,
+        }
+    }
+
     /// What every input is given.
-    fn feeds(mut self) -> Result<BTreeMap<String, Feed>, Failure> {
+    fn feeds(mut self, network: &Network) -> Result<BTreeMap<String, Feed>, Failure> {
         if let Some(name) = self.photos.keys().find(|name| self.arrays.contains_key(*name)) {
             return Err(Failure::Message(format!("input `{name}` is given both photos and an array")));
         }
@@ -259,11 +310,17 @@ impl<'a> Feeding<'a> {
         }
         let photos = std::mem::take(&mut self.photos);
         let of_photos = photos.into_iter().map(|(name, photos)| {
-            let (mean, std) = self.normalisation(name)?;
-            Ok((name.to_owned(), Feed::Photos(Photos { photos, mean, std })))
+            let (mean, std) = self.normalisation(&name)?;
+            Ok((name, Feed::Photos(Photos { photos, mean, std })))
         });
         let mut feeds = of_photos.collect::<Result<BTreeMap<String, Feed>, Failure>>()?;
-        feeds.extend(self.arrays.into_iter().map(|(name, array)| (name.to_owned(), Feed::Numbers(array))));
+        for (name, array) in self.arrays {
+            let array = match network.input(&name) {
+                Some(tensor) => undescribed(array, tensor)?,
+                None => array,
+            };
+            feeds.insert(name, Feed::Numbers(array));
+        }
         Ok(feeds)
     }
 

@@ -66,6 +66,20 @@ impl Network {
         }
     }
 
+    /// What its ONNX file says of an input.
+    pub fn input(&self, name: &str) -> Option<&onnx::Tensor> {
+        let Some(File::Onnx(network, _)) = &self.file else { return None };
+        let place = self.graph.inputs().iter().position(|&v| self.graph.node(v).path == name)?;
+        network.inputs().get(place)
+    }
+
+    /// What its ONNX file says of an output.
+    pub fn output(&self, name: &str) -> Option<&onnx::Tensor> {
+        let Some(File::Onnx(network, _)) = &self.file else { return None };
+        let place = self.graph.outputs().iter().position(|o| o.name == name)?;
+        network.outputs().get(place)
+    }
+
     /// Shapes of all that the network takes, of so many rows and columns or of those it is meant for.
     pub fn shapes(&self, size: Option<[usize; 2]>) -> Vec<Shape> {
         if let (Some(File::Onnx(network, _)), None) = (&self.file, size) {
@@ -96,12 +110,8 @@ pub fn model_file(file: Option<&Path>) -> Result<ModelFile, Failure> {
     })
 }
 
-/// The network that `name` stands for: a file if there is one of that name, else a network of the zoo.
-pub fn network(name: &str) -> Result<Network, Failure> {
-    network_of_size(name, None)
-}
-
-/// The same for pictures of so many rows and columns, where a file leaves that open.
+/// The network that `name` stands for: a file if there is one of that name, else a network of the zoo. Where an ONNX file leaves rows
+/// and columns of pictures open, they are those of `size`.
 pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, Failure> {
     let path = Path::new(name);
     if onnx::is_onnx(path) {

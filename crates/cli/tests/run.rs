@@ -229,3 +229,37 @@ fn several_inputs_and_outputs_are_inspected_and_exported() {
     let refused = run(&["export", &model, "--to", "darknet", "-o", &workshop.text("two.cfg")]);
     assert!(text(&refused.stderr).contains("one picture"), "{}", text(&refused.stderr));
 }
+
+/// As the script that has made the ONNX files has them.
+fn golden_numbers(shape: &[usize]) -> Vec<f32> {
+    let at = |i: usize| ((i * 7919 + 17) % 2003) as f64 / 1001.5 - 1.0;
+    (0..shape.iter().product()).map(|i| at(i) as f32).collect()
+}
+
+#[test]
+fn onnx_files_take_and_give_arrays_of_the_dimensions_they_say() {
+    let workshop = Workshop::new();
+    let cases = std::fs::read(common::project("tests/golden/onnx/expected.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_slice(&cases).unwrap();
+    let shape = |of: &serde_json::Value| serde_json::from_value::<Vec<usize>>(of.clone()).unwrap();
+    for (name, case) in cases.as_object().unwrap() {
+        let (file, out) = (format!("tests/golden/onnx/{name}.onnx"), workshop.text("out.npz"));
+        let given = shape(&case["input"]);
+        let input = workshop.arrays("input.npz", &[("input", &given, &golden_numbers(&given))]);
+        let output = run(&["run", &file, "--input", &input, "--out", &out]);
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        let arrays = read(&workshop.path("out.npz"));
+        let expected = case["outputs"].as_object().unwrap();
+        assert_eq!(arrays.len(), expected.len(), "{name}");
+        for (output, expected) in expected {
+            assert_eq!(arrays[output].shape(), shape(&expected["shape"]), "{name}: {output}");
+            let expected: Vec<f32> = serde_json::from_value(expected["numbers"].clone()).unwrap();
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 + 1e-5 * b.abs();
+            assert!(numbers(&arrays[output]).iter().zip(&expected).all(near), "{name}: {output}");
+        }
+    }
+    let input = workshop.arrays("input.npz", &[("input", &[2, 5], &[0.0; 10])]);
+    let told = run(&["run", "tests/golden/onnx/old.onnx", "--input", &input, "--out", &workshop.text("other.npz")]);
+    let told = text(&told.stderr);
+    assert!(told.contains("input `input`: an array [") && told.contains("not one of shape [2, 5]"), "{told}");
+}

@@ -17,7 +17,7 @@ use crate::options::ModelOptions;
 /// What is given to one of a network's inputs.
 #[derive(Clone, Debug)]
 pub enum Feed {
-    /// Numbers `[n, c, h, w]`, as the network takes them; axes of length 1 at the end may be left out.
+    /// Numbers `[n, c, h, w]`, as the network takes them; `[n, c]` and `[n, c, w]` stand for images of one row.
     Numbers(Array),
     /// Photos of one size, which become red, green and blue, or one channel of grey.
     Photos(Photos),
@@ -188,10 +188,9 @@ impl Feed {
     fn shape(&self, channels: usize) -> Result<Shape, String> {
         match self {
             Self::Numbers(array) => match array.shape() {
-                &[_, c, ref sides @ ..] if c == channels && sides.len() <= 2 => {
-                    let side = |axis: usize| sides.get(axis).copied().unwrap_or(1);
-                    Ok([channels, side(0), side(1)])
-                }
+                &[_, c] if c == channels => Ok([c, 1, 1]),
+                &[_, c, w] if c == channels => Ok([c, 1, w]),
+                &[_, c, h, w] if c == channels => Ok([c, h, w]),
                 other => Err(format!("an array [n, {channels}, h, w] is needed, not one of shape {other:?}")),
             },
             Self::Photos(_) if ![1, 3].contains(&channels) => {

@@ -39,6 +39,7 @@ const CHUNK: usize = 64 << 10;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     header: Header,
+    shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
@@ -49,17 +50,28 @@ impl Array {
     /// If they are not as many as the shape says.
     pub fn new(shape: Vec<usize>, numbers: &[f32]) -> Self {
         assert_eq!(shape.iter().product::<usize>(), numbers.len(), "numbers of shape {shape:?}");
-        Self { header: Header::single(shape), bytes: numbers.iter().flat_map(|v| v.to_le_bytes()).collect() }
+        let bytes = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { header: Header::single(shape.clone()), shape, bytes }
+    }
+
+    /// The same numbers in the same order, with axes of other lengths.
+    ///
+    /// # Panics
+    /// If they are not as many as the shape says.
+    #[must_use]
+    pub fn reshaped(self, shape: Vec<usize>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), self.len(), "numbers of shape {shape:?}");
+        Self { shape, ..self }
     }
 
     /// Lengths of the axes.
     pub fn shape(&self) -> &[usize] {
-        &self.header.shape
+        &self.shape
     }
 
     /// How many numbers there are.
     pub fn len(&self) -> usize {
-        self.header.shape.iter().product()
+        self.shape.iter().product()
     }
 
     /// Whether there are none.
@@ -98,7 +110,7 @@ impl Array {
             return Err(FormatError::NumPy(format!("{} bytes of numbers for shape {shape:?}", bytes.len() - begin)));
         }
         bytes.drain(..begin);
-        Ok(Self { header, bytes })
+        Ok(Self { shape: header.shape.clone(), header, bytes })
     }
 }
 

@@ -53,6 +53,8 @@ fn what_numpy_writes_is_read() {
     assert_eq!((arrays.len(), a.shape(), b.shape()), (2, &[1, 2, 3][..], &[2, 3][..]));
     assert_eq!(all(a), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!((all(b), b.numbers(2..4)), (vec![1.0, -2.0, 3.0, 4.0, 5.0, -6.0], vec![3.0, 4.0]));
+    let turned = b.clone().reshaped(vec![3, 1, 2]);
+    assert_eq!((turned.shape(), all(&turned)), (&[3, 1, 2][..], all(b)));
     let t = only(&bytes(STORED)).unwrap();
     assert_eq!((t.shape(), all(&t)), (&[2][..], vec![1.0, 0.0]));
     assert!(read_bytes(b"\xff\xd8\xff\xe0 a photo").unwrap().is_none());
