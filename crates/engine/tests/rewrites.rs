@@ -181,8 +181,9 @@ fn every_rewrite_fires_somewhere_saves_something_and_can_be_switched_off() {
             assert!(off <= allowed, "{rewrite} on {network}: {off:.1e}");
         }
     }
+    // The zoo has no constants; `operations.rs` has.
     let fires = |r: &Rewrite| FIRES.iter().any(|(.., rewrites)| rewrites.iter().any(|(of, _)| of == r));
-    assert!(Rewrite::ALL.iter().all(fires));
+    assert!(Rewrite::ALL.iter().all(|r| fires(r) != (*r == Rewrite::NormConstants)));
 }
 
 /// The same network, with a width at which slices and concatenations begin inside blocks.

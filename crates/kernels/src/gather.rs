@@ -64,13 +64,16 @@ impl Gather {
         match &self.origin {
             Origin::Apart { lanes, pixels: places } => {
                 let lanes = &lanes[block];
-                let whole = whole_vector(lanes, count);
+                let (whole, all) = (whole_vector(lanes), all_lanes(lanes, count));
                 for (pixel, place) in places.iter().enumerate() {
-                    // SAFETY: sources lie in the input, whose vectors are whole; the pixel is this block's.
+                    // SAFETY: sources lie in the input; the pixel is this block's.
                     unsafe {
-                        match (whole, place) {
-                            (Some(lane), Some(place)) => {
+                        match (whole, all, place) {
+                            (Some(lane), _, Some(place)) => {
                                 at(pixel).copy_from_nonoverlapping(image.wrapping_offset(lane + place), LANES);
+                            }
+                            (None, Some(lanes), Some(place)) => {
+                                put_together(image.wrapping_offset(*place), lanes, count, at(pixel));
                             }
                             _ => self.pixel(image, &lanes.map(|l| Some(l? + (*place)?)), count, at(pixel)),
                         }
@@ -103,12 +106,30 @@ impl Gather {
     }
 }
 
-/// The place of the first lane, if all of a block's come from one vector of the input in its order.
-fn whole_vector(lanes: &[Place; LANES], count: usize) -> Option<isize> {
+/// Puts a pixel together of channels from anywhere.
+///
+/// # Safety
+/// The places of the first `count` lanes, counted from `from`, can be read, and `to` points at a pixel that is nobody else's.
+#[inline(always)]
+unsafe fn put_together(from: *const f32, places: [isize; LANES], count: usize, to: *mut f32) {
+    let mut vector = [0.0; LANES];
+    for lane in 0..count {
+        // SAFETY: the function's own promise.
+        vector[lane] = unsafe { *from.wrapping_offset(places[lane]) };
+    }
+    // SAFETY: a pixel has so many floats.
+    unsafe { to.copy_from_nonoverlapping(vector.as_ptr(), LANES) };
+}
+
+/// The places of a block's lanes, if all its channels have one.
+fn all_lanes(lanes: &[Place; LANES], count: usize) -> Option<[isize; LANES]> {
+    lanes[..count].iter().all(Option::is_some).then(|| lanes.map(Option::unwrap_or_default))
+}
+
+/// The place of the first lane, if a block is full and its lanes lie side by side.
+fn whole_vector(lanes: &[Place; LANES]) -> Option<isize> {
     let first = lanes[0]?;
-    let follows = (0..count).all(|lane| lanes[lane] == Some(first + lane as isize));
-    // Vectors of a value begin at multiples of their length.
-    (follows && first.rem_euclid(LANES as isize) == 0).then_some(first)
+    (0..LANES).all(|lane| lanes[lane] == Some(first + lane as isize)).then_some(first)
 }
 
 /// Where every channel's first number lies.
