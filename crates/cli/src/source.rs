@@ -27,7 +27,7 @@ pub struct Network {
 /// A file with a network and its weights.
 pub enum File {
     /// A model file.
-    Model(OpenModel<'static>),
+    Model(Box<OpenModel<'static>>),
     /// An ONNX file, and what it says of itself.
     Onnx(Box<onnx::Network<'static>>, Box<Manifest>),
 }
@@ -140,7 +140,7 @@ pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, 
 fn of_model(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
     file.verify()?;
     let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
-    Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file)) })
+    Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file.into())) })
 }
 
 fn pixels(preprocess: &Preprocess) -> [usize; 2] {

@@ -96,7 +96,7 @@ impl Net {
     }
 
     /// One random operation on `x`.
-    fn step(&mut self, x: Value, shape @ [_c, h, w]: Shape) -> (Value, Shape) {
+    fn step(&mut self, x: Value, shape @ [_, h, w]: Shape) -> (Value, Shape) {
         let axis = self.dice.pick(&Axis::ALL);
         match self.dice.below(15) {
             0 => {
@@ -289,7 +289,7 @@ fn operations(graph: &Graph) -> String {
 
 #[test]
 fn random_networks_of_them_agree_with_the_interpreter() {
-    for seed in 0..600 {
+    for seed in 0..250 {
         let graph = random_network(seed, 1 + seed as usize % 7);
         for isa in Isa::available() {
             let off = deviation(&graph, &PlanOptions { isa, ..PlanOptions::default() }, 1 + seed as usize % 3);

@@ -132,7 +132,8 @@ fn gate<S: Simd>(s: S, x: S::V, slope: f32, offset: f32) -> S::V {
     s.min(s.splat(1.0), s.max(s.splat(0.0), line))
 }
 
-/// Evaluates `$body` with `$f` bound to the activation as a constant, so that loops in it carry no branch.
+/// Evaluates `$body` with `$f` bound to the activation as a constant, so that loops in it carry no branch; those that networks have
+/// seldom share one copy of it, with a branch.
 macro_rules! with_activation {
     ($activation:expr, $f:ident => $body:expr) => {
         match $activation {
@@ -152,10 +153,6 @@ macro_rules! with_activation {
                 let $f = $crate::Activation::LeakyRelu(slope);
                 $body
             }
-            $crate::Activation::Sigmoid => {
-                let $f = $crate::Activation::Sigmoid;
-                $body
-            }
             $crate::Activation::Silu => {
                 let $f = $crate::Activation::Silu;
                 $body
@@ -164,16 +161,8 @@ macro_rules! with_activation {
                 let $f = $crate::Activation::Mish;
                 $body
             }
-            $crate::Activation::HardSigmoid(slope, offset) => {
-                let $f = $crate::Activation::HardSigmoid(slope, offset);
-                $body
-            }
-            $crate::Activation::HardSwish => {
-                let $f = $crate::Activation::HardSwish;
-                $body
-            }
-            $crate::Activation::Other(function) => {
-                let $f = $crate::Activation::Other(function);
+            seldom => {
+                let $f = seldom;
                 $body
             }
         }

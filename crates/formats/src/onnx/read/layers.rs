@@ -344,10 +344,10 @@ pub(super) fn matmul(steps: &mut Steps, call: &Call<'_>) -> Given {
     let sides = |dims: &Dims| -> Result<(usize, usize, usize, Vec<usize>), Why> {
         let mut sides = dims.sides.clone();
         // A constant has the same numbers for all images.
-        if batched && !dims.batched && dims.rank() == left.rank().max(right.rank())
-            && sides.remove(0) != 1 {
-                return Err(Why::Batch);
-            }
+        let is_whole = batched && !dims.batched && dims.rank() == left.rank().max(right.rank());
+        if is_whole && sides.remove(0) != 1 {
+            return Err(Why::Batch);
+        }
         match sides[..] {
             [ref many @ .., m, n] => Ok((many.iter().product(), m, n, many.to_vec())),
             _ => Err(format!("multiplies tensors of {} and {} dimensions", left.rank(), right.rank()).into()),

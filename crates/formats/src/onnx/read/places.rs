@@ -116,10 +116,9 @@ pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
         });
     }
     let dims = first.dims.with(sides.clone());
-    if let [only] = inputs[..]
-        && before == 1 {
-            return given(Flow::new(only, dims));
-        }
+    if let ([only], 1) = (&inputs[..], before) {
+        return given(Flow::new(*only, dims));
+    }
     let joined = steps.push(&call.path(), Op::Concat, &inputs, Vec::new())?;
     if before == 1 {
         return given(Flow::new(joined, dims));
