@@ -371,7 +371,7 @@ fn other_networks_are_written_with_what_darknet_has() {
     let part = b.unary("relu", part, Unary::Relu);
     let part = b.avg_pool("pool", part, Window::square(1, 1, 0));
     let x = b.concat("merge", &[across, part]);
-    let x = b.push("twice", Op::Resize(Resize { to: ResizeTo::Size([14, 14]), ..Resize::repeat(2) }), &[x]);
+    let x = b.push("twice", Op::Resize(Resize { to: ResizeTo::Size([16, 16]), ..Resize::repeat(2) }), &[x]);
     let x = b.global_avg_pool("gap", x);
     let x = b.push("same", Op::Rearrange(Rearrange::flatten([12, 1, 1])), &[x]);
     let x = b.linear("fc", x, 4);
