@@ -33,6 +33,7 @@ mod orient;
 mod photo;
 mod preprocess;
 mod resize;
+mod tiff;
 mod webp;
 
 pub use cut::Area;

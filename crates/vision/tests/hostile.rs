@@ -206,6 +206,23 @@ fn bombs_beside_the_picture_take_no_memory() {
     assert!(measured(&bytes).0 < bytes.len() + (64 << 20));
 }
 
+/// What fuzzing found: directories of TIFF whose lists claim gigabytes, for which memory was taken before any limit was known.
+#[test]
+fn lists_that_claim_many_values_take_no_memory() {
+    let _alone = alone();
+    // Offsets, lengths and bits of the strips.
+    for tag in [273_u16, 279, 258, 339] {
+        let mut bytes = photo_file("rgb.tif");
+        let at = (8..bytes.len() - 8).find(|&at| bytes[at..at + 2] == tag.to_le_bytes());
+        let at = at.unwrap_or_else(|| (8..).find(|&at| bytes[at..at + 2] == [0x11, 0x01]).unwrap());
+        for count in [u32::MAX, 1 << 24, 1 << 20] {
+            bytes[at + 4..at + 8].copy_from_slice(&count.to_le_bytes());
+            let (taken, result) = measured(&bytes);
+            assert!(result.is_err() && taken < 1 << 20, "{taken} bytes for tag {tag} of {count} values");
+        }
+    }
+}
+
 /// What is small and takes long: pictures of many passes, of which one would do.
 #[test]
 fn pictures_of_many_passes_are_refused_or_end_with_the_first() {
