@@ -26,7 +26,9 @@ pub(crate) fn checked(bytes: &[u8]) -> Result<&[u8], VisionError> {
     for i in 0..count.min(bytes.len() as u64) as usize {
         let at = directory + head + i * entry;
         let (tag, kind, values) = (number(at, 2)?, number(at + 2, 2)?, number(at + 4, word)?);
-        let len = values.checked_mul(size(kind)).filter(|&len| len <= bytes.len() as u64);
+        // What has a type of its own is not read.
+        let Some(size) = size(kind) else { continue };
+        let len = values.checked_mul(size).filter(|&len| len <= bytes.len() as u64);
         if len.is_none() || (READ.contains(&tag) && values > MAX_VALUES) {
             let reason = format!("its tag {tag} claims {values} values; the file has {} bytes", bytes.len());
             return Err(VisionError::damaged("TIFF", reason));
@@ -35,13 +37,14 @@ pub(crate) fn checked(bytes: &[u8]) -> Result<&[u8], VisionError> {
     Ok(bytes)
 }
 
-/// Bytes of a value of a type.
-fn size(kind: u64) -> u64 {
+/// Bytes of a value of a type, if it is one of the standard's.
+fn size(kind: u64) -> Option<u64> {
     match kind {
-        3 | 8 => 2,
-        4 | 9 | 11 | 13 => 4,
-        5 | 10 | 12 | 16..=18 => 8,
-        _ => 1,
+        1 | 2 | 6 | 7 => Some(1),
+        3 | 8 => Some(2),
+        4 | 9 | 11 | 13 => Some(4),
+        5 | 10 | 12 | 16..=18 => Some(8),
+        _ => None,
     }
 }
 
@@ -74,7 +77,9 @@ mod tests {
     fn lists_that_claim_more_than_the_file_has_are_refused() {
         for (little, big) in [(true, false), (false, false), (true, true), (false, true)] {
             let check = |tag, kind, count| checked(&file(&[(256, 4, 1), (tag, kind, count)], little, big)).map(drop);
-            assert!(check(273, 4, 1 << 18).is_ok() && check(34377, 1, 1 << 20).is_ok());
+            assert!(
+                check(273, 4, 1 << 18).is_ok() && check(34377, 1, 1 << 20).is_ok() && check(9, 99, 1 << 30).is_ok()
+            );
             for (tag, kind, count) in
                 [(273, 4, u64::from(u32::MAX)), (279, 3, (1 << 18) + 1), (34377, 1, 1 << 21), (34665, 5, 1 << 18)]
             {
