@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 use std::sync::Mutex;
 
-use common::{photo_file, photos};
+use common::{from_hex, photo_file, photos};
 use cspnet_vision::{DecodeOptions, Photo, VisionError, decode};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -210,6 +210,13 @@ fn bombs_beside_the_picture_take_no_memory() {
 #[test]
 fn lists_that_claim_many_values_take_no_memory() {
     let _alone = alone();
+    let found = from_hex(
+        "49492a0008000000090000010400010000000d0000000101040001004d00000900000002010300010000000800000003 \
+         0101000100000001000000060103000100000001000049492a0008000000090000010400010000000d00000001010411 \
+         010400010000007a0000001601040001000000090000001789504e470d0a1a0a010400010000",
+    );
+    let (taken, result) = measured(&found);
+    assert!(result.is_err() && taken < 1 << 20, "{taken}");
     let sound = photo_file("rgb.tif");
     let first = u32::from_le_bytes(sound[4..8].try_into().unwrap()) as usize;
     let entries = u16::from_le_bytes([sound[first], sound[first + 1]]);
