@@ -11,7 +11,7 @@ use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limit
 
 use crate::options::{Budget, DecodeOptions};
 use crate::orient::upright;
-use crate::{Photo, VisionError, colour, jpeg, webp};
+use crate::{Photo, VisionError, colour, jpeg, tiff, webp};
 
 /// Bytes that what stands before a PNG file's pixels may take, beyond those of the file.
 const BEFORE_PIXELS: u64 = 16 << 20;
@@ -44,7 +44,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Photo, VisionErro
         Ok(ImageFormat::WebP) => decode_as(ImageFormat::WebP, "WebP", webp::checked(bytes)?, budget),
         Ok(ImageFormat::Gif) => decode_as(ImageFormat::Gif, "GIF", bytes, budget),
         Ok(ImageFormat::Bmp) => decode_as(ImageFormat::Bmp, "BMP", bytes, budget),
-        Ok(ImageFormat::Tiff) => decode_as(ImageFormat::Tiff, "TIFF", bytes, budget),
+        Ok(ImageFormat::Tiff) => decode_as(ImageFormat::Tiff, "TIFF", tiff::checked(bytes)?, budget),
         _ => Err(VisionError::UnknownFormat),
     }
 }

@@ -34,6 +34,7 @@ mod photo;
 mod preprocess;
 mod resize;
 mod shift;
+mod tiff;
 mod webp;
 
 pub use cut::Area;

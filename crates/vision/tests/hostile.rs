@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 use std::sync::Mutex;
 
-use common::{photo_file, photos};
+use common::{from_hex, photo_file, photos};
 use cspnet_vision::{DecodeOptions, Photo, VisionError, decode};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -204,6 +204,30 @@ fn bombs_beside_the_picture_take_no_memory() {
     // A text as it is has no limit but the file's.
     let bytes = with_chunk(b"tEXt", &[b"name\0", &vec![b'a'; 40 << 20][..]].concat());
     assert!(measured(&bytes).0 < bytes.len() + (64 << 20));
+}
+
+/// What fuzzing found: directories of TIFF whose lists claim gigabytes, for which memory was taken before any limit was known.
+#[test]
+fn lists_that_claim_many_values_take_no_memory() {
+    let _alone = alone();
+    let found = from_hex(
+        "49492a0008000000090000010400010000000d0000000101040001004d00000900000002010300010000000800000003 \
+         0101000100000001000000060103000100000001000049492a0008000000090000010400010000000d00000001010411 \
+         010400010000007a0000001601040001000000090000001789504e470d0a1a0a010400010000",
+    );
+    let (taken, result) = measured(&found);
+    assert!(result.is_err() && taken < 1 << 20, "{taken}");
+    let sound = photo_file("rgb.tif");
+    let first = u32::from_le_bytes(sound[4..8].try_into().unwrap()) as usize;
+    let entries = u16::from_le_bytes([sound[first], sound[first + 1]]);
+    for at in (0..usize::from(entries)).map(|i| first + 2 + 12 * i) {
+        for count in [u32::MAX, 1 << 24, 1 << 20] {
+            let mut bytes = sound.clone();
+            bytes[at + 4..at + 8].copy_from_slice(&count.to_le_bytes());
+            let (taken, result) = measured(&bytes);
+            assert!(result.is_err() && taken < 1 << 20, "{taken} bytes for {count} values at {at}");
+        }
+    }
 }
 
 /// What is small and takes long: pictures of many passes, of which one would do.
