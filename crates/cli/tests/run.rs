@@ -129,12 +129,14 @@ fn what_does_not_fit_is_told_with_what_does() {
         (&[3], "not one of shape [3]"),
         (&[2, 3, 1, 1], "2 images, where `left` is given 1"),
         (&[0, 3, 1, 1], "there is no image"),
-        (&[1, 3, 1, 2], "add joins [1, 1] and [1, 2] pixels"),
         (&[1, 3, 0, 1], "shape [3, 0, 1]"),
     ] {
         let told = workshop.refusal(&["--input", &left, "--input", &right(shape)]);
         assert!(told.contains(reason), "{told}\ninstead of: {reason}");
     }
+    let wide = workshop.arrays("wide.npz", &[("left", &[1, 2, 1, 3], &[0.0; 6])]);
+    let told = workshop.refusal(&["--input", &wide, "--input", &right(&[1, 3, 1, 2])]);
+    assert!(told.contains("add joins [1, 3] and [1, 2] pixels"), "{told}");
     let fits = right(&[1, 3]);
     let told = workshop.refusal(&["--input", &left, "--input", &left, "--input", &fits]);
     assert!(told.contains("`left` is given two arrays"), "{told}");
