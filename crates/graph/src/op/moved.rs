@@ -40,10 +40,10 @@ impl Pad {
     /// Length of the output along an axis, given the input's.
     pub(super) fn len(&self, axis: Axis, len: usize) -> Result<usize, String> {
         let (before, after) = (self.before[axis.index()], self.after[axis.index()]);
-        if let Fill::Constant { value } = self.fill {
-            if !value.is_finite() {
-                return Err(format!("fills with {value}"));
-            }
+        if let Fill::Constant { value } = self.fill
+            && !value.is_finite()
+        {
+            return Err(format!("fills with {value}"));
         }
         if self.fill == Fill::Reflect && before.max(after) >= len.max(1) {
             return Err(format!("reflects {} cells of {len}", before.max(after)));

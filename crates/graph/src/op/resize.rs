@@ -114,7 +114,7 @@ impl Resize {
         let output = self.output(size);
         let along = |axis: usize| {
             let times = output[axis] / size[axis];
-            let (taps, exact) = (self.taps(axis, size[axis]), output[axis] % size[axis] == 0);
+            let (taps, exact) = (self.taps(axis, size[axis]), output[axis].is_multiple_of(size[axis]));
             let repeats = exact && taps.iter().enumerate().all(|(o, taps)| taps[..] == [(o / times, 1.0)]);
             repeats.then_some(times)
         };
