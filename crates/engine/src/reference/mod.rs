@@ -244,7 +244,8 @@ impl<'a, T: Real> Pass<'a, T> {
                 let mut y = inputs[0].clone();
                 for (n, c) in inputs[0].planes() {
                     let slope = self.param(node, 0)[c];
-                    y.plane_mut(n, c).iter_mut().filter(|v| !(**v > T::default())).for_each(|v| *v = slope * *v);
+                    let value = |v: T| if v > T::default() { v } else { slope * v };
+                    y.plane_mut(n, c).iter_mut().for_each(|v| *v = value(*v));
                 }
                 y
             }
@@ -341,10 +342,11 @@ impl<'a, T: Real> Pass<'a, T> {
                 let (mut dx, mut of_slopes) = (dy.clone(), vec![T::default(); slopes.len()]);
                 for (n, c) in dy.planes() {
                     for (dx, &x) in dx.plane_mut(n, c).iter_mut().zip(inputs[0].plane(n, c)) {
-                        if !(x > T::default()) {
-                            of_slopes[c] += *dx * x;
-                            *dx = *dx * slopes[c];
+                        if x > T::default() {
+                            continue;
                         }
+                        of_slopes[c] += *dx * x;
+                        *dx = *dx * slopes[c];
                     }
                 }
                 (vec![dx], vec![of_slopes])

@@ -41,9 +41,10 @@ impl Pad {
     pub(super) fn len(&self, axis: Axis, len: usize) -> Result<usize, String> {
         let (before, after) = (self.before[axis.index()], self.after[axis.index()]);
         if let Fill::Constant { value } = self.fill
-            && !value.is_finite() {
-                return Err(format!("fills with {value}"));
-            }
+            && !value.is_finite()
+        {
+            return Err(format!("fills with {value}"));
+        }
         if self.fill == Fill::Reflect && before.max(after) >= len.max(1) {
             return Err(format!("reflects {} cells of {len}", before.max(after)));
         }
