@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use cspnet_graph::{Axis, Graph, Node, Op, Output, Role, ValueId, Weights};
 
+use super::names::Names;
 use super::proto;
 
 /// How a value `[c, 1, 1]` of an image stands in ONNX, whose fully connected layer knows no rows and columns.
@@ -28,8 +29,7 @@ struct Written {
 /// What is written of a graph so far.
 pub(super) struct Emitter<'a> {
     pub graph: &'a Graph,
-    /// Every name that is taken, and the number that was last tried behind it.
-    names: HashMap<String, u32>,
+    names: Names,
     /// Names of the graph's outputs that are called otherwise than their nodes.
     outputs: HashMap<&'a str, String>,
     /// Names of the parameters' initialisers.
@@ -64,17 +64,7 @@ impl<'a> Emitter<'a> {
     ///
     /// In ONNX all values and initialisers share one space of names; an empty one would mean that there is no value.
     pub(super) fn claim(&mut self, wanted: &str) -> String {
-        let mut number = self.names.get(wanted).copied().unwrap_or(0);
-        let free = loop {
-            number += 1;
-            let name = if number == 1 { wanted.to_owned() } else { format!("{wanted}#{number}") };
-            if !name.is_empty() && !self.names.contains_key(&name) {
-                break name;
-            }
-        };
-        self.names.insert(free.clone(), 1);
-        self.names.insert(wanted.to_owned(), number);
-        free
+        self.names.claim(wanted)
     }
 
     /// An initialiser of real numbers; gives its name.

@@ -3,7 +3,7 @@
 //!
 //! The steps that became needless are left for whoever asks which are needed.
 
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use cspnet_graph::{Binary, Op, Shape, Unary};
 
@@ -153,7 +153,7 @@ impl Seen<'_> {
     fn one_plus_erf(&self, id: usize) -> Option<usize> {
         let (erf, _) = self.with_number(id, Binary::Add).filter(|&(_, number)| number == 1.0)?;
         let (Unary::Erf, scaled) = self.unary(erf)? else { return None };
-        self.scaled_by(scaled, FRAC_1_SQRT_2).or_else(|| self.scaled_by(scaled, 1.0 / SQRT_2))
+        self.scaled_by(scaled, FRAC_1_SQRT_2)
     }
 
     /// `x * (1 + erf(x / sqrt 2))`, of which the `x`.

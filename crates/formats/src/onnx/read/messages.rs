@@ -19,7 +19,6 @@ pub(super) const MAX_SIDE: i64 = 1 << 32;
 /// `ModelProto`.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub producer: String,
     /// Versions of sets of operators, by domain.
     pub opsets: Vec<(String, i64)>,
     pub graph: Option<Graph>,
@@ -94,7 +93,6 @@ pub(super) fn model(reader: &mut Reader<'_>) -> Result<Model, FormatError> {
     let all = reader.all();
     reader.each(all, |reader, number, content| {
         match number {
-            2 => model.producer = reader.text(content)?,
             7 if model.graph.is_some() => return Err(FormatError::OnnxFile("it holds two graphs".into())),
             7 => model.graph = Some(graph(reader, content.bytes()?)?),
             8 => push(reader, &mut model.opsets, "sets of operators", |reader| opset(reader, content))?,

@@ -124,7 +124,7 @@ impl<'a> Network<'a> {
 
     fn new(here: Bytes<'a>, mut beside: Externals, stem: &str, options: &ReadOptions) -> Result<Self, FormatError> {
         let mut reader = Reader::new(&here);
-        let messages::Model { producer: _, opsets, graph, metadata } = messages::model(&mut reader)?;
+        let messages::Model { opsets, graph, metadata } = messages::model(&mut reader)?;
         let graph = graph.ok_or_else(|| FormatError::OnnxFile("it holds no graph".into()))?;
         let opset = opset(&opsets)?;
         if graph.sparse > 0 {
