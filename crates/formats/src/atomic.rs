@@ -30,7 +30,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
 /// [`place`](Self::place) it is removed, and what was under the name stays.
 #[derive(Debug)]
 pub struct Pending {
-    path: PathBuf,
+    /// The path that was asked for.
+    name: PathBuf,
     /// The path at the end of symbolic links.
     target: PathBuf,
     temporary: PathBuf,
@@ -46,7 +47,7 @@ impl Pending {
         let mode = mode_to_keep(path)?;
         let target = behind_links(path).map_err(failed)?;
         let (temporary, file) = create_beside(&target).map_err(failed)?;
-        let new = Self { path: path.to_owned(), target, temporary };
+        let new = Self { name: path.to_owned(), target, temporary };
         crash::point(&new.target, "created");
         fill(file, mode, bytes, &new.target).map_err(failed)?;
         Ok(new)
@@ -62,7 +63,7 @@ impl Pending {
     /// # Errors
     /// As [`write`].
     pub fn place(self) -> Result<(), FormatError> {
-        let failed = |source| FormatError::Io { path: self.path.clone(), what: "written", source };
+        let failed = |source| FormatError::Io { path: self.name.clone(), what: "written", source };
         fs::rename(&self.temporary, &self.target).map_err(failed)?;
         crash::point(&self.target, "renamed");
         sync_folder(&self.target).map_err(failed)?;

@@ -8,8 +8,8 @@ cspnet       compares what it exports with ONNX Runtime itself, on the photos of
 OpenVINO     answers as ONNX Runtime does, with and without --embed-preprocess, for one picture and for three
 parity       is printed; the script ends with 1 if any of this is not so
 
-Needs timm, torch, safetensors, onnx, onnxruntime, openvino and Pillow. Networks are untrained, so the model inside the program counts
-most: there probabilities differ from class to class.
+Needs timm, torch, safetensors, onnx, onnxruntime, openvino and Pillow. Networks are filled by the rule of the other reference values
+(`cspnet new --init reference`), since those that are only initialised give all classes nearly the same probability.
 """
 import subprocess
 import sys
@@ -99,10 +99,17 @@ def onnx_answers(what, path, given, probabilities):
     return runtime
 
 
+def filled(program, ours, folder):
+    path = folder / f"{ours}.safetensors"
+    subprocess.run([program, "new", ours, "--init", "reference", "-o", path], check=True, capture_output=True)
+    return path
+
+
 def timm_loads(program, ours, theirs, folder, runtime, given):
     for dtype in "f32", "f16", "bf16":
         path = folder / f"{ours}.{dtype}.safetensors"
-        if not export(program, ours, "--to", "safetensors", "--dtype", dtype, "-o", path):
+        model = folder / f"{ours}.safetensors"
+        if not export(program, model, "--to", "safetensors", "--dtype", dtype, "-o", path):
             continue
         network = timm.create_model(theirs, pretrained=False).eval()
         network.load_state_dict(load_file(path), strict=True)
@@ -120,7 +127,7 @@ def main(program, names):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for ours in names:
-            network = MODEL if ours == "model" else ours
+            network = MODEL if ours == "model" else filled(program, ours, folder)
             path = folder / "plain.onnx"
             if export(program, network, "--to", "onnx", *compare, "-o", path):
                 runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -27,7 +27,7 @@ use crate::source::{self, Network};
 use check_photos::CheckPhotos;
 use engine::{Engine, Pictures};
 use onnx_runtime::OnnxRuntime;
-use parity::{Check, Reader};
+use parity::{Check, Readers};
 
 /// Write a network with its weights as a file that other programs read.
 ///
@@ -282,9 +282,9 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
 }
 
 /// All who have read what was written, and why ONNX Runtime has not, if it should.
-fn readers(args: &Args, written: &Written) -> Result<(Vec<Box<dyn Reader>>, Option<String>), Failure> {
+fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), Failure> {
     let pictures = &written.pictures;
-    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+    let mut readers = Readers::new();
     match args.to {
         Form::Onnx => {
             // Photos that are prepared inside are bytes of any size, which this program does not read.

@@ -26,6 +26,9 @@ pub trait Reader {
     fn answer(&mut self, photo: &Photo) -> Result<Vec<f32>, Failure>;
 }
 
+/// All who have read a file.
+pub type Readers = Vec<Box<dyn Reader>>;
+
 /// A network and those who have read its file.
 pub struct Check {
     /// What the file is to answer.
@@ -33,7 +36,7 @@ pub struct Check {
     /// The network before its weights were rounded, if they were.
     pub unrounded: Option<Engine>,
     /// Those whose answers are compared.
-    pub readers: Vec<Box<dyn Reader>>,
+    pub readers: Readers,
 }
 
 impl Check {
