@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
             return Err(Trouble::Wrong("values that nest deeper than any do"));
         }
         match kind {
-            1 | 2 | 3 => self.byte().map(|_| Value::Plain),
+            1..=3 => self.byte().map(|_| Value::Plain),
             4..=6 => self.signed().map(Value::Number),
             7 => self.take(8).map(|_| Value::Plain),
             8 => {
