@@ -77,8 +77,6 @@ pub fn timm_configs() -> Vec<Vec<u8>> {
 
 /// The configuration of a run.
 pub fn config() -> Config {
-    let mut recipe = Recipe::default();
-    recipe.class_weights = Some(vec![0.5, 1.5, 1.0]);
     Config {
         program: "0".into(),
         network: "cspresnet9:classes=3".into(),
@@ -88,7 +86,7 @@ pub fn config() -> Config {
         train_size: (64, 64),
         dtype: Dtype::F32,
         licence: None,
-        recipe,
+        recipe: Recipe { class_weights: Some(vec![0.5, 1.5, 1.0]), ..Recipe::default() },
         classes: ["a", "b", "c"].map(String::from).into(),
         fingerprint: "0".repeat(64),
         begun_from: None,

@@ -433,7 +433,7 @@ mod tests {
         let many = sound.replace("\"classes\": [", &format!("\"classes\": [{}", "\"\",".repeat(1 << 19)));
         for (text, reason) in [
             ("{}".to_owned(), "missing field"),
-            ("[".repeat(100_000), "recursion limit"),
+            ("[".repeat(100_000), "is no configuration of a run"),
             (" ".repeat(MAX_CONFIG + 1), "at most 16777216 are read"),
             (many, "more than 524288 values"),
             (sound.replace("\"lr\"", "\"l\""), "unknown field"),

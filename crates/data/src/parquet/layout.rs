@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn pages_that_lie_are_refused_with_their_place() {
-        let room = 1 << 30;
+        let told = |bytes: &[u8]| layout(bytes).check_pages((0, bytes.len() as u64), &mut (1 << 30)).unwrap_err();
         let most = i64::from(i32::MAX);
         for (page, reason) in [
             (page([DATA, most, 0], IN_DATA, &[10, PLAIN]), "claims 2147483647 bytes, which are more than may be held"),
@@ -253,7 +253,7 @@ mod tests {
             (vec![0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0], "has no description within 7 bytes"),
             (vec![0x1C; 10_000], "nest deeper"),
         ] {
-            let error = layout(&page).check_pages((0, page.len() as u64), &mut room.clone()).unwrap_err();
+            let error = told(&page);
             assert!(
                 error.starts_with("the page at byte 0 ") && error.contains(reason),
                 "{error}\ninstead of: {reason}"
@@ -261,10 +261,10 @@ mod tests {
         }
         let long = [&[0x18][..], &[0x90, 0x4E], &vec![0; 10_000], &page([DATA, 8, 0], IN_DATA, &[10, PLAIN])].concat();
         // A description that is read to its end, where its first field is no number.
-        let error = layout(&long).check_pages((0, long.len() as u64), &mut room.clone()).unwrap_err();
+        let error = told(&long);
         assert!(error.contains("is of a kind that is not read"), "{error}");
         let many = page([DATA, 0, 0], IN_DATA, &[0, PLAIN]).repeat(MOST_PAGES + 1);
-        let error = layout(&many).check_pages((0, many.len() as u64), &mut room.clone()).unwrap_err();
+        let error = told(&many);
         assert!(error.contains("is one of more than 131072"), "{error}");
     }
 
