@@ -153,6 +153,10 @@ macro_rules! with_activation {
                 let $f = $crate::Activation::LeakyRelu(slope);
                 $body
             }
+            $crate::Activation::Sigmoid => {
+                let $f = $crate::Activation::Sigmoid;
+                $body
+            }
             $crate::Activation::Silu => {
                 let $f = $crate::Activation::Silu;
                 $body
