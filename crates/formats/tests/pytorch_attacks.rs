@@ -238,10 +238,10 @@ fn attacks_are_refused_with_their_name_wherever_they_hide() {
     };
     let forms: [&dyn Fn(Vec<u8>) -> Vec<u8>; 10] = [
         // REDUCE and NEWOBJ.
-        &|f| call(f, &[argument.clone()]),
-        &|f| [f, tuple(&[argument.clone()]), vec![0x81]].concat(),
+        &|f| call(f, std::slice::from_ref(&argument)),
+        &|f| [f, tuple(std::slice::from_ref(&argument)), vec![0x81]].concat(),
         // A call of what a call has made, and one of many in a row.
-        &|f| call(call(f, &[argument.clone()]), &[]),
+        &|f| call(call(f, std::slice::from_ref(&argument)), &[]),
         &|f| (0..50).fold(f, |made, _| call(made, &[])),
         // As the argument of something harmless.
         &|f| call(global("functools", "partial"), &[f, argument.clone()]),
