@@ -37,9 +37,9 @@ use parity::{Check, Readers};
 /// .names. A network that is no model file is written as `cspnet new` would make it, untrained; without one it is the program's own
 /// model.
 ///
-/// What was written is read again before it gets its name, ONNX by ONNX Runtime as well if python3 has it, and compared with the network on 32
-/// photos: whole, from the decoded photo on. Where a probability is further off than 1e-4, or another class is the likeliest, nothing
-/// is left under FILE and the exit code is 4.
+/// What was written is read again before it gets its name, ONNX by ONNX Runtime as well if python3 has it, and compared with the
+/// network on 32 photos: whole, from the decoded photo on. Where a probability is further off than 1e-4, or another class is the
+/// likeliest, nothing is left under FILE and the exit code is 4.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A network (see `cspnet models`), a model file or an ONNX file; without it the program's own model
