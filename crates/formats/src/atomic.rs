@@ -41,7 +41,7 @@ impl Pending {
     /// Writes `bytes` to a new file beside `path`.
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn new(path: &Path, bytes: &[u8]) -> Result<Self, FormatError> {
         let failed = |source| FormatError::Io { path: path.to_owned(), what: "written", source };
         let mode = mode_to_keep(path)?;
@@ -61,7 +61,7 @@ impl Pending {
     /// Gives the file its name.
     ///
     /// # Errors
-    /// As [`write`].
+    /// As [`write()`].
     pub fn place(self) -> Result<(), FormatError> {
         let failed = |source| FormatError::Io { path: self.name.clone(), what: "written", source };
         fs::rename(&self.temporary, &self.target).map_err(failed)?;
