@@ -12,7 +12,7 @@ use tempfile::TempDir;
 static PLACE: LazyLock<TempDir> = LazyLock::new(place);
 
 static HERE: LazyLock<Circumstances> =
-    LazyLock::new(|| Circumstances::new("CPU".into(), "avx2".into(), &network(), [3, 8, 8]));
+    LazyLock::new(|| Circumstances::new("CPU".into(), "avx2".into(), &network(), &[[3, 8, 8]]));
 
 fn files() -> Vec<Vec<u8>> {
     let choices = [("conv".into(), "winograd".into()), ("fc".into(), "direct".into())].into();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use cspnet_formats::{Manifest, ModelFile};
-use cspnet_fuzz::{SLACK, hold, seeds};
+use cspnet_fuzz::{SLACK, hold, seeds, told};
 use cspnet_graph::Weights;
 use libfuzzer_sys::fuzz_target;
 
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 const FEW: usize = 1 << 16;
 
 fuzz_target!(init: seeds::plant("manifest", seeds::manifests()), |data: &[u8]| {
-    let read = || serde_json::from_slice::<Manifest>(data).map_err(|e| cspnet_formats::text::shown(&e.to_string()).into_owned());
+    let read = || serde_json::from_slice::<Manifest>(data).map_err(told);
     let Some(manifest) = hold(data.len() + SLACK, read) else { return };
     let _ = hold(data.len() + SLACK, || manifest.graph.shapes([manifest.graph.input_channels(), 64, 48]));
     if manifest.graph.params().iter().map(|p| p.len()).fold(0, usize::saturating_add) > FEW {

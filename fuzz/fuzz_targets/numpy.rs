@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fn files() -> Vec<Vec<u8>> {
     let numbers: Vec<f32> = (0..12).map(|i| i as f32 * 0.5 - 2.0).collect();
-    let arrays = [("left".to_owned(), Array::new(vec![2, 3, 1, 2], &numbers)), ("b".into(), Array::new(vec![12], &numbers))];
+    let shapes = [("left", vec![2, 3, 1, 2]), ("b", vec![12])];
+    let arrays = shapes.map(|(name, shape)| (name.to_owned(), Array::new(shape, &numbers)));
     vec![numpy::to_bytes(&arrays).expect("sound arrays")]
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::LazyLock;
 
 use cspnet_data::{DataOptions, DataSet};
-use cspnet_fuzz::{SLACK, hold, place, seeds};
+use cspnet_fuzz::{SLACK, hold, place, seeds, told};
 use cspnet_vision::DecodeOptions;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -31,8 +31,7 @@ fuzz_target!(init: begin(), |data: &[u8]| {
     let path = PLACE.path().join("train.parquet");
     fs::write(&path, data).expect("the file is written");
     let work = || hold(data.len() + SLACK + PICTURE as usize, || {
-        let read = DataSet::open_one(&path, None, &options(), &mut |_, _| {});
-        read.map_err(|e| cspnet_formats::text::shown(&e.to_string()).into_owned())
+        DataSet::open_one(&path, None, &options(), &mut |_, _| {}).map_err(told)
     });
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
         let told = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|&s| s.into()));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use cspnet_formats::StateFile;
-use cspnet_fuzz::{SLACK, hold, network, place, seeds};
+use cspnet_fuzz::{SLACK, hold, network, place, seeds, told};
 use cspnet_graph::Graph;
 use cspnet_train::{Checkpoint, Observer, RunFolder};
 use libfuzzer_sys::fuzz_target;
@@ -55,7 +55,6 @@ fuzz_target!(init: seeds::plant("run", files()), |data: &[u8]| {
     fs::write(RUN.path.join("config.json"), config).expect("the configuration is written");
     StateFile { text, ..RUN.state.clone() }.write(&RUN.checkpoint).expect("the checkpoint is written");
     hold(data.len() + SLACK, || {
-        let told = |e: cspnet_train::TrainError| cspnet_formats::text::shown(&e.to_string()).into_owned();
         let (folder, config) = RunFolder::open(&RUN.path).map_err(told)?;
         config.check(&RUN.graph).map_err(told)?;
         folder.latest(&RUN.graph, &mut Silent).map_err(told)

@@ -40,6 +40,11 @@ pub fn hold<T, E: Display>(most: usize, read: impl FnOnce() -> Result<T, E>) -> 
     result.ok()
 }
 
+/// An error in the words in which the program tells it.
+pub fn told(error: impl Display) -> String {
+    cspnet_formats::text::shown(&error.to_string()).into_owned()
+}
+
 /// A network with every kind of parameter that published files have.
 pub fn network() -> Graph {
     let mut b = Builder::new();

@@ -21,8 +21,8 @@ use crate::failure::Failure;
 /// trained with. The model file then carries both, and the labels. Safetensors files and those of PyTorch's `torch.save` are
 /// told apart by their bytes, whatever they are called. Of a PyTorch file only tensors and containers are read; nothing in it
 /// is ever run. An ONNX file has the network, too, and those that `cspnet export` wrote have labels and preprocessing as well; for
-/// others say with --assume torchvision, or with --config, how photos are prepared. A softmax at its end is left out. Of Darknet there are two files: give the .cfg file, or the name of one of its networks such as 'csresnext50', and
-/// the weights.
+/// others say with --assume torchvision, or with --config, how photos are prepared. A softmax at its end is left out. Of Darknet
+/// there are two files: give the .cfg file, or the name of one of its networks such as 'csresnext50', and the weights.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A safetensors file, one of PyTorch (.pth, .pt, .bin) or an ONNX file; with --weights, a .cfg file
@@ -157,8 +157,11 @@ fn import_onnx(args: &Args) -> Result<ExitCode, Failure> {
     let ModelFile { mut manifest, weights } = network.to_model_file()?;
     let [height, width] = network.size();
     if let Some(config) = args.config.as_ref().map(TimmConfig::read).transpose()? {
-        (manifest.preprocess, manifest.labels) = (config.preprocess, config.labels);
-        manifest.licence = config.licence;
+        manifest.preprocess = config.preprocess.or(manifest.preprocess);
+        manifest.licence = config.licence.or(manifest.licence);
+        if !config.labels.is_empty() {
+            manifest.labels = config.labels;
+        }
     }
     match args.assume {
         Some(Library::Torchvision) if height == width && manifest.graph.input_channels() == 3 => {

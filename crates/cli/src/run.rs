@@ -19,7 +19,7 @@ use cspnet::{Feed, Photo, Photos, Runner};
 use crate::failure::Failure;
 use crate::inspect::size;
 use crate::planning::Planning;
-use crate::source::{self, Network};
+use crate::source::{self, File, Network};
 
 /// Run a network on photos or arrays, and write what it gives as arrays.
 ///
@@ -82,8 +82,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut network = network(args, args.size)?;
     let mut feeding = Feeding::of(&network, args)?;
     args.inputs.iter().try_for_each(|given| feeding.add(given))?;
-    // Where a file leaves the picture's size open, an array says it.
-    if let Some(size) = feeding.size_of_array().filter(|size| *size != network.size) {
+    // Where an ONNX file leaves the picture's size open, an array says it.
+    let is_onnx = matches!(network.file, Some(File::Onnx(..)));
+    if let Some(size) = feeding.size_of_array().filter(|size| is_onnx && *size != network.size) {
         network = self::network(args, Some(size))?;
     }
     let feeds = feeding.feeds(&network)?;

@@ -298,7 +298,7 @@ impl<'a> Given<'a> {
 
 /// Pixels `[n, h, w, c]` as numbers `[n, c, h, w]`.
 fn planes(pixels: &[u8], [channels, height, width]: Shape) -> Vec<f32> {
-    let plane = |image: &'_ [u8], channel: usize| {
+    let plane = |image: &[u8], channel: usize| {
         image.iter().skip(channel).step_by(channels).map(|&byte| f32::from(byte)).collect::<Vec<f32>>()
     };
     let images = pixels.chunks_exact(channels * height * width);

@@ -2,8 +2,9 @@
 //!
 //! [`DataSet::open`] looks at every file once before anything else is done with it: it finds the classes and matches them
 //! between splits by name, reads and decodes each photo, names what cannot be used, and finds photos that are in two splits.
-//! [`Outline`] tells the classes without opening a photo. [`Ordered`] loads on threads of its own and delivers in order. Everything random is a pure function of seed, epoch, sample
-//! and purpose ([`Draw`]), so what a photo looks like in some epoch depends neither on threads nor on what came before.
+//! [`Outline`] tells the classes without opening a photo. [`Ordered`] loads on threads of its own and delivers in order. Everything
+//! random is a pure function of seed, epoch, sample and purpose ([`Draw`]), so what a photo looks like in some epoch depends neither on
+//! threads nor on what came before.
 //!
 //! Not here: training.
 #![forbid(unsafe_code)]

@@ -305,13 +305,15 @@ impl Lowering<'_> {
                     steps.push(step(Task::Combine { function, activation }, nodes));
                 }
                 Op::Pool { kind, window } => steps.push(self.pool(id, kind, Some(window))),
-                op if plane_pool(&op).is_some() => steps.extend(plane_pool(&op).map(|kind| self.pool(id, kind, None))),
+                op @ (Op::GlobalAvgPool | Op::Reduce { .. }) => steps.push(match plane_pool(&op) {
+                    Some(kind) => self.pool(id, kind, None),
+                    None => step(Task::Alone { node: id }, vec![id]),
+                }),
                 Op::Rearrange(_) if is_unchanged(self.graph, self.shapes, id) => {}
                 Op::Constant { .. }
                 | Op::PRelu
                 | Op::Lrn { .. }
                 | Op::Softmax { .. }
-                | Op::Reduce { .. }
                 | Op::Pad(_)
                 | Op::Crop(_)
                 | Op::Resize(_)
@@ -322,9 +324,7 @@ impl Lowering<'_> {
                     steps.push(step(Task::Drop { node: id }, vec![id]))
                 }
                 Op::Concat | Op::Slice { .. } | Op::Drop { .. } => {}
-                Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } | Op::GlobalAvgPool => {
-                    unreachable!("taken before")
-                }
+                Op::Conv { .. } | Op::Linear { .. } | Op::BatchNorm { .. } => unreachable!("taken before"),
             }
         }
         steps
@@ -397,6 +397,6 @@ fn as_wide(graph: &Graph, step: &Step) -> Vec<ValueId> {
 
 /// Whether every channel of a convolution sees one channel of its own.
 fn is_depthwise(graph: &Graph, node: ValueId) -> bool {
-    let input = graph.node(node).inputs[0];
-    matches!(graph.node(node).op, Op::Conv { groups, out, .. } if groups == out && groups == graph.channels(input) && groups > 1)
+    let Op::Conv { groups, out, .. } = graph.node(node).op else { return false };
+    groups > 1 && groups == out && groups == graph.channels(graph.node(node).inputs[0])
 }

@@ -7,31 +7,31 @@ use cspnet_kernels::{Activation, ConvShape, DropRule, Function, LineFunction, Op
 /// A function of every element, or none.
 pub(crate) fn activation(function: Option<Unary>) -> Activation {
     let Some(function) = function else { return Activation::Identity };
-    let other = match function {
-        Unary::Relu => return Activation::Relu,
-        Unary::Relu6 => return Activation::Clip(0.0, 6.0),
-        Unary::Clip { min, max } => return Activation::Clip(min as f32, max as f32),
-        Unary::LeakyRelu { slope } => return Activation::LeakyRelu(slope as f32),
-        Unary::Sigmoid => return Activation::Sigmoid,
-        Unary::Silu => return Activation::Silu,
-        Unary::Mish => return Activation::Mish,
-        Unary::HardSigmoid { alpha, beta } => return Activation::HardSigmoid(alpha as f32, beta as f32),
-        Unary::HardSwish => return Activation::HardSwish,
-        Unary::Tanh => Function::Tanh,
-        Unary::Elu { alpha } => Function::Elu { alpha: alpha as f32, gamma: 1.0 },
-        Unary::Selu { alpha, gamma } => Function::Elu { alpha: alpha as f32, gamma: gamma as f32 },
-        Unary::Softplus => Function::Softplus,
-        Unary::Gelu => Function::Gelu,
-        Unary::GeluTanh => Function::GeluTanh,
-        Unary::Erf => Function::Erf,
-        Unary::Exp => Function::Exp,
-        Unary::Log => Function::Log,
-        Unary::Sqrt => Function::Sqrt,
-        Unary::Neg => Function::Neg,
-        Unary::Abs => Function::Abs,
-        Unary::Reciprocal => Function::Reciprocal,
-    };
-    Activation::Other(other)
+    let other = Activation::Other;
+    match function {
+        Unary::Relu => Activation::Relu,
+        Unary::Relu6 => Activation::Clip(0.0, 6.0),
+        Unary::Clip { min, max } => Activation::Clip(min as f32, max as f32),
+        Unary::LeakyRelu { slope } => Activation::LeakyRelu(slope as f32),
+        Unary::Sigmoid => Activation::Sigmoid,
+        Unary::Silu => Activation::Silu,
+        Unary::Mish => Activation::Mish,
+        Unary::HardSigmoid { alpha, beta } => Activation::HardSigmoid(alpha as f32, beta as f32),
+        Unary::HardSwish => Activation::HardSwish,
+        Unary::Tanh => other(Function::Tanh),
+        Unary::Elu { alpha } => other(Function::Elu { alpha: alpha as f32, gamma: 1.0 }),
+        Unary::Selu { alpha, gamma } => other(Function::Elu { alpha: alpha as f32, gamma: gamma as f32 }),
+        Unary::Softplus => other(Function::Softplus),
+        Unary::Gelu => other(Function::Gelu),
+        Unary::GeluTanh => other(Function::GeluTanh),
+        Unary::Erf => other(Function::Erf),
+        Unary::Exp => other(Function::Exp),
+        Unary::Log => other(Function::Log),
+        Unary::Sqrt => other(Function::Sqrt),
+        Unary::Neg => other(Function::Neg),
+        Unary::Abs => other(Function::Abs),
+        Unary::Reciprocal => other(Function::Reciprocal),
+    }
 }
 
 /// Whether a function may be computed together with others: it leaves what lies beside the channels finite.

@@ -1,6 +1,9 @@
 //! The operations of imported networks: plans against the interpreter in double precision on random networks of them, the same bits
 //! for any batch and number of threads, and what of them is folded, viewed and refused.
 
+mod common;
+
+use common::Dice;
 use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Isa, Plan, PlanOptions, Rewrite, TrainPlan};
 use cspnet_graph::init::reference_input;
@@ -11,26 +14,6 @@ use cspnet_graph::{
 };
 
 const PICTURE: Shape = [3, 7, 6];
-
-/// A stream of numbers for drawing networks (Marsaglia's xorshift, multiplied).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n
-    }
-
-    fn flip(&mut self) -> bool {
-        self.below(2) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
 
 /// Functions of any number; none makes large ones.
 const FUNCTIONS: [Unary; 17] = [
@@ -237,7 +220,7 @@ impl Net {
 
 /// A network of `steps` random operations, sometimes on slices and concatenations of what came before.
 fn random_network(seed: u64, steps: usize) -> Graph {
-    let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let dice = Dice::new(seed);
     let mut net = Net { b: Builder::new(), dice, values: Vec::new(), names: 0 };
     let picture = net.b.input(PICTURE[0]);
     let width = 1 + net.dice.below(20);

@@ -53,13 +53,13 @@ pub enum FormatError {
     #[error("not a PyTorch file that can be read: {}", told(.0))]
     PyTorch(String),
     /// A zip archive that is damaged, or holds what is not read; where in it, and what.
-    #[error("not a zip archive that can be read: {}", shown(.0))]
+    #[error("not a zip archive that can be read: {}", told(.0))]
     Zip(String),
     /// A file of NumPy that is damaged, or holds what is not read; where in it, and what.
-    #[error("not a NumPy file that can be read: {}", shown(.0))]
+    #[error("not a NumPy file that can be read: {}", told(.0))]
     NumPy(String),
     /// Arrays that do not fit into a NumPy file.
-    #[error("cannot be written as a NumPy file: {}", shown(.0))]
+    #[error("cannot be written as a NumPy file: {}", told(.0))]
     NumPyLength(String),
     /// The bytes are not those that were written.
     #[error("the file has been changed since it was written ({0}); copy or download it again")]

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::text;
 
-/// Longest header that is read or written, in bytes: a thousand times that of DenseNet-121.
+/// Longest header that is read or written, in bytes: some hundred times that of DenseNet-121's weights.
 pub(crate) const MAX_HEADER: usize = 8 << 20;
 
 /// Most tensors, texts, dimensions of a tensor and bytes of a tensor's name that are read.

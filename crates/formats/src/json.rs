@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::error::FormatError;
 use crate::tensors::Bytes;
-use crate::text::shown;
 
 /// Most values in a text; each key counts as one, and an object as eight more, since a map takes memory for several entries with its
 /// first. A network of a thousand layers with twenty thousand classes has a tenth of it.
@@ -45,7 +44,7 @@ pub fn check(text: &[u8]) -> Result<(), String> {
 /// If it is no ordinary file, cannot be read, is longer, has more values, or is no UTF-8.
 pub fn read(path: &Path, max_len: usize) -> Result<String, FormatError> {
     let file = Bytes::open(path)?;
-    let refuse = |why: String| FormatError::NotAFile { path: path.to_owned(), why: shown(&why).into_owned() };
+    let refuse = |why: String| FormatError::NotAFile { path: path.to_owned(), why };
     if file.len() > max_len {
         return Err(refuse(format!("has {} bytes; at most {max_len} are read", file.len())));
     }

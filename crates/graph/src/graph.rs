@@ -8,7 +8,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GraphError;
-use crate::op::{Op, Shape};
+use crate::op::{Op, Shape, elements};
 use crate::param::{Param, ParamId, Role};
 
 /// A value: the output of the node of this number.
@@ -206,9 +206,7 @@ impl Graph {
                 },
                 _ => node.op.shape(self.channels[id], &inputs).map_err(fail)?,
             };
-            let floats =
-                shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= GraphError::MAX_ELEMENTS);
-            if floats.is_none_or(|n| n == 0) {
+            if elements(&shape).is_none() {
                 return Err(fail(format!("gives a value of shape {shape:?}")));
             }
             shapes.push(shape);
@@ -299,12 +297,12 @@ impl TryFrom<Raw> for Graph {
 }
 
 /// Whether every name is there once.
-fn check_names<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), GraphError> {
+fn check_names<'a>(what: &'static str, mut names: impl Iterator<Item = &'a str>) -> Result<(), GraphError> {
     let mut seen = HashSet::new();
-    names.into_iter().try_for_each(|name| match seen.insert(name) {
-        true => Ok(()),
-        false => Err(GraphError::Twice { what, name: name.into() }),
-    })
+    match names.find(|&name| !seen.insert(name)) {
+        Some(name) => Err(GraphError::Twice { what, name: name.into() }),
+        None => Ok(()),
+    }
 }
 
 /// Whether a node's parameters exist, have the roles and shapes its operation asks for, and belong to no other node.
@@ -322,8 +320,7 @@ fn check_params(
         return Err(node.error(format!("needs parameters {expected:?}")));
     }
     for &id in &node.params {
-        let len = params[id].shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-        if len.is_none_or(|n| n > GraphError::MAX_ELEMENTS) {
+        if elements(&params[id].shape).is_none() {
             return Err(node.error(format!("has a parameter of shape {:?}", params[id].shape)));
         }
         if !owned.insert(id) {

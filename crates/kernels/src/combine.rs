@@ -184,7 +184,7 @@ impl Body for CombineBody<'_> {
 /// # Safety
 /// `at` points at eight readable floats.
 #[inline(always)]
-unsafe fn load<S: Simd>(s: S, at: *const f32, spreads: bool) -> S::V {
+pub(crate) unsafe fn load<S: Simd>(s: S, at: *const f32, spreads: bool) -> S::V {
     // SAFETY: the function's own promise.
     unsafe { if spreads { s.broadcast(at) } else { s.load(at) } }
 }

@@ -141,7 +141,7 @@ impl Origin {
     /// If places of channels and of pixels add up.
     fn apart(output: &Planes, place: impl Fn(usize, usize) -> Place) -> Option<Self> {
         let (channels, pixels) = (output.channels(), output.pixels());
-        let all = (0..channels).flat_map(|c| (0..pixels).map(move |p| (c, p)));
+        let mut all = (0..channels).flat_map(|c| (0..pixels).map(move |p| (c, p)));
         let first = all.clone().find_map(|(c, p)| Some((c, p, place(c, p)?)));
         let (of_channels, of_pixels): (Vec<Place>, Vec<Place>) = match first {
             Some((c, p, base)) => {
@@ -150,7 +150,6 @@ impl Origin {
             None => (vec![None; channels], vec![None; pixels]),
         };
         let sum = |c: usize, p: usize| Some(of_channels[c]? + of_pixels[p]?);
-        let mut all = all;
         all.all(|(c, p)| place(c, p) == sum(c, p)).then(|| {
             let lanes = |b: &Block| of_block(b, |c| of_channels[c]);
             Self::Apart { lanes: output.blocks().iter().map(lanes).collect(), pixels: of_pixels }

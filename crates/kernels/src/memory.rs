@@ -88,8 +88,8 @@ impl Deref for AlignedBuf {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `start` points at `len` initialised floats within the allocation, which live as long as `self` (none if `room` is 0, where a
-        // dangling aligned pointer is what a slice asks for).
+        // SAFETY: `start` points at `len` initialised floats within the allocation, which live as long as `self` (none if `room` is 0,
+        // where a dangling aligned pointer is what a slice asks for).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -1,5 +1,6 @@
 //! Products of matrices that lie in planes: a pixel is an entry, and a channel is a matrix of its own.
 
+use crate::combine::load;
 use crate::simd::{Body, Simd};
 use crate::{Isa, LANES, Memory, Planes, Team};
 
@@ -101,14 +102,4 @@ impl RowBody<'_> {
             unsafe { s.store(sum, self.image.wrapping_add(to + n * LANES)) };
         }
     }
-}
-
-/// An entry of eight matrices, or of one for all.
-///
-/// # Safety
-/// `at` points at eight readable floats.
-#[inline(always)]
-unsafe fn load<S: Simd>(s: S, at: *const f32, is_shared: bool) -> S::V {
-    // SAFETY: the function's own promise.
-    unsafe { if is_shared { s.broadcast(at) } else { s.load(at) } }
 }

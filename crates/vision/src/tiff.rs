@@ -1,5 +1,5 @@
-//! What a TIFF file must prove before its decoder sees it (TIFF 6.0; BigTIFF as in libtiff): every list in its first directory lies
-//! inside the file, and those that say where the picture is are no longer than pictures need. The decoder takes memory for as many
+//! What a TIFF file must prove before its decoder sees it (TIFF 6.0; BigTIFF as in libtiff): no list in its first directory is
+//! longer than the file, and those that say where the picture is are no longer than pictures need. The decoder takes memory for as many
 //! values as a list claims, thirty times the bytes that they have in the file. Nothing is decoded here.
 
 use crate::VisionError;

@@ -67,10 +67,8 @@ def save(name, model, shape):
     model.graph.output.extend(ends)
     checker.check_model(model)
     onnx.save(model, FOLDER / f"{name}.onnx")
-    EXPECTED[name] = {
-        "input": list(shape),
-        "outputs": {n: {"shape": list(v.shape), "numbers": [float(x) for x in v.ravel()]} for n, v in zip(names, outputs)},
-    }
+    arrays = [{"shape": list(v.shape), "numbers": [float(x) for x in v.ravel()]} for v in outputs]
+    EXPECTED[name] = {"input": list(shape), "outputs": dict(zip(names, arrays))}
 
 
 def computed():
@@ -80,7 +78,8 @@ def computed():
     shape = n("Shape", x)
     height = n("Gather", shape, n.const("two", 2, np.int64), axis=0)
     width = n("Gather", shape, n.const("three", 3, np.int64), axis=0)
-    doubled = [n("Unsqueeze", n("Mul", side, "two"), n.const(f"zero{i}", [0], np.int64)) for i, side in enumerate([height, width])]
+    zeros = [n.const(f"zero{i}", [0], np.int64) for i in range(2)]
+    doubled = [n("Unsqueeze", n("Mul", side, "two"), zero) for side, zero in zip([height, width], zeros)]
     lead = n("Slice", shape, "zero0", n.const("end", [2], np.int64))
     sizes = n("Concat", lead, *doubled, axis=0)
     x = n("Resize", x, "", "", sizes, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")
@@ -98,13 +97,13 @@ def spelt():
     x = n("Add", x, n.weight("one.bias", 1, 8, 1, 1))
     x = n("Mul", x, n("Sigmoid", x), name="silu")
     x = n("Mul", x, n("Tanh", n("Softplus", x)), name="mish")
-    three, six, zero = n.const("three", 3.0, np.float32), n.const("six", 6.0, np.float32), n.const("zero", 0.0, np.float32)
+    three, six, zero = (n.const(name, i, np.float32) for name, i in [("three", 3), ("six", 6), ("zero", 0)])
     gate = n("Clip", n("Add", x, three), zero, six)
     x = n("Div", n("Mul", x, gate), six, name="hardswish_a")
     gate = n("Div", n("Clip", n("Add", x, three), zero, six), six)
     x = n("Mul", x, gate, name="hardswish_b")
     x = n("Mul", n("HardSigmoid", x, alpha=1 / 6), x, name="hardswish_c")
-    root, one, half = n.const("root", np.sqrt(2), np.float32), n.const("one", 1.0, np.float32), n.const("half", 0.5, np.float32)
+    root, one, half = (n.const(name, i, np.float32) for name, i in [("root", np.sqrt(2)), ("one", 1), ("half", 0.5)])
     x = n("Mul", n("Mul", x, n("Add", n("Erf", n("Div", x, root)), one)), half, name="gelu_a")
     x = n("Mul", n("Mul", x, half), n("Add", n("Erf", n("Div", x, root)), one), name="gelu_b")
     x = n("Flatten", n("GlobalAveragePool", x))
@@ -116,7 +115,8 @@ def spelt():
 def old():
     n = Network([2, 4, 7, 7], 7)
     x = n("Clip", "input", min=-0.5, max=0.75)
-    x = n("BatchNormalization", x, *[n.weight(f"norm.{i}", 4) for i in range(3)], n.const("norm.3", [0.5, 1.0, 1.5, 2.0], np.float32), epsilon=1e-3)
+    norm = [n.weight(f"norm.{i}", 4) for i in range(3)]
+    x = n("BatchNormalization", x, *norm, n.const("norm.3", [0.5, 1.0, 1.5, 2.0], np.float32), epsilon=1e-3)
     x = n("Pad", x, mode="reflect", pads=[0, 0, 1, 2, 0, 0, 0, 1])
     x = n("Slice", x, axes=[2, 3], starts=[1, -9], ends=[2147483647, 9])
     x = n("MaxPool", x, kernel_shape=[2, 3], auto_pad="SAME_UPPER", strides=[2, 2])
@@ -152,7 +152,8 @@ def stored():
     n = Network(["batch", 6], 17)
     values = np.array([0, 1, 2, 3, 100, 7])
     x = "input"
-    types = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"]
+    types = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "BOOL"]
+    types[4:4] = [f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
     for kind in types:
         for raw in (False, True):
             number, name = getattr(TensorProto, kind), f"{kind.lower()}.{'bytes' if raw else 'numbers'}"
@@ -176,7 +177,8 @@ def refused():
     n = Network([1, 3, 4, 4], 17)
     x = n("ConvTranspose", "input", n.weight("up.weight", 3, 3, 2, 2), name="up")
     flag = n.const("flag", True, bool)
-    branch = helper.make_graph([helper.make_node("Identity", [x], ["chosen"])], "branch", [], [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)])
+    chosen = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Identity", [x], ["chosen"])], "branch", [], [chosen])
     y = n("If", flag, name="either", then_branch=branch, else_branch=branch)
     z = n("Twist", "input", name="twisted", domain="com.example")
     w = n("Relu", n("Einsum", "input", equation="bchw->bc", name="sums"), name="behind")

@@ -19,6 +19,19 @@ pub enum Pictures {
 }
 
 impl Pictures {
+    /// As a model says, or where it says nothing numbers of this shape.
+    pub fn of(preprocess: Option<Preprocess>, shape: Shape) -> Self {
+        preprocess.map_or(Self::Numbers(shape), Self::Prepared)
+    }
+
+    /// The shape of a picture.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Prepared(preprocess) => [3, preprocess.size.0 as usize, preprocess.size.1 as usize],
+            Self::Numbers(shape) => *shape,
+        }
+    }
+
     /// How photo files are read for it.
     pub fn decode_options(&self) -> DecodeOptions {
         match self {
@@ -54,8 +67,7 @@ impl Engine {
         let plan = match pictures {
             Pictures::Prepared(preprocess) => {
                 let graph = with_normalise(graph, &preprocess.mean, &preprocess.std)?;
-                let (height, width) = preprocess.size;
-                Plan::new(&graph, weights, [3, height as usize, width as usize], &options)?
+                Plan::new(&graph, weights, pictures.shape(), &options)?
             }
             Pictures::Numbers(shape) => Plan::new(graph, weights, *shape, &options)?,
         };

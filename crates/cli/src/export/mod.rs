@@ -217,10 +217,7 @@ fn onnx(args: &Args, network: &Network, [height, width]: [usize; 2]) -> Result<W
             onnx::OPSET,
             bytes.len() as f64 / 1e6,
         ),
-        pictures: match manifest.preprocess {
-            Some(preprocess) => Pictures::Prepared(preprocess),
-            None => Pictures::Numbers([channels, height, width]),
-        },
+        pictures: Pictures::of(manifest.preprocess, [channels, height, width]),
         rounded: None,
         files: vec![Pending::new(&args.output, &bytes)?],
     })
@@ -231,10 +228,7 @@ fn safetensors(args: &Args, network: &Network) -> Result<Written, Failure> {
     let mut manifest = manifest(network, network.size)?;
     manifest.dtype = args.dtype.map_or(manifest.dtype, Dtype::from);
     let [height, width] = network.size;
-    let pictures = match &manifest.preprocess {
-        Some(preprocess) => Pictures::Prepared(preprocess.clone()),
-        None => Pictures::Numbers([network.graph.input_channels(), height, width]),
-    };
+    let pictures = Pictures::of(manifest.preprocess.clone(), [network.graph.input_channels(), height, width]);
     let described = network.described(&manifest);
     let model = ModelFile { manifest, weights: network.weights().to_weights()? };
     let bytes = model.to_bytes()?;
@@ -281,16 +275,18 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
     Ok([Some(found), absent].into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }
 
-/// All who have read what was written, and why ONNX Runtime has not, if it should.
+/// All who have read what was written, each with photos prepared as the file says, and why ONNX Runtime has not, if it should.
 fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), Failure> {
     let pictures = &written.pictures;
+    let said = |manifest: &Manifest| Pictures::of(manifest.preprocess.clone(), pictures.shape());
     let mut readers = Readers::new();
     match args.to {
         Form::Onnx => {
             // Photos that are prepared inside are bytes of any size, which this program does not read.
             if !args.embed_preprocess {
                 let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
-                readers.push(Box::new(Engine::new(file.graph(), file.weights(), pictures)?));
+                let manifest = file.manifest().map_err(|e| args.unread(e))?;
+                readers.push(Box::new(Engine::new(file.graph(), file.weights(), &said(&manifest))?));
             }
             match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, args.embed_preprocess)? {
                 Ok(runtime) => readers.push(Box::new(runtime)),
@@ -299,7 +295,7 @@ fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), 
         }
         Form::Safetensors => {
             let ModelFile { manifest, weights } = ModelFile::read(written.file()).map_err(|e| args.unread(e))?;
-            readers.push(Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), pictures)?));
+            readers.push(Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), &said(&manifest))?));
         }
         Form::Darknet => {
             readers.push(Box::new(darknet::engine(&written.files, pictures).map_err(|e| args.unread(e))?));

@@ -116,6 +116,12 @@ impl<'a> Reader<'a> {
         if length > self.rest.len() { Err(Trouble::Cut) } else { Ok(length) }
     }
 
+    /// Counts a value before memory is taken for it.
+    fn count(&mut self) -> Result<(), Trouble> {
+        self.values = self.values.checked_sub(1).ok_or(Trouble::Wrong("more values than any file has"))?;
+        Ok(())
+    }
+
     fn structure(&mut self, level: usize) -> Result<Value<'a>, Trouble> {
         let (mut fields, mut number) = (Vec::new(), 0_i16);
         loop {
@@ -127,6 +133,7 @@ impl<'a> Reader<'a> {
                 0 => i16::try_from(self.signed()?).map_err(|_| Trouble::Wrong("a field of no number"))?,
                 further => number.checked_add(further.into()).ok_or(Trouble::Wrong("a field of no number"))?,
             };
+            self.count()?;
             // The value of a truth value that is a field is part of its kind.
             let value = if matches!(head & 15, 1 | 2) { Value::Plain } else { self.value(head & 15, level + 1)? };
             fields.push((number, value));
@@ -134,7 +141,6 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, kind: u8, level: usize) -> Result<Value<'a>, Trouble> {
-        self.values = self.values.checked_sub(1).ok_or(Trouble::Wrong("more values than any file has"))?;
         if level > MOST_LEVELS {
             return Err(Trouble::Wrong("values that nest deeper than any do"));
         }
@@ -164,6 +170,7 @@ impl<'a> Reader<'a> {
         // One after the other, so that memory is taken for values that are there.
         let mut values = Vec::new();
         for _ in 0..count {
+            self.count()?;
             values.push(self.value(head & 15, level + 1)?);
         }
         Ok(Value::List(values))
@@ -209,5 +216,7 @@ mod tests {
             let bytes = [&[0x19, 0xF0 | kind][..], &length, &vec![0; count], &[0]].concat();
             assert!(wrong(&bytes), "{kind}");
         }
+        // Truth values, which are all in the heads of their fields.
+        assert!(wrong(&b"\x01\x00".repeat(MOST_VALUES + 1)));
     }
 }

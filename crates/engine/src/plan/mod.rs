@@ -149,6 +149,7 @@ impl Plan {
         let (weights, inputs) = (weights.into(), inputs.into());
         weights.check(graph.params())?;
         graph.shapes(&*inputs)?;
+        // Rewrites may leave the answer to a node of another path.
         let names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
         let PlanOptions { isa, rewrites, direct, low_memory, alike, .. } = *options;
         let chooses = if alike { ALIKE } else { isa };

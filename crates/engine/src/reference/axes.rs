@@ -11,7 +11,7 @@ fn places([n, c, h, w]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
 }
 
 /// Where a place lies in a tensor some of whose axes may have the length 1 instead.
-fn at<T: Real>(x: &Tensor<T>, place: [usize; 4]) -> usize {
+fn at<T>(x: &Tensor<T>, place: [usize; 4]) -> usize {
     place.iter().zip(x.shape).fold(0, |at, (&i, len)| at * len + if len == 1 { 0 } else { i })
 }
 
@@ -39,7 +39,7 @@ pub(super) fn reduce<T: Real>(reduction: Reduction, x: &Tensor<T>, shape: [usize
         Reduction::Max | Reduction::Min => {
             let mut best: Tensor<Option<T>> = Tensor { shape, data: vec![None; shape.iter().product()] };
             for (place, &v) in places(x.shape).zip(&x.data) {
-                let to = place.iter().zip(shape).fold(0, |at, (&i, len)| at * len + if len == 1 { 0 } else { i });
+                let to = at(&best, place);
                 let is_better = |b: T| if reduction == Reduction::Max { v > b } else { v < b };
                 best.data[to] = Some(best.data[to].filter(|&b| !is_better(b)).unwrap_or(v));
             }

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn lines_are_taken_as_darknet_takes_them() {
-        let text = "\u{feff}# a comment\n [ net ] \r\nwid th = 12 8 # cut\n\twidth=7\n; another\n\n[route]\nlayers = -1, 3\nactivation=\n";
+        let text = "\u{feff}# a comment\n [ net ] \r\nwid th = 12 8 # cut\n\twidth=7\n; another\n\n[route]\n\
+            layers = -1, 3\nactivation=\n";
         let all = sections(text).unwrap();
         assert_eq!(all.iter().map(|s| (s.name.as_str(), s.line)).collect::<Vec<_>>(), [("net", 2), ("route", 7)]);
         assert_eq!(all[0].whole("width", 1).unwrap(), 128);

@@ -41,8 +41,8 @@ pub fn write(graph: &Graph, weights: &Weights, size: [usize; 2], header: Header)
 
 /// The text of a graph's layers, and what numbers they have.
 pub(super) fn layers(graph: &Graph, [height, width]: [usize; 2]) -> Result<(String, Vec<Part>), FormatError> {
-    let others = graph.inputs()[1..].iter().chain(graph.outputs()[1..].iter().map(|o| &o.value));
-    if let Some(&other) = others.into_iter().next() {
+    let mut others = graph.inputs()[1..].iter().chain(graph.outputs()[1..].iter().map(|o| &o.value));
+    if let Some(&other) = others.next() {
         let why = "Darknet's networks take one picture and give one answer".into();
         return Err(FormatError::Darknet { path: graph.node(other).path.clone(), why });
     }

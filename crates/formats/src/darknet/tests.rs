@@ -189,7 +189,8 @@ fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
 
 #[test]
 fn what_cannot_be_run_is_told_at_once_with_its_lines() {
-    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\npadding=9\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\ngroups=2\n[upsample]\nscale=2";
+    let text = "[net]\nwidth=8\nheight=7\n[maxpool]\npadding=9\n[yolo]\n[convolutional]\nactivation=selu\n[softmax]\n\
+        groups=2\n[upsample]\nscale=2";
     let all = Network::parse(text).unwrap_err().to_string();
     for place in ["line 4: [maxpool] pads by 9", "line 6: [yolo]", "line 7: [convolutional] with the activation `selu`"]
     {

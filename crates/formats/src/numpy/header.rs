@@ -49,8 +49,7 @@ impl Kind {
             _ => return None,
         };
         let size = match (form, text.get(2..)?) {
-            (Form::Bool, "1") => 1,
-            (Form::Signed | Form::Unsigned, "1") => 1,
+            (Form::Bool | Form::Signed | Form::Unsigned, "1") => 1,
             (Form::Signed | Form::Unsigned | Form::Real, "2") => 2,
             (Form::Signed | Form::Unsigned | Form::Real, "4") => 4,
             (Form::Signed | Form::Unsigned | Form::Real, "8") => 8,

@@ -26,6 +26,9 @@ pub use write::to_bytes;
 /// How many bytes all arrays of a file together may be longer than the file.
 pub const MAX_GAIN: usize = 48 << 20;
 
+/// Most arrays of a file: each may take two kilobytes beside its numbers.
+const MAX_ARRAYS: usize = 1 << 12;
+
 /// How an `.npy` file begins.
 const NPY: &[u8] = b"\x93NUMPY";
 
@@ -129,7 +132,8 @@ fn turned(shape: &[usize], place: usize) -> usize {
 /// The arrays of a file by name; that of an `.npy` file has none. `None` if the file is neither by its first bytes.
 ///
 /// # Errors
-/// If it cannot be read, is damaged, holds something else than numbers, or would become more than [`MAX_GAIN`] longer than it is.
+/// If it cannot be read, is damaged, holds something else than numbers or more than 4096 arrays, or would become more than
+/// [`MAX_GAIN`] longer than it is.
 pub fn read(path: impl AsRef<Path>) -> Result<Option<BTreeMap<String, Array>>, FormatError> {
     let file = Bytes::open(path.as_ref())?;
     read_from(&file).map_err(|error| file.blame(error))
@@ -166,6 +170,9 @@ fn archived(file: &Bytes<'_>) -> Result<BTreeMap<String, Array>, FormatError> {
     })?;
     let members = archive.members().filter_map(|(name, member)| Some((name.strip_suffix(".npy")?, member)));
     let members: BTreeMap<&str, &Member> = members.collect();
+    if members.len() > MAX_ARRAYS {
+        return Err(FormatError::NumPy(format!("it has {} arrays; at most {MAX_ARRAYS} are read", members.len())));
+    }
     let length = |member: &&Member| member.unpacked.unwrap_or(member.len);
     let whole = members.values().try_fold(0_usize, |sum, member| sum.checked_add(length(member)));
     if whole.is_none_or(|whole| whole > file.len() + MAX_GAIN) {
@@ -185,20 +192,24 @@ fn archived(file: &Bytes<'_>) -> Result<BTreeMap<String, Array>, FormatError> {
 /// What a member's bytes become.
 fn unpacked(file: &Bytes<'_>, member: &Member) -> Result<Vec<u8>, FormatError> {
     let damaged = |why: &str| FormatError::NumPy(format!("{why}; copy or write the file again"));
-    let Some(len) = member.unpacked else {
-        return if member.is_whole(file)? {
-            member.read(file)
-        } else {
-            Err(damaged("its bytes are not those written"))
-        };
+    let bytes = match member.unpacked {
+        None => member.read(file)?,
+        Some(len) => inflated(file, member, len).map_err(|why| damaged(&why))?,
     };
+    match crc32fast::hash(&bytes) == member.crc {
+        true => Ok(bytes),
+        false => Err(damaged("its bytes are not those written")),
+    }
+}
+
+/// The so many bytes that those of a deflated member become.
+fn inflated(file: &Bytes<'_>, member: &Member, len: usize) -> Result<Vec<u8>, String> {
     let mut bytes = vec![0; len];
-    let mut unpacking = DeflateDecoder::new_with_buf(Piece { file, member, at: 0 }, vec![0; CHUNK]);
-    unpacking.read_exact(&mut bytes).map_err(|e| damaged(&format!("cannot be unpacked to {len} bytes: {e}")))?;
-    match unpacking.read(&mut [0]) {
-        Ok(0) if crc32fast::hash(&bytes) == member.crc => Ok(bytes),
-        Ok(0) => Err(damaged("its bytes are not those written")),
-        _ => Err(damaged(&format!("unpacks to more than the {len} bytes that the archive says"))),
+    let mut inflating = DeflateDecoder::new_with_buf(Piece { file, member, at: 0 }, vec![0; CHUNK]);
+    inflating.read_exact(&mut bytes).map_err(|e| format!("cannot be unpacked to {len} bytes: {e}"))?;
+    match inflating.read(&mut [0]) {
+        Ok(0) => Ok(bytes),
+        _ => Err(format!("unpacks to more than the {len} bytes that the archive says")),
     }
 }
 

@@ -170,6 +170,10 @@ fn memory_is_taken_for_what_is_there_only() {
     let mut array = None;
     let memory = allocation_counter::measure(|| array = only(&stored).ok());
     assert!(array.unwrap().len() == 1_000_000 && memory.bytes_max < 1_100_000, "{memory:?}");
+    let one = Array::new(vec![1; 64], &[1.0]);
+    let many: Vec<_> = (0..=MAX_ARRAYS).map(|i| (i.to_string(), one.clone())).collect();
+    assert!(refusal(&to_bytes(&many).unwrap()).contains("it has 4097 arrays"));
+    assert!(only(&to_bytes(&many[1..]).unwrap()).is_ok());
 }
 
 #[test]

@@ -46,7 +46,9 @@ pub fn to_bytes(arrays: &[(String, Array)]) -> Result<Vec<u8>, FormatError> {
             &le16(&[name_len, 0]),
         ]
         .concat();
-        bytes.extend([b"PK\x03\x04", &common[..], file_name.as_bytes(), &member].concat());
+        for piece in [b"PK\x03\x04", &common[..], file_name.as_bytes(), &member] {
+            bytes.extend_from_slice(piece);
+        }
         // No comment, the first of one file, no attributes.
         let rest = [&le16(&[0, 0, 0])[..], &le32(&[0, begin])].concat();
         directory.extend([b"PK\x01\x02", &le16(&[VERSION])[..], &common, &rest, file_name.as_bytes()].concat());

@@ -142,7 +142,7 @@ impl Emitter<'_> {
             joins && !reader.inputs.iter().all(is_constant)
         };
         let mut readers = self.graph.nodes().iter().filter(|n| n.inputs.contains(&id));
-        if readers.all(repeats) && id != self.graph.output() {
+        if readers.all(repeats) && self.graph.outputs().iter().all(|output| output.value != id) {
             return constant;
         }
         let picture = self.value(0).0.to_owned();

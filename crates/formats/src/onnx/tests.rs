@@ -304,6 +304,16 @@ fn imported_operations_are_written_as_they_were() {
 }
 
 #[test]
+fn constants_that_are_given_are_given_for_every_image() {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let k = b.constant("k", [3, 1, 1]);
+    let sum = b.binary("sum", Binary::Add, x, k);
+    let graph = b.finish_named(&[("sum", sum), ("k", k)]).unwrap();
+    assert_eq!(node(&read_graph(&graph, &NODES), "k").op_type, "Expand");
+}
+
+#[test]
 fn fully_connected_layers_are_flat_and_joined_with_planes() {
     let file = read_graph(&everything(), &NODES);
     assert_eq!(node(&file, "gap.flat").op_type, "Flatten");

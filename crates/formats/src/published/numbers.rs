@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
+use crate::archive::Member;
 use crate::error::FormatError;
-use crate::pytorch::Member;
 use crate::tensors::{Bytes, Entry, Stored};
 
 /// Numbers that are read at a time.

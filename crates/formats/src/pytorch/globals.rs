@@ -7,8 +7,8 @@ use std::fmt;
 
 use safetensors::Dtype;
 
-use super::Member;
 use super::heap::{Heap, Object, Storage, Tensor, Value};
+use crate::archive::Member;
 
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 16;

@@ -4,8 +4,8 @@
 
 use safetensors::Dtype;
 
-use super::Member;
 use super::globals::Global;
+use crate::archive::Member;
 
 /// Memory that all values of a pickle may take, in bytes: enough for some ten thousand tensors.
 const MAX_MEMORY: usize = 32 << 20;

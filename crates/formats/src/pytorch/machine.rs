@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::Member;
 use super::globals::{self, Global};
 use super::heap::{Heap, Object, Value};
+use crate::archive::Member;
 use crate::error::FormatError;
 
 /// Most values on the stack at a time. Python's pickler puts a thousand entries of a container there at a time.

@@ -18,8 +18,6 @@ use crate::error::FormatError;
 use crate::published::Part;
 use crate::tensors::Bytes;
 
-pub(crate) use crate::archive::Member;
-
 /// Longest pickle that is read, in bytes; those of checkpoints have one or two hundred bytes for each tensor.
 const MAX_PICKLE: usize = 32 << 20;
 

@@ -37,7 +37,7 @@ struct Chain {
 fn chains(graph: &Graph, kept: &[ValueId]) -> Vec<Option<Chain>> {
     let readers = graph.consumers();
     let mut is_seen = vec![false; graph.nodes().len()];
-    [graph.output()].iter().chain(graph.modules().values()).chain(kept).for_each(|&v| is_seen[v] = true);
+    graph.modules().values().chain(kept).for_each(|&v| is_seen[v] = true);
     let mut chains: Vec<Option<Chain>> = Vec::with_capacity(is_seen.len());
     for node in graph.nodes() {
         let chain = node.inputs.first().and_then(|&before| {

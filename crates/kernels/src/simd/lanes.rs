@@ -71,4 +71,7 @@ macro_rules! lanes {
 }
 
 lanes! { One, V, 1, splat, load, store: add = add(a, b); sub = sub(a, b); mul = mul(a, b); fma = fma(a, b, c); }
-lanes! { Two, Pair, 2, splat_pair, load_pair, store_pair: add = add_pair(a, b); sub = sub_pair(a, b); mul = mul_pair(a, b); fma = fma_pair(a, b, c); }
+lanes! {
+    Two, Pair, 2, splat_pair, load_pair, store_pair:
+    add = add_pair(a, b); sub = sub_pair(a, b); mul = mul_pair(a, b); fma = fma_pair(a, b, c);
+}

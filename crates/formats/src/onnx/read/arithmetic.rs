@@ -150,7 +150,8 @@ pub(super) fn joined(
     Ok(Operand::Flow(Flow::new(step, dims)))
 }
 
-fn dims_of(operand: &Operand) -> Dims {
+/// An operand's dimensions.
+pub(super) fn dims_of(operand: &Operand) -> Dims {
     match operand {
         Operand::Flow(flow) => flow.dims.clone(),
         Operand::Constant(constant) => Dims::plain(constant.dims.clone()),

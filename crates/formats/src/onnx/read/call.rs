@@ -29,8 +29,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// What the node is called: its name, or that of what it gives.
     pub(super) fn path(&self) -> String {
-        let named = [&self.node.name].into_iter().chain(&self.node.outputs).find(|name| !name.is_empty());
-        named.cloned().unwrap_or_default()
+        super::called(self.node).to_owned()
     }
 
     /// The value of an attribute, if it is there.
@@ -189,9 +188,12 @@ impl<'a> Call<'a> {
         if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
             return Err("has lists of different lengths".into());
         }
-        let mut runs = Vec::new();
+        let mut runs: Vec<(usize, Run)> = Vec::new();
         for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
             match of.place(axis)? {
+                Place::Side(side) if runs.iter().any(|&(known, _)| known == side) => {
+                    return Err(format!("names dimension {axis} twice").into());
+                }
                 Place::Side(side) => runs.push((side, dims::run(start, end, step, of.sides[side])?)),
                 // All images, however many there are.
                 Place::Batch if start == 0 && step == 1 && self.takes_all_images(end) => {}

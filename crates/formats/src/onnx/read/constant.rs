@@ -47,12 +47,12 @@ pub(super) enum Numbers {
     Integers(Arc<[Integer]>),
     /// Those of another tensor, its axes in another order.
     Permuted {
-        of: Box<Constant>,
+        of: Arc<Constant>,
         order: Vec<usize>,
     },
     /// Those of another tensor, times a factor.
     Scaled {
-        of: Box<Constant>,
+        of: Arc<Constant>,
         factor: f32,
     },
 }
@@ -158,6 +158,14 @@ impl Constant {
         }
     }
 
+    /// How many times its numbers are reordered or scaled when they are read.
+    pub(super) fn depth(&self) -> usize {
+        match &self.numbers {
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => 1 + of.depth(),
+            _ => 0,
+        }
+    }
+
     /// The same numbers as another shape of as many.
     pub(super) fn with_dims(&self, dims: Vec<usize>) -> Self {
         Self { dims, numbers: self.numbers.clone() }
@@ -207,7 +215,7 @@ impl Constant {
         Ok(self.values(files, allowance)?.into_floats())
     }
 
-    /// The number that all of them are, if it is known at once or they are few.
+    /// The number that all of them are, if it is known at once or there is only one.
     pub(super) fn scalar(&self, files: &Files<'_>, allowance: &Allowance) -> Option<f32> {
         match &self.numbers {
             Numbers::Fill(value) => Some(*value),

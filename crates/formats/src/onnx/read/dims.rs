@@ -2,7 +2,7 @@
 //!
 //! Not here: numbers other than lengths and places.
 
-use super::tensor;
+use super::{messages, tensor};
 
 /// Why a node cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,9 +127,7 @@ impl Dims {
     /// With dimensions of length 1 at these axes of the result.
     pub(super) fn unsqueezed(&self, axes: &[i64]) -> Result<Self, Why> {
         let rank = self.rank() + axes.len();
-        if rank > super::messages::MAX_RANK {
-            return Err(super::messages::too_many().into());
-        }
+        check_rank(rank)?;
         let mut new = vec![false; rank];
         for &axis in axes {
             let axis = place(axis, rank).map_err(|rank| outside(axis, rank))?;
@@ -162,9 +160,7 @@ impl Dims {
     /// As another shape, of which 0 stands for the old length there (unless it is allowed as a length) and -1 for what is left. The
     /// batch has `images` images.
     pub(super) fn reshaped(&self, target: &[Integer], allows_zero: bool, images: Integer) -> Result<Self, Why> {
-        if target.len() > super::messages::MAX_RANK {
-            return Err(super::messages::too_many().into());
-        }
+        check_rank(target.len())?;
         // The first dimension stays the batch if all others hold an image.
         let keeps = |first: Integer, is_zero: bool| first == Integer::Batch || first == images || is_zero;
         if let (true, Some((&first, rest))) = (self.batched, target.split_first()) {
@@ -213,6 +209,14 @@ fn resolve(lengths: Vec<Option<usize>>, count: usize, may_be_left: bool) -> Resu
         return Err(format!("makes {known:?} of {count} numbers").into());
     }
     Ok(lengths.into_iter().map(|n| n.or(rest).unwrap_or(1)).collect())
+}
+
+/// Refuses more dimensions than a tensor may have.
+pub(super) fn check_rank(rank: usize) -> Result<(), String> {
+    match rank <= messages::MAX_RANK {
+        true => Ok(()),
+        false => Err(messages::too_many()),
+    }
 }
 
 /// The axis that is meant, from 0 on; else the rank.
@@ -267,6 +271,8 @@ pub(super) fn run(start: i64, end: i64, step: i64, length: usize) -> Result<Run,
     };
     let way = if step > 0 { end - start } else { start - end };
     let len = if way <= 0 { 0 } else { (way - 1) / step.abs() + 1 };
+    // Where nothing follows the first, a step may be as long as it likes.
+    let step = if len <= 1 { 1 } else { step };
     Ok(Run { start: start.max(0) as usize, step, len: len as usize })
 }
 
@@ -344,6 +350,7 @@ mod tests {
         assert_eq!(of(-1, i64::MIN, -1, 3), [2, 1, 0]);
         assert_eq!(of(4, 2, 1, 5), [0; 0]);
         assert_eq!(of(0, 9, 1, 0), [0; 0]);
+        assert_eq!(run(1, 5, i64::MAX, 5), Ok(Run { start: 1, step: 1, len: 1 }));
         assert!(run(0, 1, 0, 5).is_err());
     }
 }

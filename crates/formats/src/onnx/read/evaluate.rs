@@ -12,6 +12,9 @@ use Integer::Known;
 /// Most outputs of a node.
 const MAX_OUTPUTS: usize = 4096;
 
+/// Most orders of axes, one upon another, through which the numbers of a constant are read.
+const MAX_DEPTH: usize = 16;
+
 /// A tensor whose numbers have been read.
 struct Array {
     dims: Vec<usize>,
@@ -19,7 +22,7 @@ struct Array {
 }
 
 /// Operators that are computed here, and those of [`one`] and [`two`].
-const KNOWN: [&str; 28] = [
+const KNOWN: [&str; 25] = [
     "Cast",
     "Concat",
     "Constant",
@@ -45,9 +48,6 @@ const KNOWN: [&str; 28] = [
     "Transpose",
     "Unsqueeze",
     "Where",
-    "Sum",
-    "Max",
-    "Min",
 ];
 
 /// Whether an operator is computed here.
@@ -122,6 +122,7 @@ fn moved(call: &Call<'_>) -> Result<Option<Constant>, Why> {
             Ok(to) if to.is_real() && of.is_real() => dims,
             _ => return Ok(None),
         },
+        "Transpose" if of.depth() >= MAX_DEPTH => return Err("reorders a constant once too often".into()),
         "Transpose" => return Ok(Some(of.permuted(&call.order(of.dims.len())?))),
         "Reshape" => {
             let target = call.list(1, "shape")?.ok_or("has no shape")?;
@@ -274,6 +275,7 @@ fn gather(call: &Call<'_>) -> Result<Array, Why> {
     let places = (0..rounds)
         .flat_map(|round| at.iter().flat_map(move |i| (0..each).map(move |e| (round * length + i) * each + e)));
     let dims = [before, &call.parameter(1)?.dims, behind].concat();
+    dims::check_rank(dims.len())?;
     Ok(Array { values: array.values.pick(places), dims })
 }
 
@@ -423,7 +425,7 @@ fn split(call: &Call<'_>) -> Result<Vec<Constant>, Why> {
         begin += length;
         Ok(Constant::new(sides, array.values.pick(places), call.allowance)?)
     };
-    call.parts(array.dims[axis])?.into_iter().map(part).collect()
+    call.parts(array.dims[axis])?.into_iter().take(call.node.outputs.len()).map(part).collect()
 }
 
 /// A function of one number, of integers and of real numbers.

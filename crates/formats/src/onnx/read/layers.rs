@@ -2,7 +2,7 @@
 
 use cspnet_graph::{Axis, Binary, Op, Padding, PoolKind, Rearrange, Reduction, Unary, Window};
 
-use super::arithmetic::joined;
+use super::arithmetic::{dims_of, joined};
 use super::call::{Call, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
@@ -308,16 +308,7 @@ pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
     let product = Operand::Flow(Flow::new(step, dims));
     match bias {
         None => Ok(vec![product]),
-        Some(bias) => {
-            let sum = super::arithmetic::joined(
-                steps,
-                call,
-                cspnet_graph::Binary::Add,
-                (&product, ""),
-                (&Operand::Constant(bias), &name(2)),
-            )?;
-            Ok(vec![sum])
-        }
+        Some(bias) => Ok(vec![joined(steps, call, Binary::Add, (&product, ""), (&Operand::Constant(bias), &name(2)))?]),
     }
 }
 
@@ -335,11 +326,7 @@ pub(super) fn matmul(steps: &mut Steps, call: &Call<'_>) -> Given {
         let weight = Parameter { name: call.node.inputs[1].clone(), numbers: weight.permuted(&[1, 0]) };
         return linear(steps, call, x, out, vec![weight, no_bias(call, out)], x.dims.with(sides));
     }
-    let dims = |operand: &Operand| match operand {
-        Operand::Flow(flow) => flow.dims.clone(),
-        Operand::Constant(constant) => Dims::plain(constant.dims.clone()),
-    };
-    let (left, right) = (dims(a), dims(b));
+    let (left, right) = (dims_of(a), dims_of(b));
     let batched = left.batched || right.batched;
     let sides = |dims: &Dims| -> Result<(usize, usize, usize, Vec<usize>), Why> {
         let mut sides = dims.sides.clone();

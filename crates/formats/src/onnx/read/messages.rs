@@ -33,7 +33,7 @@ pub(super) struct Graph {
     pub initialisers: Vec<Tensor>,
     pub inputs: Vec<Info>,
     pub outputs: Vec<Info>,
-    /// Names of initialisers that are sparse, which are not read.
+    /// How many initialisers are sparse, which are not read.
     pub sparse: usize,
 }
 

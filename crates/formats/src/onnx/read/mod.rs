@@ -57,6 +57,9 @@ const NEWEST: i64 = 28;
 /// Most numbers of weights that are not in the file, since all of a tensor are the same: twice those of VGG-19.
 const MAX_FILLED: usize = 1 << 28;
 
+/// Most modules, one within the other, that a path names: far more than networks have, but a hostile path is all points.
+const MAX_NESTED: usize = 16;
+
 /// Choices in reading a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -207,10 +210,15 @@ pub fn is_onnx(path: impl AsRef<Path>) -> bool {
     is_long && begin[0] == 0x08 && begin[8] != b'{'
 }
 
-/// A node for messages: its name, or that of what it gives, and its operator.
-fn title(node: &Node) -> String {
+/// What a node is called: its name, or that of what it gives.
+fn called(node: &Node) -> &str {
     let name = [&node.name].into_iter().chain(&node.outputs).find(|name| !name.is_empty());
-    format!("`{}` ({})", shown(name.map_or("", String::as_str)), shown(&node.operator))
+    name.map_or("", String::as_str)
+}
+
+/// A node for messages: what it is called, and its operator.
+fn title(node: &Node) -> String {
+    format!("`{}` ({})", shown(called(node)), shown(&node.operator))
 }
 
 /// The version of ONNX's own operators.
@@ -220,7 +228,8 @@ fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
     match own.max() {
         Some(version @ OLDEST..=NEWEST) => Ok(version),
         Some(version) if version > NEWEST => Err(FormatError::OnnxFile(format!(
-            "its operators are of version {version}; those up to {NEWEST} are known: update this program, or write it for an older one"
+            "its operators are of version {version}; those up to {NEWEST} are known: update this program, or write it for \
+             an older one"
         ))),
         Some(version) => Err(FormatError::OnnxFile(format!(
             "its operators are of version {version}, and those from {OLDEST} on are read; with the Python package onnx: \
@@ -313,7 +322,7 @@ fn build(
 /// Names modules as paths suggest, which have them before their points: each gives what the last of its operations gives.
 fn name_modules(builder: &mut Builder, named: &[(String, Value)]) {
     for (path, value) in named {
-        for (place, _) in path.match_indices('.') {
+        for (place, _) in path.match_indices('.').take(MAX_NESTED) {
             builder.name_module(&path[..place], *value);
         }
     }

@@ -189,7 +189,9 @@ pub(super) fn gather(steps: &mut Steps, call: &Call<'_>) -> Given {
         .collect::<Result<_, _>>()?;
     let taken = taken(steps, call, x, side, &at)?;
     let (before, behind) = (&x.dims.sides[..side], &x.dims.sides[side + 1..]);
-    given(taken.with_dims(x.dims.with([before, &indices.dims, behind].concat())))
+    let dims = x.dims.with([before, &indices.dims, behind].concat());
+    dims::check_rank(dims.rank())?;
+    given(taken.with_dims(dims))
 }
 
 /// A value's numbers at some places of a side, in that order.

@@ -253,6 +253,30 @@ fn files_that_are_too_large_in_number_or_shape_are_refused() {
 }
 
 #[test]
+fn constants_are_held_to_limits() {
+    let with = |mut nodes: Vec<proto::Node>, tensors| {
+        nodes.push(node("Add", &["x", "c"], "y"));
+        file(nodes, tensors, &[1, 3, 4, 4])
+    };
+    let a = || ints("a", &[1, 2, 3, 4]);
+    let twice = vec![a(), ints("s", &[2, 2]), ints("e", &[4, 4]), ints("z", &[0, 0])];
+    hostile(&with(vec![node("Slice", &["a", "s", "e", "z"], "c")], twice), "names dimension 0 twice");
+    let square = || proto::Tensor { dims: vec![2, 2], ..a() };
+    let far = vec![square(), ints("s", &[1]), ints("e", &[4]), ints("z", &[0]), ints("t", &[i64::MAX])];
+    hostile(&with(vec![node("Slice", &["a", "s", "e", "z", "t"], "c")], far), "joins lengths");
+    let name = |i: usize| if i == 0 { "a".to_owned() } else { format!("t{i}") };
+    let turned: Vec<proto::Node> = (0..20_000).map(|i| node("Transpose", &[&name(i)], &name(i + 1))).collect();
+    let chain = file([turned, vec![node("Add", &["x", "t20000"], "y")]].concat(), vec![square()], &[1, 3, 4, 4]);
+    hostile(&chain, "reorders a constant once too often");
+    let first = || proto::Tensor { dims: vec![1; 16], ..ints("i", &[0]) };
+    let gathers = vec![node("Gather", &["a", "i"], "b"), node("Gather", &["b", "i"], "c")];
+    hostile(&with(gathers, vec![a(), first()]), "has more than 16 dimensions");
+    let axis = vec![proto::Attribute::int("axis", 1)];
+    let gather = proto::Node { attribute: axis, ..node("Gather", &["x", "i"], "y") };
+    hostile(&file(vec![gather], vec![first()], &[1, 3, 4, 4]), "has more than 16 dimensions");
+}
+
+#[test]
 fn tensors_that_are_not_what_they_say_are_refused() {
     let with = |tensor: proto::Tensor| file(vec![node("Add", &["x", "c"], "y")], vec![tensor], &[1, 3, 4, 4]);
     let tensor = |dims: &[i64], data_type, bytes| proto::Tensor {

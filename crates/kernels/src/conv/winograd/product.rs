@@ -41,7 +41,8 @@ pub(super) struct GroupOf<'a> {
 /// Sums up all products of a group, chain by chain: the points of its weights are made, then multiplied with the tiles.
 ///
 /// # Safety
-/// The weights are the group's, `points` holds the source at so many tiles, `sums` and `filter` have room for the group; nobody else touches those.
+/// The weights are the group's, `points` holds the source at so many tiles, `sums` and `filter` have room for the group; nobody
+/// else touches those.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, F: Scheme<M, N>, const M: usize, const N: usize>(s: S, of: &GroupOf<'_>) {
     let blocks = of.winograd.offsets.len();
