@@ -334,7 +334,10 @@ impl Op {
                 cropped[axis] = crop.len;
                 cropped
             }
-            Self::Resize(resize) => resize.output(first),
+            Self::Resize(resize) => {
+                let [rows, columns] = resize.output(first);
+                [positive(rows, "rows")?, positive(columns, "columns")?]
+            }
             Self::Rearrange(rearrange) if elements(&inputs[0]) != Some(rearrange.elements()) => {
                 return Err(format!("makes {:?} of {:?}", rearrange.shape, inputs[0]));
             }

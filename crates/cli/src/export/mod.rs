@@ -286,7 +286,8 @@ fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), 
             if !args.embed_preprocess {
                 let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
                 let manifest = file.manifest().map_err(|e| args.unread(e))?;
-                readers.push(Box::new(Engine::new(file.graph(), file.weights(), &said(&manifest))?));
+                let engine = Engine::new(file.graph(), file.weights(), &said(&manifest)).map_err(|e| args.unread(e))?;
+                readers.push(Box::new(engine));
             }
             match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, args.embed_preprocess)? {
                 Ok(runtime) => readers.push(Box::new(runtime)),
@@ -295,7 +296,8 @@ fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), 
         }
         Form::Safetensors => {
             let ModelFile { manifest, weights } = ModelFile::read(written.file()).map_err(|e| args.unread(e))?;
-            readers.push(Box::new(Engine::new(&manifest.graph, LazyWeights::owned(weights), &said(&manifest))?));
+            let engine = Engine::new(&manifest.graph, LazyWeights::owned(weights), &said(&manifest));
+            readers.push(Box::new(engine.map_err(|e| args.unread(e))?));
         }
         Form::Darknet => {
             readers.push(Box::new(darknet::engine(&written.files, pictures).map_err(|e| args.unread(e))?));
