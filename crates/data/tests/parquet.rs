@@ -28,6 +28,25 @@ fn bmp(number: usize) -> Vec<u8> {
     bytes
 }
 
+/// A photo of 640 by 300 pixels, of whose rows the first 80 are noise.
+fn noisy_bmp(number: u32) -> Vec<u8> {
+    let (width, height, noisy) = (640_usize, 300_usize, 80_usize);
+    let mut bytes = bmp(0);
+    bytes.truncate(54);
+    bytes[18..22].copy_from_slice(&(width as u32).to_le_bytes());
+    bytes[22..26].copy_from_slice(&(height as u32).to_le_bytes());
+    // A generator of Marsaglia's (Xorshift RNGs, 2003): no packer finds a pattern in it.
+    let mut state = number + 1;
+    bytes.extend((0..width * noisy * 3).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 24) as u8
+    }));
+    bytes.resize(54 + width * height * 3, 0);
+    bytes
+}
+
 /// What stands in a file.
 struct Made {
     names: Option<&'static [&'static str]>,
@@ -208,6 +227,21 @@ fn photos_that_unpack_to_more_than_any_are_refused_with_their_page() {
         assert!(why.starts_with("row group 0: the page at byte "), "{why}");
         assert!(why.contains("more than may be held in memory; unpack the photos"), "{why}");
     }
+}
+
+#[test]
+fn photos_of_which_much_is_alike_are_read() {
+    let folder = Folder::new();
+    let file = folder.path("train.parquet");
+    let rows: Vec<_> = (0..120).map(|n| (Some(noisy_bmp(n)), Some(i64::from(n % 2)))).collect();
+    let unpacked: usize = rows.iter().filter_map(|(photo, _)| Some(photo.as_ref()?.len())).sum();
+    Made { rows, ..Made::of(0..0) }.write(&file);
+    let packed = fs::metadata(&file).unwrap().len() as usize;
+    // As in CIFAR-10 of JPEGs, three times the file and more.
+    assert!((3 * packed..4 * packed).contains(&unpacked), "{unpacked} bytes in {packed}");
+    let data = folder.open().unwrap();
+    assert_eq!(data.train.len() + data.validation.len(), 120);
+    assert!(data.skipped.is_empty());
 }
 
 #[test]
