@@ -18,8 +18,7 @@ fn examples() -> usize {
 }
 
 #[test]
-fn photos_of_a_folder_are_named_in_order
-() {
+fn photos_of_a_folder_are_named_in_order() {
     let output = run(&["predict", "examples/photos"]);
     assert!(output.status.success());
     let records = records(&output);
