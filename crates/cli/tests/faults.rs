@@ -29,7 +29,8 @@ impl Workshop {
     /// What is told of a run in which nothing that its files hold `part` in their paths can be written from a point on.
     fn refused(&self, name: &str, part: &str, point: u32, fault: Errno) -> String {
         let mut command = self.train(name);
-        let output = command.env("CSPNET_CRASH_POINT", format!("{point}:{part}:{}", fault.raw_os_error())).output().unwrap();
+        let output =
+            command.env("CSPNET_CRASH_POINT", format!("{point}:{part}:{}", fault.raw_os_error())).output().unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{part}, point {point}: {told}");
         assert!(told.contains(&said(fault)) && told.contains(part) && !told.contains("panicked"), "{told}");
@@ -47,7 +48,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_the_ones_before() {
     let workshop = Workshop::new();
     let expected = workshop.finish("whole");
-    let names: Vec<_> = files(&workshop.path("whole/checkpoints")).iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+    let names: Vec<_> =
+        files(&workshop.path("whole/checkpoints")).iter().map(|p| p.file_name().unwrap().to_owned()).collect();
     assert_eq!(names.len(), 2);
     // Every fault within the third checkpoint, at one step after the other: writing both halves, bringing them to the disk, renaming,
     // and bringing the name to the disk; and each of these steps on a full disk.
@@ -71,7 +73,9 @@ fn models_and_measurements_that_cannot_be_written_end_the_run() {
     let workshop = Workshop::new();
     let expected = workshop.finish("whole");
     // Within the second epoch, and the best model within whatever epoch writes it first.
-    for (i, (file, point)) in [("best.safetensors", 0), ("last.safetensors", 6), ("metrics.csv", 12)].into_iter().enumerate() {
+    for (i, (file, point)) in
+        [("best.safetensors", 0), ("last.safetensors", 6), ("metrics.csv", 12)].into_iter().enumerate()
+    {
         for step in [0, 2, 3] {
             let name = format!("run-{i}-{step}");
             let told = workshop.refused(&name, file, point + step, FAULTS[(i + step as usize) % FAULTS.len()]);
@@ -100,8 +104,7 @@ fn a_run_that_cannot_begin_leaves_nothing() {
 fn events_that_cannot_be_written_end_the_run() {
     let workshop = Workshop::new();
     let events = workshop.path("run/events.jsonl");
-    let mut child =
-        workshop.train_for("run", 100_000).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = workshop.train_for("run", 100_000).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(told.any(|line| line.starts_with("epoch 2/")));
     fs::remove_file(&events).unwrap();

@@ -90,8 +90,22 @@ fn training_judging_and_answering_see_upright_photos() {
     write(&dir.path().join("upright"), |_| 1);
     for data in ["turned", "upright"] {
         let trained = run(&[
-            "train", "--network", "densenet_bc:depth=10,growth=4", "--size", "16", "--batch-size", "4", "--epochs", "2",
-            "--threads", "2", "--seed", "3", "--out", &path(&format!("{data}-run")), &path(data),
+            "train",
+            "--network",
+            "densenet_bc:depth=10,growth=4",
+            "--size",
+            "16",
+            "--batch-size",
+            "4",
+            "--epochs",
+            "2",
+            "--threads",
+            "2",
+            "--seed",
+            "3",
+            "--out",
+            &path(&format!("{data}-run")),
+            &path(data),
         ]);
         assert!(trained.status.success(), "{}", text(&trained.stderr));
     }

@@ -88,7 +88,8 @@ fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_no
 fn a_run_that_is_killed_while_it_writes_another_file_ends_as_if_it_had_not_been() {
     let workshop = Workshop::new();
     let expected = workshop.finish("whole");
-    let files = [("config.json", 0..6), ("best.safetensors", 0..6), ("last.safetensors", 6..12), ("metrics.csv", 6..12)];
+    let files =
+        [("config.json", 0..6), ("best.safetensors", 0..6), ("last.safetensors", 6..12), ("metrics.csv", 6..12)];
     for (i, (file, points)) in files.into_iter().enumerate() {
         for point in points {
             let name = format!("killed-{i}-{point}");

@@ -126,7 +126,10 @@ mod tests {
         for broken in [&b""[..], b"{}", &whole[..whole.len() / 2], &deep, b"\xff\xfe", &vec![b' '; 2 << 20]] {
             std::fs::write(&path, broken).unwrap();
             let error = ChoicesFile::read(&path, &here).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{}: ", path.display())) && !error.contains(char::is_control), "{error}");
+            assert!(
+                error.starts_with(&format!("{}: ", path.display())) && !error.contains(char::is_control),
+                "{error}"
+            );
         }
         assert!(ChoicesFile::read(dir.path(), &here).is_err());
     }

@@ -6,8 +6,8 @@ use std::io::{Seek, SeekFrom, Write};
 
 use allocation_counter::measure;
 use common::{
-    Member, call, dict, end, file, global, good, graph, le16, le32, member, members, packed, pickle, read, refused, storage,
-    tensor_of, text, zip,
+    Member, call, dict, end, file, global, good, graph, le16, le32, member, members, packed, pickle, read, refused,
+    storage, tensor_of, text, zip,
 };
 use cspnet_formats::read_published;
 use proptest::prelude::*;
@@ -151,7 +151,6 @@ fn ends_of_archives_that_lie_are_refused() {
     refused(&zip(&long(1)), "a name of 6004 bytes");
     refused(&zip(&long(1000)), "at most 4194304 are read");
 }
-
 
 /// Zeros, deflated: a thousandth of their length.
 fn deflated(name: &str, len: usize) -> Member {

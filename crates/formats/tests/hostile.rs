@@ -2,7 +2,9 @@
 
 use allocation_counter::measure;
 use cspnet_formats::darknet::Network;
-use cspnet_formats::{FormatError, Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published, read_published_bytes};
+use cspnet_formats::{
+    FormatError, Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published, read_published_bytes,
+};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 /// What a reader may take beside the bytes of its file.
@@ -196,7 +198,10 @@ fn the_three_attacks_of_safetensors_on_itself_are_refused() {
         refusal(1 << 20, || ModelFile::read(&path)),
         refusal(1 << 20, || StateFile::read(&path)),
     ] {
-        assert!(error.contains("its header would have 787777801 bytes") && error.contains("many.safetensors"), "{error}");
+        assert!(
+            error.contains("its header would have 787777801 bytes") && error.contains("many.safetensors"),
+            "{error}"
+        );
     }
     // Many that lie in the same bytes.
     let entry = |i: usize| tensor(&format!("weight_{i}"), "F32", "[200,200]", 0, 160_000);

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    call, dict, file, first, floats, global, good, integer, integers, member, members, pickle, read, refusal, refused, storage,
-    tensor, tensor_of, text, tuple, weight, zip,
+    call, dict, file, first, floats, global, good, integer, integers, member, members, pickle, read, refusal, refused,
+    storage, tensor, tensor_of, text, tuple, weight, zip,
 };
 use cspnet_formats::read_published_bytes;
 use cspnet_graph::{Builder, Conv};

@@ -43,7 +43,8 @@ fn called(protocol: u8, module: &str, name: &str) -> Vec<u8> {
         1 => [&by_lines[..], b"q\0(", &text("id"), b"q\x01tq\x02Rq\x03."].concat(),
         2 | 3 => [&[0x80, protocol][..], &by_lines, b"q\0", &text("id"), b"q\x01\x85q\x02Rq\x03."].concat(),
         _ => {
-            let code = [short(module), short(name), b"\x93\x94".to_vec(), short("id"), b"\x85\x94R\x94.".to_vec()].concat();
+            let code =
+                [short(module), short(name), b"\x93\x94".to_vec(), short("id"), b"\x85\x94R\x94.".to_vec()].concat();
             [&[0x80, protocol, 0x95][..], &(code.len() as u64).to_le_bytes(), &code].concat()
         }
     }
@@ -52,7 +53,8 @@ fn called(protocol: u8, module: &str, name: &str) -> Vec<u8> {
 /// Refused, for what would be called.
 fn named(code: &[u8], path: &str) {
     let error = refusal(&file(code));
-    let told = error.contains(&format!("call {path}, which weights never need")) && error.contains("nothing of it was run");
+    let told =
+        error.contains(&format!("call {path}, which weights never need")) && error.contains("nothing of it was run");
     assert!(told && error.contains("a/data.pkl, byte "), "{error}\ninstead of: {path}");
 }
 
@@ -70,7 +72,9 @@ fn calls_are_named_in_every_protocol() {
 /// By what tensors and containers never need, but which by itself does nothing: it stands for itself, and nothing else is there.
 #[test]
 fn what_could_be_harmless_is_named_as_what_the_file_holds() {
-    for (module, name) in [("__builtin__", "getattr"), ("builtins", "getattr"), ("posixpath", "join"), ("linecache", "getline")] {
+    for (module, name) in
+        [("__builtin__", "getattr"), ("builtins", "getattr"), ("posixpath", "join"), ("linecache", "getline")]
+    {
         for protocol in 2..=5 {
             let error = refusal(&file(&called(protocol, module, name)));
             assert!(error.contains(&format!("holds no tensors by name, only `{module}.{name}`")), "{error}");
@@ -123,19 +127,40 @@ fn calls_are_named_in_every_form() {
     }
     // Names put together from letters by calls: the first of them is told.
     let letters = |n: &[i64]| {
-        [b"h\0".to_vec(), tuple(&n.iter().map(|&n| integer(n)).collect::<Vec<_>>()), b"R".to_vec(), text("abc"), b"\x85R\x94".to_vec()]
-            .concat()
+        [
+            b"h\0".to_vec(),
+            tuple(&n.iter().map(|&n| integer(n)).collect::<Vec<_>>()),
+            b"R".to_vec(),
+            text("abc"),
+            b"\x85R\x94".to_vec(),
+        ]
+        .concat()
     };
-    let dynamic = [global("operator", "itemgetter"), b"q\x000".to_vec(), letters(&[1, 2]), letters(&[0, 2]), b"\x93".to_vec()];
+    let dynamic =
+        [global("operator", "itemgetter"), b"q\x000".to_vec(), letters(&[1, 2]), letters(&[0, 2]), b"\x93".to_vec()];
     named(&proto(&[&dynamic.concat()]), "operator.itemgetter");
     // Python's functions by way of a module that has them, with POP_MARK.
-    let module = [stack_global("numpy", "poly1d"), stack_global("numpy", "size"), stack_global("numpy", "__builtins__")].concat();
+    let module =
+        [stack_global("numpy", "poly1d"), stack_global("numpy", "size"), stack_global("numpy", "__builtins__")]
+            .concat();
     named(&proto(&[b"(", &module, b"1N"]), "numpy.__builtins__");
     // What is made by a harmless function of a harmful one, and of a state.
-    let partial = [stack_global("functools", "partial"), stack_global("torch.serialization", "load"), b"\x85R".to_vec()].concat();
-    named(&proto(&[&partial, b"(", &stack_global("torch.serialization", "load"), b")}Ntb)R"]), "torch.serialization.load");
+    let partial =
+        [stack_global("functools", "partial"), stack_global("torch.serialization", "load"), b"\x85R".to_vec()].concat();
+    named(
+        &proto(&[&partial, b"(", &stack_global("torch.serialization", "load"), b")}Ntb)R"]),
+        "torch.serialization.load",
+    );
     named(&proto(&[&reduce(stack_global("pty", "spawn"), "id"), &text("state"), b"b"]), "pty.spawn");
-    named(&proto(&[&stack_global("marshal", "loads"), b"C\x01x\x85R", &stack_global("types", "FunctionType"), b"h\0}\x86R)R"]), "marshal.loads");
+    named(
+        &proto(&[
+            &stack_global("marshal", "loads"),
+            b"C\x01x\x85R",
+            &stack_global("types", "FunctionType"),
+            b"h\0}\x86R)R",
+        ]),
+        "marshal.loads",
+    );
     named(b"\x80\x02cbdb\nBdb\n)\x81}X\x04\0\0\0skipNsbX\x02\0\0\0id\x86.", "bdb.Bdb");
 }
 
@@ -156,7 +181,8 @@ fn calls_that_are_put_into_a_sound_pickle_are_named() {
         named(&pickle(code.concat()), "__builtin__.exec");
     }
     // The attack of safetensors: a dictionary that is made by `eval` and filled afterwards.
-    let made = [global("__builtin__", "eval"), tuple(&[text("os.system('echo pwned') or dict()")]), b"R".to_vec()].concat();
+    let made =
+        [global("__builtin__", "eval"), tuple(&[text("os.system('echo pwned') or dict()")]), b"R".to_vec()].concat();
     let filled = [&made[..], b"(", &text("weight"), &good(), b"u"].concat();
     named(&pickle(filled), "__builtin__.eval");
     // Of several pickles the first is read, by PyTorch as well.

@@ -91,7 +91,8 @@ fn every_orientation_is_applied() {
 fn with_tag(name: &str, tag: u8) -> Vec<u8> {
     let mut bytes = photo_file(name);
     let entries = [&b"\x01\x12\0\x03\0\0\0\x01\0"[..], b"\x12\x01\x03\0\x01\0\0\0"];
-    let place = entries.iter().find_map(|entry| Some(bytes.windows(entry.len()).position(|w| w == *entry)? + entry.len()));
+    let place =
+        entries.iter().find_map(|entry| Some(bytes.windows(entry.len()).position(|w| w == *entry)? + entry.len()));
     bytes[place.unwrap()] = tag;
     if name.ends_with(".png") {
         let at = bytes.windows(4).position(|w| w == b"eXIf").unwrap();
@@ -136,7 +137,9 @@ fn png((width, height): (usize, usize), depth: usize, colour: u8, interlaced: bo
             let samples = (left..width).step_by(right).flat_map(|x| (0..channels).map(move |c| sample(x, y, c)));
             let bits: Vec<bool> = samples.flat_map(|s| (0..depth).rev().map(move |bit| s >> bit & 1 == 1)).collect();
             rows.push(0);
-            rows.extend(bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |b, (i, &bit)| b | u8::from(bit) << (7 - i))));
+            rows.extend(
+                bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |b, (i, &bit)| b | u8::from(bit) << (7 - i))),
+            );
         }
     }
     let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());

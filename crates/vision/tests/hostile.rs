@@ -226,7 +226,10 @@ fn hostile_headers_take_no_memory() {
         ("PNG of a thousand million pixels", png(31_623, 31_623)),
         ("JPEG of 65500 a side", patch("rgb_444.jpg", b"\xff\xc0\0\x11\x08", &[0xff, 0xdc, 0xff, 0xdc])),
         ("GIF of 65500 a side", patch("palette.gif", b"GIF87a", &[0xdc, 0xff, 0xdc, 0xff])),
-        ("WebP of 65500 a side", patch("alpha_lossy.webp", b"VP8X\x0a\0\0\0\x10\0\0\0", &[0xdb, 0xff, 0, 0xdb, 0xff, 0])),
+        (
+            "WebP of 65500 a side",
+            patch("alpha_lossy.webp", b"VP8X\x0a\0\0\0\x10\0\0\0", &[0xdb, 0xff, 0, 0xdb, 0xff, 0]),
+        ),
         ("BMP of a thousand million pixels", patch("rgb.bmp", b"\x28\0\0\0", &[0x87, 0x7b, 0, 0, 0x87, 0x7b, 0, 0])),
         ("WebP frame", patch("alpha_lossy.webp", b"\x9d\x01\x2a", &[0xff, 0x3f, 0xff, 0x3f])),
         ("WebP chunk", patch("turned.webp", b"EXIF", &[0xff, 0xff, 0xff, 0x7f])),

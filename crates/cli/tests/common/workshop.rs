@@ -110,4 +110,3 @@ impl Outcome {
         outcome
     }
 }
-

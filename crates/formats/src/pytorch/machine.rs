@@ -27,8 +27,15 @@ pub(super) fn run<'a>(
     code: &'a [u8],
     member: impl Fn(&str) -> Option<Member>,
 ) -> Result<(Heap<'a>, Value<'a>), FormatError> {
-    let mut machine =
-        Machine { code, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), heap: Heap::new(), older: None };
+    let mut machine = Machine {
+        code,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        heap: Heap::new(),
+        older: None,
+    };
     loop {
         let begin = machine.at;
         let (at, why) = match machine.step(&member) {
