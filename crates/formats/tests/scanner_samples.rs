@@ -1,5 +1,6 @@
-//! What the scanners of pickles are tested with, picklescan 1.0.5 and fickling 0.1.12, and what comes with safetensors as its attack on
-//! PyTorch's files: every kind of their samples, made anew here. None is run, and the error names what it would call.
+//! What the scanners of pickles are tested with, picklescan 1.0.5 and fickling 0.1.12, and what comes with safetensors as
+//! its attack on PyTorch's files: every kind of their samples, made anew here. None is run, and the error names what it
+//! would call.
 
 mod common;
 
@@ -7,32 +8,37 @@ use common::{Member, dict, file, global, good, integer, member, pickle, refusal,
 
 /// Classes and functions that the samples call.
 const CALLED: &str = "\
-    __builtin__.eval __builtin__.exec __builtin__.compile __builtin__.globals __builtin__.apply __builtin__.__import__ builtins.eval \
-    builtins.exec builtins.compile builtins.open builtins.breakpoint builtins.__import__ __builtins__.eval numpy.__builtins__ os.system \
-    os.popen os.execv posix.system posix.popen nt.system subprocess.run subprocess.call subprocess.Popen subprocess.check_output \
-    sys.exit sys.modules pty.spawn runpy._run_code runpy.run_path runpy.run_module importlib.import_module importlib.util.find_spec \
-    imp.load_source pkgutil.resolve_name marshal.loads types.FunctionType types.CodeType ctypes.CDLL ctypes.util.find_library \
+    __builtin__.eval __builtin__.exec __builtin__.compile __builtin__.globals __builtin__.apply \
+    __builtin__.__import__ builtins.eval builtins.exec builtins.compile builtins.open builtins.breakpoint \
+    builtins.__import__ __builtins__.eval numpy.__builtins__ os.system os.popen os.execv posix.system posix.popen \
+    nt.system subprocess.run subprocess.call subprocess.Popen subprocess.check_output sys.exit sys.modules pty.spawn \
+    runpy._run_code runpy.run_path runpy.run_module importlib.import_module importlib.util.find_spec imp.load_source \
+    pkgutil.resolve_name marshal.loads types.FunctionType types.CodeType ctypes.CDLL ctypes.util.find_library \
     code.InteractiveInterpreter code.InteractiveInterpreter.runcode code.InteractiveConsole codeop.compile_command \
-    multiprocessing.util.spawnv_passfds _posixsubprocess.fork_exec pydoc.locate pydoc.pipepager pickle.loads cPickle.loads _pickle.loads \
-    shelve.open dill.loads cloudpickle.cloudpickle._make_function joblib.load pandas.read_pickle httplib.HTTPSConnection \
-    http.client.HTTPSConnection requests.api.get aiohttp.client.ClientSession urllib.request.urlopen socket.socket \
-    socket.create_connection _socket.socket ssl.get_server_certificate smtplib.SMTP ftplib.FTP poplib.POP3 telnetlib.Telnet nntplib.NNTP \
-    imaplib.IMAP4_stream xmlrpc.client.ServerProxy webbrowser.open bdb.Bdb bdb.Bdb.run pdb.run pip.main ensurepip._run_pip venv.create \
-    timeit.timeit cProfile.run cProfile.runctx profile.Profile.run profile.Profile.runctx trace.Trace.run trace.Trace.runctx \
-    doctest.debug_script lib2to3.pgen2.grammar.Grammar.loads lib2to3.pgen2.pgen.ParserGenerator.make_label \
+    multiprocessing.util.spawnv_passfds _posixsubprocess.fork_exec pydoc.locate pydoc.pipepager pickle.loads \
+    cPickle.loads _pickle.loads shelve.open dill.loads cloudpickle.cloudpickle._make_function joblib.load \
+    pandas.read_pickle httplib.HTTPSConnection http.client.HTTPSConnection requests.api.get \
+    aiohttp.client.ClientSession urllib.request.urlopen socket.socket socket.create_connection _socket.socket \
+    ssl.get_server_certificate smtplib.SMTP ftplib.FTP poplib.POP3 telnetlib.Telnet nntplib.NNTP \
+    imaplib.IMAP4_stream xmlrpc.client.ServerProxy webbrowser.open bdb.Bdb bdb.Bdb.run pdb.run pip.main \
+    ensurepip._run_pip venv.create timeit.timeit cProfile.run cProfile.runctx profile.Profile.run \
+    profile.Profile.runctx trace.Trace.run trace.Trace.runctx doctest.debug_script \
+    lib2to3.pgen2.grammar.Grammar.loads lib2to3.pgen2.pgen.ParserGenerator.make_label \
     idlelib.debugobj.ObjectTreeItem.SetText idlelib.autocomplete.AutoComplete.get_entity \
     idlelib.autocomplete.AutoComplete.fetch_completions idlelib.calltip.Calltip.fetch_tip idlelib.calltip.get_entity \
-    idlelib.run.Executive.runcode idlelib.pyshell.ModifiedInterpreter.runcommand idlelib.pyshell.ModifiedInterpreter.runcode \
-    asyncio.unix_events._UnixSubprocessTransport._start distutils.file_util.write_file _aix_support._read_cmd_output \
-    _osx_support._find_build_tool _pyrepl.pager.pipe_pager test.support.script_helper.assert_python_ok uuid._get_command_stdout \
-    io.FileIO _io.FileIO logging.FileHandler operator.attrgetter operator.itemgetter operator.methodcaller _operator.methodcaller \
-    numpy.testing._private.utils.runstring numpy.f2py.crackfortran.getlincoef numpy.load torch.load torch.serialization.load \
-    torch.hub.load torch._inductor.codecache.compile_file torch._dynamo.guards.GuardBuilder.get \
-    torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression torch.utils.collect_env.run \
-    torch.utils.collect_env.run_and_read_all torch.utils.bottleneck.__main__.run_cprofile torch.utils.bottleneck.__main__.run_autograd_prof \
+    idlelib.run.Executive.runcode idlelib.pyshell.ModifiedInterpreter.runcommand \
+    idlelib.pyshell.ModifiedInterpreter.runcode asyncio.unix_events._UnixSubprocessTransport._start \
+    distutils.file_util.write_file _aix_support._read_cmd_output _osx_support._find_build_tool \
+    _pyrepl.pager.pipe_pager test.support.script_helper.assert_python_ok uuid._get_command_stdout io.FileIO \
+    _io.FileIO logging.FileHandler operator.attrgetter operator.itemgetter operator.methodcaller \
+    _operator.methodcaller numpy.testing._private.utils.runstring numpy.f2py.crackfortran.getlincoef numpy.load \
+    torch.load torch.serialization.load torch.hub.load torch._inductor.codecache.compile_file \
+    torch._dynamo.guards.GuardBuilder.get torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression \
+    torch.utils.collect_env.run torch.utils.collect_env.run_and_read_all \
+    torch.utils.bottleneck.__main__.run_cprofile torch.utils.bottleneck.__main__.run_autograd_prof \
     torch.utils.data.datapipes.utils.decoder.basichandlers torch.utils._config_module.ConfigModule.load_config \
-    torch.jit.unsupported_tensor_ops.execWrapper fickling.hook.remove_hook fickling.hook.deactivate_safe_ml_environment \
-    picklescan.scanner.scan_bytes modelscan.modelscan.ModelScan";
+    torch.jit.unsupported_tensor_ops.execWrapper fickling.hook.remove_hook \
+    fickling.hook.deactivate_safe_ml_environment picklescan.scanner.scan_bytes modelscan.modelscan.ModelScan";
 
 /// What Python's pickler writes of an object that asks to be made by a call of `module.name('id')`.
 fn called(protocol: u8, module: &str, name: &str) -> Vec<u8> {
