@@ -16,12 +16,16 @@ const CALLED: &str = "\
     pkgutil.resolve_name marshal.loads types.FunctionType types.CodeType ctypes.CDLL ctypes.util.find_library \
     code.InteractiveInterpreter code.InteractiveInterpreter.runcode code.InteractiveConsole codeop.compile_command \
     multiprocessing.util.spawnv_passfds _posixsubprocess.fork_exec pydoc.locate pydoc.pipepager pickle.loads \
-    cPickle.loads _pickle.loads shelve.open dill.loads cloudpickle.cloudpickle._make_function joblib.load \
+    cPickle.loads _pickle.loads shelve.open dill.loads cloudpickle.cloudpickle._make_function \
+    cloudpickle.cloudpickle._builtin_type cloudpickle.cloudpickle._function_setstate \
+    cloudpickle.cloudpickle._make_cell cloudpickle.cloudpickle._make_empty_cell cloudpickle.cloudpickle.subimport \
+    _frozen_importlib._gcd_import gc.get_objects site.execsitecustomize tempfile.mkdtemp filecmp.cmp pexpect.run \
+    socketserver.TCPServer atexit.register sqlite3.connect fileinput.input compileall.compile_file joblib.load \
     pandas.read_pickle httplib.HTTPSConnection http.client.HTTPSConnection requests.api.get \
     aiohttp.client.ClientSession urllib.request.urlopen socket.socket socket.create_connection _socket.socket \
     ssl.get_server_certificate smtplib.SMTP ftplib.FTP poplib.POP3 telnetlib.Telnet nntplib.NNTP \
     imaplib.IMAP4_stream xmlrpc.client.ServerProxy webbrowser.open bdb.Bdb bdb.Bdb.run pdb.run pip.main \
-    ensurepip._run_pip venv.create timeit.timeit cProfile.run cProfile.runctx profile.Profile.run \
+    ensurepip._run_pip venv.create timeit.timeit cProfile.run cProfile.runctx profile.run profile.Profile.run \
     profile.Profile.runctx trace.Trace.run trace.Trace.runctx doctest.debug_script \
     lib2to3.pgen2.grammar.Grammar.loads lib2to3.pgen2.pgen.ParserGenerator.make_label \
     idlelib.debugobj.ObjectTreeItem.SetText idlelib.autocomplete.AutoComplete.get_entity \
@@ -29,10 +33,11 @@ const CALLED: &str = "\
     idlelib.run.Executive.runcode idlelib.pyshell.ModifiedInterpreter.runcommand \
     idlelib.pyshell.ModifiedInterpreter.runcode asyncio.unix_events._UnixSubprocessTransport._start \
     distutils.file_util.write_file _aix_support._read_cmd_output _osx_support._find_build_tool \
-    _pyrepl.pager.pipe_pager test.support.script_helper.assert_python_ok uuid._get_command_stdout io.FileIO \
-    _io.FileIO logging.FileHandler operator.attrgetter operator.itemgetter operator.methodcaller \
-    _operator.methodcaller numpy.testing._private.utils.runstring numpy.f2py.crackfortran.getlincoef numpy.load \
-    torch.load torch.serialization.load torch.hub.load torch._inductor.codecache.compile_file \
+    _osx_support._read_output _operator.attrgetter _pyrepl.pager.pipe_pager \
+    test.support.script_helper.assert_python_ok uuid._get_command_stdout io.FileIO _io.FileIO logging.FileHandler \
+    operator.attrgetter operator.itemgetter operator.methodcaller _operator.methodcaller \
+    numpy.testing._private.utils.runstring numpy.f2py.crackfortran.getlincoef numpy.load torch.load \
+    torch.serialization.load torch.hub.load torch._inductor.codecache.compile_file \
     torch._dynamo.guards.GuardBuilder.get torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression \
     torch.utils.collect_env.run torch.utils.collect_env.run_and_read_all \
     torch.utils.bottleneck.__main__.run_cprofile torch.utils.bottleneck.__main__.run_autograd_prof \
