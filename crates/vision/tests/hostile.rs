@@ -150,7 +150,7 @@ fn noise_and_parts_under_other_names_end_in_a_value() {
 
 /// To be run by hand, when a decoder has another version.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes half a minute"]
 fn a_million_damaged_photos_end_in_a_value() {
     assert!(decode_damaged(5500) > 1_000_000);
 }
