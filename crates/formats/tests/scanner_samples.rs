@@ -11,8 +11,9 @@ const CALLED: &str = "\
     __builtin__.eval __builtin__.exec __builtin__.compile __builtin__.globals __builtin__.apply \
     __builtin__.__import__ builtins.eval builtins.exec builtins.compile builtins.open builtins.breakpoint \
     builtins.__import__ __builtins__.eval numpy.__builtins__ os.system os.popen os.execv posix.system posix.popen \
-    nt.system subprocess.run subprocess.call subprocess.Popen subprocess.check_output sys.exit sys.modules pty.spawn \
-    runpy._run_code runpy.run_path runpy.run_module importlib.import_module importlib.util.find_spec imp.load_source \
+    nt.system subprocess.run subprocess.call subprocess.Popen subprocess.check_output commands.run \
+    commands.getoutput SocketServer.TCPServer xmlrpclib.ServerProxy sys.exit sys.modules pty.spawn runpy._run_code \
+    runpy.run_path runpy.run_module importlib.import_module importlib.util.find_spec imp.load_source \
     pkgutil.resolve_name marshal.loads types.FunctionType types.CodeType ctypes.CDLL ctypes.util.find_library \
     code.InteractiveInterpreter code.InteractiveInterpreter.runcode code.InteractiveConsole codeop.compile_command \
     multiprocessing.util.spawnv_passfds _posixsubprocess.fork_exec pydoc.locate pydoc.pipepager pickle.loads \

@@ -34,15 +34,15 @@ const WEAPONS: &str = "os posix nt subprocess sys shutil socket ssl pty runpy im
     marshal codeop pip ensurepip pdb bdb timeit asyncio pickle cPickle dill cloudpickle shelve requests urllib \
     urllib2 httplib http aiohttp ftplib smtplib telnetlib imaplib poplib nntplib xmlrpc multiprocessing \
     posixsubprocess pydoc doctest cProfile idlelib lib2to3 distutils venv frozen_importlib frozen_importlib_external \
-    gc site tempfile filecmp pexpect socketserver atexit sqlite3 fileinput compileall zipimport pkgutil pyrepl \
-    aix_support osx_support commands.getoutput commands.getstatusoutput code.InteractiveInterpreter \
-    code.InteractiveConsole profile.Profile profile.run profile.runctx trace.Trace test.support io.FileIO io.open \
-    io.open_code logging.FileHandler logging.config uuid._get_command_stdout operator.attrgetter operator.itemgetter \
-    operator.methodcaller types.FunctionType types.CodeType numpy.f2py numpy.testing numpy.load numpy.ctypeslib \
-    pandas.read_pickle joblib.load torch.load torch.hub torch.serialization.load torch.package torch._dynamo \
-    torch._inductor torch.jit.unsupported_tensor_ops torch.fx.experimental torch.utils._config_module \
-    torch.utils.bottleneck torch.utils.collect_env torch.utils.cpp_extension torch.utils.data.datapipes fickling \
-    picklescan modelscan modelaudit";
+    gc site tempfile filecmp pexpect socketserver SocketServer BaseHTTPServer SimpleXMLRPCServer DocXMLRPCServer \
+    xmlrpclib atexit sqlite3 fileinput compileall zipimport pkgutil pyrepl aix_support osx_support commands \
+    code.InteractiveInterpreter code.InteractiveConsole profile.Profile profile.run profile.runctx trace.Trace \
+    test.support io.FileIO io.open io.open_code logging.FileHandler logging.config uuid._get_command_stdout \
+    operator.attrgetter operator.itemgetter operator.methodcaller types.FunctionType types.CodeType numpy.f2py \
+    numpy.testing numpy.load numpy.ctypeslib pandas.read_pickle joblib.load torch.load torch.hub \
+    torch.serialization.load torch.package torch._dynamo torch._inductor torch.jit.unsupported_tensor_ops \
+    torch.fx.experimental torch.utils._config_module torch.utils.bottleneck torch.utils.collect_env \
+    torch.utils.cpp_extension torch.utils.data.datapipes fickling picklescan modelscan modelaudit";
 
 /// Functions of Python itself with which the same can be done.
 const BUILTIN_WEAPONS: &str =
