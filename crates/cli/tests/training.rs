@@ -3,10 +3,12 @@
 mod common;
 #[path = "common/stripes.rs"]
 mod stripes;
+#[path = "common/workshop.rs"]
+mod workshop;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,107 +16,7 @@ use std::time::{Duration, Instant};
 use common::{cspnet, run, text};
 use rustix::process::{Pid, Signal, kill_process};
 use stripes::striped;
-use tempfile::TempDir;
-
-/// Splits, their photos of each class, and the number of the first.
-const PHOTOS: [(&str, usize, usize); 2] = [("train", 12, 0), ("validation", 4, 12)];
-const EPOCHS: u32 = 4;
-
-/// A folder with photos of two classes, striped along and across, and with runs.
-struct Workshop(TempDir);
-
-impl Workshop {
-    fn new() -> Self {
-        let workshop = Self(tempfile::tempdir().unwrap());
-        for (split, photos, first) in PHOTOS {
-            for (class, along) in [("along", true), ("across", false)] {
-                for i in 0..photos {
-                    workshop.write(&format!("data/{split}/{class}/{i}.bmp"), &striped(along, first + i));
-                }
-            }
-        }
-        workshop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    /// The command that begins a run.
-    fn train(&self, name: &str) -> Command {
-        self.train_for(name, EPOCHS)
-    }
-
-    fn train_for(&self, name: &str, epochs: u32) -> Command {
-        let mut command = cspnet(&[]);
-        command.args(["train", "--network", "densenet_bc:depth=10,growth=4", "--size", "16", "--batch-size", "5"]);
-        command.args(["--epochs", &epochs.to_string(), "--threads", "2", "--seed", "3", "--out"]);
-        command.arg(self.path(name)).arg(self.path("data"));
-        command
-    }
-
-    /// A run with these flags that is killed at a point of writing checkpoints, of which each has six, and then brought to its end
-    /// by other threads.
-    fn interrupted(&self, name: &str, flags: &str, point: u32) -> Outcome {
-        let mut command = self.train(name);
-        command
-            .args(flags.split(' '))
-            .env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with(&format!("crash point {point}")), "{line}");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let output = self.resume(name).args(["--threads", "3", "--memory", "low"]).output().unwrap();
-        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-        Outcome::of(&self.path(name))
-    }
-
-    fn resume(&self, name: &str) -> Command {
-        let mut command = cspnet(&["resume"]);
-        command.arg(self.path(name));
-        command
-    }
-
-    /// Brings a run to its end, wherever it stands, and says what came of it.
-    fn finish(&self, name: &str) -> Outcome {
-        let mut command = if self.path(name).exists() { self.resume(name) } else { self.train(name) };
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-        Outcome::of(&self.path(name))
-    }
-}
-
-/// What is left of a run, as far as it must not depend on how it went.
-#[derive(Debug, PartialEq)]
-struct Outcome {
-    last: Vec<u8>,
-    best: Vec<u8>,
-    /// `metrics.csv` without times.
-    metrics: Vec<String>,
-}
-
-impl Outcome {
-    fn of(run: &Path) -> Self {
-        let read = |name: &str| fs::read(run.join(name)).unwrap();
-        let metrics = String::from_utf8(read("metrics.csv")).unwrap();
-        let untimed = |line: &str| line.split(',').take(7).collect::<Vec<_>>().join(",");
-        let outcome = Self {
-            last: read("last.safetensors"),
-            best: read("best.safetensors"),
-            metrics: metrics.lines().map(untimed).collect(),
-        };
-        assert_eq!(outcome.metrics.len() as u32, 1 + EPOCHS);
-        outcome
-    }
-}
+use workshop::{EPOCHS, Outcome, Workshop};
 
 fn terminate(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
@@ -124,22 +26,34 @@ fn code(status: ExitStatus) -> Option<i32> {
     status.code()
 }
 
-#[test]
-fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
+/// Kills a run at so many moments, spread over it in an order that has nothing to do with what happens in it.
+fn kill_at_moments(moments: u32) {
     let workshop = Workshop::new();
     let begin = Instant::now();
     let expected = workshop.finish("whole");
     let whole = begin.elapsed();
     assert_eq!(workshop.finish("again"), expected, "the same command gives the same model");
-    for i in 0..30_u32 {
+    for i in 0..moments {
         let name = format!("killed-{i}");
         let mut child = workshop.train(&name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Spread over the run, in an order that has nothing to do with what happens in it.
-        sleep(whole * ((i * 11) % 30) / 30);
+        sleep(whole * ((i * 11) % moments) / moments);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(workshop.finish(&name) == expected, "{name} ended otherwise");
+        fs::remove_dir_all(workshop.path(&name)).unwrap();
     }
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() {
+    kill_at_moments(30);
+}
+
+/// To be run by hand, when something of how runs are kept has changed.
+#[test]
+#[ignore = "takes minutes"]
+fn a_run_that_is_killed_at_two_hundred_moments_ends_as_if_it_had_not_been() {
+    kill_at_moments(200);
 }
 
 #[test]
@@ -166,6 +80,29 @@ fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_no
         assert!(workshop.finish(&name) == expected, "killed at {line}");
         let left: Vec<_> = fs::read_dir(workshop.path(&name).join("checkpoints")).unwrap().collect();
         assert_eq!(left.len(), 2, "the last two checkpoints are kept and nothing else: {left:?}");
+    }
+}
+
+/// Those that are not checkpoints: the models and the measurements, each when it is written for the second time or later.
+#[test]
+fn a_run_that_is_killed_while_it_writes_another_file_ends_as_if_it_had_not_been() {
+    let workshop = Workshop::new();
+    let expected = workshop.finish("whole");
+    let files =
+        [("config.json", 0..6), ("best.safetensors", 0..6), ("last.safetensors", 6..12), ("metrics.csv", 6..12)];
+    for (i, (file, points)) in files.into_iter().enumerate() {
+        for point in points {
+            let name = format!("killed-{i}-{point}");
+            let mut command = workshop.train(&name);
+            command.env("CSPNET_CRASH_POINT", format!("{point}:{file}"));
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+            assert!(line.starts_with(&format!("crash point {point}")) && line.contains(file), "{line}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(workshop.finish(&name) == expected, "killed at {line}");
+        }
     }
 }
 

@@ -145,10 +145,33 @@ fn a_class_that_one_split_lacks_is_told() {
     assert!(lacks.refused().contains("class `b` is in train but not in validation"), "{}", lacks.refused());
     let adds = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "validation/c"]);
     assert!(adds.refused().contains("class `c` is in validation but not in train"), "{}", adds.refused());
+    let renamed = Folder::with(&["train/a", "train/b", "validation/a", "validation/c"]);
+    assert!(renamed.refused().contains("class `b` is in train but not in validation"), "{}", renamed.refused());
+    // Whatever comes before it in the order of numbers or of characters, no class is shifted into its place.
+    let numbers = Folder::with(&["train/1", "train/2", "train/10", "validation/1", "validation/2"]);
+    assert!(numbers.refused().contains("class `10` is in train but not in validation"), "{}", numbers.refused());
     let case = Folder::with(&["train/a", "train/b", "validation/A", "validation/b"]);
     assert!(case.refused().contains("class `a` is in train but not in validation"), "{}", case.refused());
     let test = Folder::with(&["train/a", "train/b", "validation/a", "validation/b", "test/b"]);
     assert!(test.refused().contains("class `a` is in train but not in test"), "{}", test.refused());
+}
+
+/// Whatever the order in which a disk has them, and whatever one split has before them.
+#[test]
+fn classes_of_all_splits_have_the_numbers_of_their_names() {
+    let names = ["2", "10", "1", "zebra", COMPOSED];
+    let folder = Folder::new();
+    for (split, turn) in [("train", 0), ("validation", 2), ("test", 3)] {
+        for (i, class) in (0..5).map(|i| (i + turn) % 5).enumerate() {
+            folder.photos(&format!("{split}/{}", names[class]), 100 * turn + 2 * i..100 * turn + 2 * i + 2);
+        }
+    }
+    let data = folder.open().unwrap();
+    assert_eq!(data.classes, ["1", "10", "2", COMPOSED, "zebra"]);
+    for sample in Split::ALL.iter().flat_map(|&split| data.samples(split)) {
+        let class = sample.path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        assert_eq!(data.classes[sample.class], class);
+    }
 }
 
 #[test]

@@ -51,7 +51,11 @@ pub enum RunError {
         picture: Shape,
     },
     /// Another number of inputs than the network has.
-    #[error("the network takes {expected} inputs, {found} are given")]
+    #[error(
+        "the network takes {expected} input{}, {found} {} given",
+        if *expected == 1 { "" } else { "s" },
+        if *found == 1 { "is" } else { "are" }
+    )]
     Inputs {
         /// Inputs given.
         found: usize,

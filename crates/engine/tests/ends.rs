@@ -201,6 +201,9 @@ fn what_does_not_fit_is_refused_by_name() {
     let mut workspace = plan.workspace(1, 1);
     let (right, wrong) = ([0.0; 192], [0.0; 191]);
     assert_eq!(plan.run(&mut workspace, Input::Real(&right)), Err(RunError::Inputs { found: 1, expected: 2 }));
+    let told = [(1, 2), (2, 1), (0, 3)].map(|(found, expected)| RunError::Inputs { found, expected }.to_string());
+    let given = ["2 inputs, 1 is given", "1 input, 2 are given", "3 inputs, 0 are given"];
+    assert_eq!(told, given.map(|given| format!("the network takes {given}")));
     let told = plan.run(&mut workspace, [Input::Real(&right), Input::Real(&wrong)]).unwrap_err().to_string();
     assert!(told.starts_with("input `two`: 191 numbers"), "{told}");
     let told = plan.run(&mut workspace, [Input::Pixels(&[0; 192]), Input::Real(&right)]).unwrap_err().to_string();

@@ -65,15 +65,19 @@ impl Member {
     }
 }
 
+/// The kind of file that an archive is: its error, given what is wrong.
+pub(crate) type Kind = fn(String) -> FormatError;
+
 /// The members of an archive by name.
 pub(crate) struct Archive {
     members: HashMap<String, Member>,
 }
 
 impl Archive {
-    /// Reads the directory of an archive and looks at each member's own header.
-    pub(crate) fn open(file: &Bytes<'_>) -> Result<Self, FormatError> {
-        let directory = Directory::find(file)?;
+    /// Reads the directory of an archive and looks at each member's own header. What is wrong becomes an error of this kind.
+    pub(crate) fn open(file: &Bytes<'_>, kind: Kind) -> Result<Self, FormatError> {
+        let refuse = |place: &str, why: String| kind(why).within(place);
+        let directory = Directory::find(file, kind)?;
         let bytes = directory.read(file)?;
         let mut members = HashMap::new();
         let mut taken = Vec::new();
@@ -82,7 +86,7 @@ impl Archive {
             let (entry, behind) = Entry::split(rest).map_err(|why| refuse("the directory", why))?;
             rest = behind;
             let name = std::str::from_utf8(entry.name).map_err(|e| refuse("the directory", e.to_string()))?;
-            let member = entry.locate(file, directory.begin).map_err(|e| e.within(name))?;
+            let member = entry.locate(file, directory.begin, kind).map_err(|e| e.within(name))?;
             taken.push((entry.begin, member.begin + member.len));
             if members.insert(name.to_owned(), member).is_some() {
                 return Err(refuse(name, "is there twice".into()));
@@ -123,8 +127,8 @@ struct Directory {
 
 impl Directory {
     /// Finds it by what ends the archive.
-    fn find(file: &Bytes<'_>) -> Result<Self, FormatError> {
-        let broken = |why: &str| refuse("the archive's end", why.into());
+    fn find(file: &Bytes<'_>, kind: Kind) -> Result<Self, FormatError> {
+        let broken = |why: &str| kind(why.into()).within("the archive's end");
         let from = file.len().saturating_sub(END + MAX_COMMENT);
         let mut tail = vec![0; file.len() - from];
         file.read(from, &mut tail)?;
@@ -232,8 +236,8 @@ impl<'a> Entry<'a> {
     }
 
     /// The member, by the header before its bytes; both have to end before `limit`.
-    fn locate(&self, file: &Bytes<'_>, limit: usize) -> Result<Member, FormatError> {
-        let wrong = |why: &str| FormatError::Zip(why.into());
+    fn locate(&self, file: &Bytes<'_>, limit: usize, kind: Kind) -> Result<Member, FormatError> {
+        let wrong = |why: &str| kind(why.into());
         let outside = || wrong("reaches beyond the archive's members");
         let named = self.begin.checked_add(HEADER + self.name.len()).filter(|&end| end <= limit).ok_or_else(outside)?;
         let mut header = vec![0; named - self.begin];
@@ -277,10 +281,6 @@ impl<'a> Large<'a> {
         self.0 = rest;
         Some(u64_at(number, 0))
     }
-}
-
-fn refuse(place: &str, why: String) -> FormatError {
-    FormatError::Zip(why).within(place)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -48,8 +48,7 @@ impl Pending {
         let target = behind_links(path).map_err(failed)?;
         let (temporary, file) = create_beside(&target).map_err(failed)?;
         let new = Self { name: path.to_owned(), target, temporary };
-        crash::point(&new.target, "created");
-        fill(file, mode, bytes, &new.target).map_err(failed)?;
+        crash::point(&new.target, "created").and_then(|()| fill(file, mode, bytes, &new.target)).map_err(failed)?;
         Ok(new)
     }
 
@@ -65,10 +64,8 @@ impl Pending {
     pub fn place(self) -> Result<(), FormatError> {
         let failed = |source| FormatError::Io { path: self.name.clone(), what: "written", source };
         fs::rename(&self.temporary, &self.target).map_err(failed)?;
-        crash::point(&self.target, "renamed");
-        sync_folder(&self.target).map_err(failed)?;
-        crash::point(&self.target, "folder on the disk");
-        Ok(())
+        crash::point(&self.target, "renamed").and_then(|()| sync_folder(&self.target)).map_err(failed)?;
+        crash::point(&self.target, "folder on the disk").map_err(failed)
     }
 }
 
@@ -122,12 +119,11 @@ fn fill(mut file: File, mode: Option<Permissions>, bytes: &[u8], target: &Path) 
     mode.map_or(Ok(()), |mode| file.set_permissions(mode))?;
     let (front, back) = bytes.split_at(bytes.len() / 2);
     file.write_all(front)?;
-    crash::point(target, "half written");
+    crash::point(target, "half written")?;
     file.write_all(back)?;
-    crash::point(target, "written");
+    crash::point(target, "written")?;
     file.sync_all()?;
-    crash::point(target, "on the disk");
-    Ok(())
+    crash::point(target, "on the disk")
 }
 
 /// The new name is on the disk only when the folder is.

@@ -4,7 +4,7 @@
 //! algorithms are, and where the files lie.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use cspnet_graph::{Graph, Shape};
@@ -17,7 +17,7 @@ use crate::json;
 use crate::sealed::hex;
 
 /// Longest file that is read, in bytes: a hundred bytes a layer.
-const MAX_LEN: u64 = 1 << 20;
+const MAX_LEN: usize = 1 << 20;
 
 /// What measurements depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,18 +66,11 @@ impl ChoicesFile {
     /// # Errors
     /// If there is something that cannot be read, or is no such file.
     pub fn read(path: &Path, circumstances: &Circumstances) -> Result<Option<Self>, FormatError> {
-        let io = |source| FormatError::Io { path: path.to_owned(), what: "read", source };
-        let metadata = match std::fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.map_err(io)?,
+        let text = match json::read(path, MAX_LEN) {
+            Err(FormatError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read?,
         };
-        if !metadata.is_file() || metadata.len() > MAX_LEN {
-            return Err(FormatError::NotAFile { path: path.to_owned(), why: "is no file of choices".into() });
-        }
-        let mut bytes = Vec::new();
-        std::fs::File::open(path).and_then(|f| f.take(MAX_LEN).read_to_end(&mut bytes)).map_err(io)?;
-        json::check(&bytes).map_err(|why| FormatError::Choices(why).at(path))?;
-        let file: Self = serde_json::from_slice(&bytes).map_err(|e| FormatError::Choices(e.to_string()).at(path))?;
+        let file: Self = serde_json::from_str(&text).map_err(|e| FormatError::Choices(e.to_string()).at(path))?;
         match file.circumstances == *circumstances {
             true => Ok(Some(file)),
             false => Err(FormatError::Choices("they were measured under other circumstances".into()).at(path)),
@@ -133,7 +126,10 @@ mod tests {
         for broken in [&b""[..], b"{}", &whole[..whole.len() / 2], &deep, b"\xff\xfe", &vec![b' '; 2 << 20]] {
             std::fs::write(&path, broken).unwrap();
             let error = ChoicesFile::read(&path, &here).unwrap_err().to_string();
-            assert!(error.contains("choices") && !error.contains(char::is_control), "{error}");
+            assert!(
+                error.starts_with(&format!("{}: ", path.display())) && !error.contains(char::is_control),
+                "{error}"
+            );
         }
         assert!(ChoicesFile::read(dir.path(), &here).is_err());
     }

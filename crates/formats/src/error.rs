@@ -52,9 +52,6 @@ pub enum FormatError {
     /// A PyTorch file that is damaged, or holds what is not read; where in it, and what.
     #[error("not a PyTorch file that can be read: {}", told(.0))]
     PyTorch(String),
-    /// A zip archive that is damaged, or holds what is not read; where in it, and what.
-    #[error("not a zip archive that can be read: {}", told(.0))]
-    Zip(String),
     /// A file of NumPy that is damaged, or holds what is not read; where in it, and what.
     #[error("not a NumPy file that can be read: {}", told(.0))]
     NumPy(String),
@@ -160,7 +157,6 @@ impl FormatError {
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
             Self::PyTorch(why) => Self::PyTorch(format!("{place}: {why}")),
-            Self::Zip(why) => Self::Zip(format!("{place}: {why}")),
             Self::NumPy(why) => Self::NumPy(format!("{place}: {why}")),
             other => other,
         }

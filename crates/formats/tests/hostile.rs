@@ -2,7 +2,9 @@
 
 use allocation_counter::measure;
 use cspnet_formats::darknet::Network;
-use cspnet_formats::{FormatError, Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published_bytes};
+use cspnet_formats::{
+    FormatError, Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published, read_published_bytes,
+};
 use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 /// What a reader may take beside the bytes of its file.
@@ -174,6 +176,54 @@ fn every_cut_of_a_model_is_refused() {
         let mut zeros = bytes.clone();
         zeros[kept..].fill(0);
         refusal(bytes.len(), || ModelFile::read_bytes(&zeros));
+    }
+}
+
+/// What comes with safetensors as its attacks on itself.
+#[test]
+fn the_three_attacks_of_safetensors_on_itself_are_refused() {
+    let header = format!("{{{}}}", tensor("weight", "F32", "[2,2]", 0, 16));
+    let mut longer = file(header.as_bytes(), &[0; 16]);
+    longer[..8].copy_from_slice(&1000_u64.to_le_bytes());
+    refused(&longer, "its header would have 1000 bytes");
+    // Ten million tensors, and so many bytes as they have a header: a file with a hole, which takes no room on the disk.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many.safetensors");
+    let len = 787_777_801_u64;
+    let begin = tensor("weight_0", "F32", "[2,2]", 0, 16);
+    std::fs::write(&path, [&len.to_le_bytes()[..], b"{", begin.as_bytes()].concat()).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 + 2 * len).unwrap();
+    for error in [
+        refusal(1 << 20, || read_published(&path, &graph())),
+        refusal(1 << 20, || ModelFile::read(&path)),
+        refusal(1 << 20, || StateFile::read(&path)),
+    ] {
+        assert!(
+            error.contains("its header would have 787777801 bytes") && error.contains("many.safetensors"),
+            "{error}"
+        );
+    }
+    // Many that lie in the same bytes.
+    let entry = |i: usize| tensor(&format!("weight_{i}"), "F32", "[200,200]", 0, 160_000);
+    let many = (0..60_000).map(entry).collect::<Vec<_>>().join(",");
+    refused(&file(format!("{{{many}}}").as_bytes(), &vec![0; many.len()]), "not a sound safetensors file");
+}
+
+/// Each byte of the beginning, and each hundredth of the rest.
+#[test]
+fn every_cut_of_a_larger_file_is_refused() {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("stem", x, Conv::new(64, 7));
+    let x = b.batch_norm("norm", x);
+    let x = b.global_avg_pool("pool", x);
+    let x = b.linear("classifier", x, 100);
+    let graph = b.finish(x).unwrap();
+    let weights = Weights::reference(&graph);
+    let bytes = ModelFile { manifest: Manifest::new("small", graph.clone()), weights }.to_bytes().unwrap();
+    assert!(bytes.len() > 60_000 && read_published_bytes(&bytes, &graph).is_ok());
+    for len in (0..4096).chain((1..100).map(|hundredth| bytes.len() * hundredth / 100)) {
+        refused(&bytes[..len], "not a sound safetensors file");
     }
 }
 

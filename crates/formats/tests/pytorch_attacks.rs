@@ -1,177 +1,14 @@
-//! Files that look like PyTorch's and mean harm: nothing runs, nothing panics, little memory is taken, and the error names the place.
+//! Pickles that mean harm: nothing runs, nothing panics, little memory is taken, and the error names the place.
 
-use std::io::{Seek, SeekFrom, Write};
+mod common;
 
-use allocation_counter::measure;
-use cspnet_formats::{FormatError, Matching, read_published, read_published_bytes};
-use cspnet_graph::{Builder, Conv, Graph, Weights};
+use common::{
+    call, dict, file, first, floats, global, good, integer, integers, member, members, pickle, read, refusal, refused,
+    storage, tensor, tensor_of, text, tuple, weight, zip,
+};
+use cspnet_formats::read_published_bytes;
+use cspnet_graph::{Builder, Conv};
 use proptest::prelude::*;
-
-/// A network with one parameter, `conv.weight`, of shape `[2, 3, 1, 1]`.
-fn graph() -> Graph {
-    let mut b = Builder::new();
-    let x = b.input(3);
-    let x = b.conv("conv", x, Conv::new(2, 1));
-    b.finish(x).unwrap()
-}
-
-fn read(bytes: &[u8]) -> Result<(Weights, Matching), FormatError> {
-    read_published_bytes(bytes, &graph())
-}
-
-/// What is said of a file that cannot be used, while no more memory is taken than is promised.
-fn refusal(bytes: &[u8]) -> String {
-    let mut error = String::new();
-    let taken = measure(|| error = read(bytes).unwrap_err().to_string());
-    assert!(taken.bytes_max <= bytes.len() as u64 + (64 << 20), "{} MB for: {error}", taken.bytes_max >> 20);
-    assert!(!error.contains(char::is_control) && error.len() < 2000, "{error:?}");
-    error
-}
-
-/// Refused, and for the reason that is meant.
-fn refused(bytes: &[u8], reason: &str) {
-    let error = refusal(bytes);
-    assert!(error.contains(reason), "{error}\ninstead of: {reason}");
-}
-
-/// A member of an archive, with all that may lie.
-#[derive(Clone)]
-struct Member {
-    name: String,
-    bytes: Vec<u8>,
-    /// Method in the directory, flags, length packed and not, place.
-    method: u16,
-    flags: u16,
-    lengths: [u32; 2],
-    begin: Option<u32>,
-    crc: u32,
-    own_name: String,
-    own_length: u32,
-}
-
-fn member(name: &str, bytes: &[u8]) -> Member {
-    let length = bytes.len() as u32;
-    Member {
-        name: name.into(),
-        bytes: bytes.into(),
-        method: 0,
-        flags: 0,
-        lengths: [length; 2],
-        begin: None,
-        crc: crc32fast::hash(bytes),
-        own_name: name.into(),
-        own_length: length,
-    }
-}
-
-fn le16(values: &[u16]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-fn le32(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-/// The members of an archive, one behind the other, and its directory.
-fn packed(members: &[Member]) -> [Vec<u8>; 2] {
-    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
-    for m in members {
-        let begin = m.begin.unwrap_or(bytes.len() as u32);
-        let common = [le32(&[m.crc]), le32(&m.lengths), le16(&[m.name.len() as u16, 0])].concat();
-        let entry = [le16(&[20, 20, m.flags, m.method, 0, 0]), common, le16(&[0, 0, 0]), le32(&[0, begin])].concat();
-        directory.extend([b"PK\x01\x02", &entry[..], m.name.as_bytes()].concat());
-        let own = [le16(&[20, m.flags, m.method, 0, 0]), le32(&[m.crc, m.own_length, m.own_length])].concat();
-        let names = le16(&[m.own_name.len() as u16, 0]);
-        bytes.extend([b"PK\x03\x04", &own[..], &names, m.own_name.as_bytes(), &m.bytes].concat());
-    }
-    [bytes, directory]
-}
-
-fn end(count: u16, directory: usize, begin: usize) -> Vec<u8> {
-    [&b"PK\x05\x06"[..], &le16(&[0, 0, count, count]), &le32(&[directory as u32, begin as u32]), &le16(&[0])].concat()
-}
-
-fn zip(members: &[Member]) -> Vec<u8> {
-    let [bytes, directory] = packed(members);
-    let end = end(members.len() as u16, directory.len(), bytes.len());
-    [bytes, directory, end].concat()
-}
-
-/// A file with this pickle and a storage of 24 numbers.
-fn file(pickle: &[u8]) -> Vec<u8> {
-    zip(&members(pickle))
-}
-
-fn members(pickle: &[u8]) -> Vec<Member> {
-    let numbers: Vec<u8> = (0..24).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    vec![member("a/data.pkl", pickle), member("a/byteorder", b"little"), member("a/data/0", &numbers)]
-}
-
-// Pieces of pickles.
-
-fn text(text: &str) -> Vec<u8> {
-    [&b"X"[..], &le32(&[text.len() as u32]), text.as_bytes()].concat()
-}
-
-fn integer(n: i64) -> Vec<u8> {
-    [&[0x8A, 8][..], &n.to_le_bytes()].concat()
-}
-
-fn tuple(values: &[Vec<u8>]) -> Vec<u8> {
-    [&b"("[..], &values.concat(), b"t"].concat()
-}
-
-fn integers(values: &[i64]) -> Vec<u8> {
-    tuple(&values.iter().map(|&n| integer(n)).collect::<Vec<_>>())
-}
-
-fn global(module: &str, name: &str) -> Vec<u8> {
-    format!("c{module}\n{name}\n").into_bytes()
-}
-
-fn call(function: Vec<u8>, arguments: &[Vec<u8>]) -> Vec<u8> {
-    [function, tuple(arguments), b"R".to_vec()].concat()
-}
-
-fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let entries = entries.iter().flat_map(|(key, value)| [text(key), value.clone()]);
-    [&b"}("[..], &entries.collect::<Vec<_>>().concat(), b"u"].concat()
-}
-
-fn pickle(value: Vec<u8>) -> Vec<u8> {
-    [&[0x80, 2][..], &value, b"."].concat()
-}
-
-fn storage(class: Vec<u8>, key: &str, count: i64) -> Vec<u8> {
-    [tuple(&[text("storage"), class, text(key), text("cpu"), integer(count)]), b"Q".to_vec()].concat()
-}
-
-fn floats() -> Vec<u8> {
-    storage(global("torch", "FloatStorage"), "0", 24)
-}
-
-fn tensor_of(storage: Vec<u8>, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
-    let hooks = call(global("collections", "OrderedDict"), &[]);
-    let arguments = [storage, integer(offset), integers(shape), integers(strides), vec![0x89], hooks];
-    call(global("torch._utils", "_rebuild_tensor_v2"), &arguments)
-}
-
-fn tensor(offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
-    tensor_of(floats(), offset, shape, strides)
-}
-
-fn good() -> Vec<u8> {
-    tensor(0, &[2, 3, 1, 1], &[3, 1, 1, 1])
-}
-
-/// A file whose `conv.weight` is this value.
-fn weight(value: Vec<u8>) -> Vec<u8> {
-    file(&pickle(dict(&[("conv.weight", value)])))
-}
-
-fn first(bytes: &[u8]) -> Vec<f32> {
-    read(bytes).unwrap().0.get(0).to_vec()
-}
 
 #[test]
 fn what_is_made_here_is_read_where_it_is_sound() {
@@ -216,13 +53,25 @@ fn commands_are_neither_run_nor_passed_over() {
         }
     }
     // The opcodes by which older protocols call.
-    for opcode in [&b"(S'true'\nios\nsystem\n"[..], b"(cos\nsystem\nS'true'\no", b"S'x'\n", b"I01\n", b"p0\n", b"P0\n"]
-    {
-        let error = refusal(&file(&pickle(opcode.to_vec())));
-        assert!(
-            error.contains("is not one that checkpoints are made of") || error.contains("nothing of it"),
-            "{error}"
-        );
+    for opcode in [&b"(S'true'\nios\nsystem\n"[..], b"(cos\nsystem\nS'true'\no"] {
+        refused(&file(&pickle(opcode.to_vec())), "call os.system, which weights never need");
+    }
+    // Those that older protocols have for everything else are followed, and refused in the end.
+    for (code, at, opcode) in [
+        (&b"S'x'\n"[..], 2, "53"),
+        (b"Vx\n", 2, "56"),
+        (b"U\x01x", 2, "55"),
+        (b"T\x01\0\0\0\xff", 2, "54"),
+        (b"I01\n", 2, "49"),
+        (b"Np0\n0g0\n", 3, "70"),
+        (b"NN2(l(d\x86\x87\x86", 4, "32"),
+        (b"(NF1.5\nd", 4, "46"),
+        (b"(NL1L\nl", 4, "4C"),
+        (b"P0\n", 2, "50"),
+        (b"\x82\x01", 2, "82"),
+    ] {
+        let error = format!("a/data.pkl, byte {at}: opcode 0x{opcode} is not one that checkpoints are made of");
+        refused(&file(&pickle(code.to_vec())), &error);
     }
     assert!(!marker.exists());
 }
@@ -297,27 +146,6 @@ fn attacks_are_refused_with_their_name_wherever_they_hide() {
             }
         }
     }
-}
-
-#[test]
-fn archives_within_archives_and_other_pickles_are_not_looked_into() {
-    let sound = members(&pickle(dict(&[("conv.weight", good())])));
-    let attack = pickle(call(global("os", "system"), &[text("true")]));
-    // What nobody refers to is not read, whatever it is called.
-    let mut more = sound.clone();
-    more.extend([
-        member("a/data/1", &attack),
-        member("a/other.pkl", &attack),
-        member("a/data.pkl.zip", &file(&attack)),
-    ]);
-    assert!(read(&zip(&more)).is_ok());
-    // Two pickles one behind the other: the second is not the first's.
-    let both = [pickle(dict(&[("conv.weight", good())])), attack].concat();
-    refused(&file(&both), "something stands behind its end");
-    // Of a storage only numbers are read.
-    let mut inside = sound.clone();
-    inside[2] = member("a/data/0", &[&pickle(good())[..], &[0; 96]].concat()[..96]);
-    assert!(read(&zip(&inside)).is_ok());
 }
 
 #[test]
@@ -433,30 +261,6 @@ fn numbers_that_share_a_place_are_not_multiplied() {
     assert!(error.contains("its tensors share their numbers: together they would have 38400 bytes"), "{error}");
 }
 
-/// Its checksum would take as long as reading all of it, for twenty-four bytes.
-#[test]
-fn small_tensors_of_large_storages_are_refused_before_these_are_read() {
-    let large = 300 << 20;
-    let class = storage(global("torch", "FloatStorage"), "0", i64::from(large) / 4);
-    let code = pickle(dict(&[("conv.weight", tensor_of(class, 0, &[2, 3, 1, 1], &[3, 1, 1, 1]))]));
-    let mut all = members(&code);
-    all[2] = Member { lengths: [large; 2], own_length: large, bytes: Vec::new(), ..all[2].clone() };
-    let [bytes, directory] = packed(&all);
-    let begin = bytes.len() + large as usize;
-    let behind = [&directory[..], &end(3, directory.len(), begin)].concat();
-    // A file with a hole, which takes no room on the disk.
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("large.pth");
-    let mut file = std::fs::File::create(&path).unwrap();
-    file.write_all(&bytes).unwrap();
-    file.seek(SeekFrom::Start(begin as u64)).unwrap();
-    file.write_all(&behind).unwrap();
-    let mut error = String::new();
-    let taken = measure(|| error = read_published(&path, &graph()).unwrap_err().to_string()).bytes_max;
-    assert!(error.contains("have 24 bytes and lie in storages of 314572800"), "{error}");
-    assert!(taken < 1 << 20, "{taken}");
-}
-
 #[test]
 fn numbers_that_are_none_are_refused() {
     for value in [f32::NAN, f32::INFINITY] {
@@ -506,6 +310,12 @@ fn bombs_burst_at_their_limits() {
         ),
         (many(b"ccollections\nOrderedDict\n)R0", 1 << 20), "would take more than 32 MB"),
         (many(&[0x8A, 0, b'0'], 12 << 20), "has 37748739 bytes; at most"),
+        (pickle([b"N".to_vec(), b"2".repeat(20 << 20)].concat()), "it piles up more than"),
+        (many(b"(l0", 10 << 20), "would take more than 32 MB"),
+        (many(b"(d0", 10 << 20), "would take more than 32 MB"),
+        (pickle((0..2_000_000_u32).flat_map(|i| format!("Np{i}\n0").into_bytes()).collect()), "32 MB"),
+        (pickle([b"S".to_vec(), vec![b'x'; 30 << 20]].concat()), "a line without an end"),
+        (pickle([b"Sxx\n0".repeat(6 << 20), b"N".to_vec()].concat()), "opcode 0x53"),
         (nested(100_000), "it piles up more than"),
         (nested(1000), "nest deeper than 32"),
         (tower(25), "more than"),
@@ -557,107 +367,24 @@ fn pickles_that_make_no_sense_are_refused_at_the_byte() {
         (b"\x80\x02NNb.", "a state for something that is no object"),
         (b"\x80\x02ccollections", "a name without an end"),
         (b"\x80\x02NN\x93.", "a class whose name is no text"),
+        (b"\x80\x02p0\n.", "byte 2: a value is missing"),
+        (b"\x80\x02Npx\n.", "a place that is no number"),
+        (b"\x80\x02g99999999999999999999\n.", "a place that is no number"),
+        (b"\x80\x02g7\n.", "value 7 was never kept"),
+        (b"\x80\x022.", "a value is missing"),
+        (b"\x80\x02S'x'", "a line without an end"),
+        (b"\x80\x02l.", "a mark is missing"),
+        (b"\x80\x02(Nd.", "a key without a value"),
+        (b"\x80\x02(o.", "a value is missing"),
+        (b"\x80\x02(No.", "something that cannot be called"),
+        (b"\x80\x02itimm\nNet\n.", "a mark is missing"),
+        (b"\x80\x02T\xff\xff\xff\xffx.", "it breaks off"),
         (b"\x80\x02N.", "holds no tensors by name"),
         (b"\x80\x02}.", "holds no tensors by name"),
     ] {
         let error = refusal(&file(bytes));
         assert!(error.contains("a/data.pkl") && error.contains(reason), "{error}\ninstead of: {reason}");
     }
-}
-
-#[test]
-fn archives_that_lie_are_refused() {
-    let sound = members(&pickle(dict(&[("conv.weight", good())])));
-    assert!(read(&zip(&sound)).is_ok());
-    let changed = |place: usize, change: &dyn Fn(&mut Member)| {
-        let mut members = sound.clone();
-        change(&mut members[place]);
-        zip(&members)
-    };
-    for (bytes, reason) in [
-        (changed(2, &|m| m.method = 8), "a/data/0 is compressed"),
-        (changed(0, &|m| m.method = 12), "a/data.pkl is compressed"),
-        (changed(2, &|m| m.flags = 1), "a/data/0 is encrypted"),
-        (changed(2, &|m| m.lengths = [96, 1 << 30]), "two lengths, 1073741824 and 96"),
-        (changed(2, &|m| m.lengths = [1 << 30; 2]), "something else than the directory"),
-        (changed(2, &|m| (m.lengths, m.own_length) = ([1 << 30; 2], 1 << 30)), "a/data/0: reaches beyond"),
-        (changed(2, &|m| m.lengths = [u32::MAX; 2]), "lacks a number of a/data/0"),
-        (changed(2, &|m| m.own_name = "a/data/1".into()), "a/data/0: has a header that says something else"),
-        (changed(2, &|m| m.own_length = 95), "a/data/0: has a header that says something else"),
-        (changed(2, &|m| m.begin = Some(1)), "a/data/0: has a header that says something else"),
-        (changed(2, &|m| m.begin = Some(u32::MAX - 1)), "a/data/0: reaches beyond"),
-        (changed(2, &|m| m.name = "a/data.pkl".into()), "a/data.pkl: has a header"),
-        (
-            changed(2, &|m| (m.name, m.own_name) = ("a/data.pkl".into(), "a/data.pkl".into())),
-            "a/data.pkl: is there twice",
-        ),
-        (changed(0, &|m| (m.name, m.own_name) = ("a/data.pkx".into(), "a/data.pkx".into())), "without a `data.pkl`"),
-        (changed(1, &|m| (m.name, m.own_name) = ("b/data.pkl".into(), "b/data.pkl".into())), "without a `data.pkl`"),
-        (changed(1, &|m| (m.name, m.own_name) = ("a/constants.pkl".into(), "a/constants.pkl".into())), "TorchScript"),
-        (changed(1, &|m| *m = member("a/byteorder", b"big")), "a/byteorder: is not `little`"),
-        (changed(0, &|m| m.crc ^= 4), "a/data.pkl: has been damaged"),
-        (changed(2, &|m| m.crc ^= 4), "conv.weight: has been damaged"),
-    ] {
-        refused(&bytes, reason);
-    }
-    // Two entries for one piece of the file.
-    let mut twice = sound.clone();
-    twice.push(Member { begin: Some(0), ..twice[0].clone() });
-    refused(&zip(&twice), "is there twice");
-    // A member within another.
-    let [inner, _] = packed(&[member("a/inner", b"")]);
-    let outer = [member("a/outer", &inner), Member { begin: Some(37), ..member("a/inner", b"") }];
-    refused(&zip(&[&outer[..], &sound].concat()), "lets two members share bytes");
-}
-
-#[test]
-fn ends_of_archives_that_lie_are_refused() {
-    let sound = members(&pickle(dict(&[("conv.weight", good())])));
-    let [bytes, directory] = packed(&sound);
-    let with = |end: Vec<u8>| [&bytes[..], &directory, &end].concat();
-    let (len, begin) = (directory.len(), bytes.len());
-    let large = |count: u64, len: u64, begin: u64, place: u64| {
-        let record = [&b"PK\x06\x06"[..], &44_u64.to_le_bytes(), &le16(&[45, 45]), &le32(&[0, 0])].concat();
-        let numbers: Vec<u8> = [count, count, len, begin].iter().flat_map(|n| n.to_le_bytes()).collect();
-        let locator = [&b"PK\x06\x07"[..], &le32(&[0]), &place.to_le_bytes(), &le32(&[1])].concat();
-        [record, numbers, locator].concat()
-    };
-    let unsaid = end(u16::MAX, u32::MAX as usize, u32::MAX as usize);
-    let place = (begin + len) as u64;
-    assert!(read(&with(end(3, len, begin))).is_ok());
-    assert!(read(&with([large(3, len as u64, begin as u64, place), unsaid.clone()].concat())).is_ok());
-    assert!(read(&with([large(3, len as u64, begin as u64, place), end(3, len, begin)].concat())).is_ok());
-    for (end, reason) in [
-        (end(4, len, begin), "counts more members than"),
-        (end(2, len, begin), "the directory: is longer than its entries"),
-        (end(u16::MAX, len, begin), "counts more members than"),
-        (end(3, len - 1, begin), "does not follow the directory"),
-        (end(3, len, begin + 1), "does not follow the directory"),
-        (end(3, len + begin, 0), "the directory: "),
-        (unsaid.clone(), "does not follow the directory"),
-        ([large(3, len as u64, begin as u64, place + 1), unsaid.clone()].concat(), "does not stand where it says"),
-        ([large(3, len as u64, begin as u64, u64::MAX), unsaid.clone()].concat(), "does not stand where it says"),
-        ([large(u64::MAX, len as u64, begin as u64, place), unsaid.clone()].concat(), "counts more members"),
-        ([large(3, u64::MAX, begin as u64, place), unsaid.clone()].concat(), "does not follow the directory"),
-        ([large(3, len as u64, u64::MAX, place), unsaid.clone()].concat(), "does not follow the directory"),
-        ([large(3, len as u64, begin as u64, place), end(2, len, begin)].concat(), "does not agree with itself"),
-        ([end(3, len, begin), b"more".to_vec()].concat(), "the archive's end: is missing"),
-    ] {
-        refused(&with(end), reason);
-    }
-    let mut cut = directory.clone();
-    cut[28] += 10;
-    refused(&[&bytes[..], &cut, &end(3, len, begin)].concat(), "has a header that says something else");
-    cut[28] = 0xFF;
-    refused(&[&bytes[..], &cut, &end(3, len, begin)].concat(), "the directory: is cut off within an entry");
-    // A directory of many members, and one that is longer than any is read.
-    let empty: Vec<Member> = (0..60_000).map(|i| member(&format!("a/{i}"), b"")).collect();
-    refused(&zip(&empty), "without a `data.pkl`");
-    let long = |count: usize| -> Vec<Member> {
-        (0..count).map(|i| member(&format!("a/{i}/{}", "x".repeat(6000)), b"")).collect()
-    };
-    refused(&zip(&long(1)), "a name of 6004 bytes");
-    refused(&zip(&long(1000)), "at most 4194304 are read");
 }
 
 /// Opcodes that are allowed, with short operands, so that random ones get far.
@@ -693,6 +420,14 @@ fn opcodes() -> impl Strategy<Value = Vec<u8>> {
         vec![0x91],
         vec![0x93],
         vec![0x94],
+        b"l".to_vec(),
+        b"d".to_vec(),
+        b"o".to_vec(),
+        b"2".to_vec(),
+        b"p1\n".to_vec(),
+        b"g1\n".to_vec(),
+        b"itimm\nNet\n".to_vec(),
+        b"S'conv.weight'\n".to_vec(),
         integer(-1),
         text("conv.weight"),
         text("_modules"),
@@ -721,8 +456,6 @@ proptest! {
 
     #[test]
     fn random_bytes_do_no_harm(bytes: Vec<u8>) {
-        let _ = read(&file(&pickle(bytes.clone())));
-        let _ = read(&[&b"PK\x03\x04"[..], &bytes].concat());
-        let _ = read(&[&b"PK\x03\x04"[..], &bytes, &end(1, bytes.len(), 4)].concat());
+        let _ = read(&file(&pickle(bytes)));
     }
 }

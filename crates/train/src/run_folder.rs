@@ -397,6 +397,17 @@ mod tests {
         assert!(error.contains("cspnet resume") && error.contains("run"), "{error}");
     }
 
+    /// On a device that is always full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_event_that_cannot_be_written_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = made(&dir.path().join("run"));
+        std::os::unix::fs::symlink("/dev/full", folder.path().join(EVENTS)).unwrap();
+        let error = folder.event("begun", &serde_json::json!({})).unwrap_err().to_string();
+        assert!(error.contains("events.jsonl: cannot be written: No space left"), "{error}");
+    }
+
     #[test]
     fn a_folder_that_leads_elsewhere_is_not_opened() {
         let dir = tempfile::tempdir().unwrap();

@@ -3,8 +3,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
-use common::{data, from_hex, max_difference, photo_file, photos};
+use common::{chunk, crc32, data, from_hex, max_difference, photo_file, photos};
 use cspnet_vision::{DecodeOptions, VisionError, decode, decode_file};
 use serde::Deserialize;
 
@@ -84,6 +85,90 @@ fn every_orientation_is_applied() {
             assert_eq!(&upright.pixels()[at..at + 3], pixel, "tag {tag}");
         }
     }
+}
+
+/// Where a photo says how it is turned (tag 0x0112, one number of 16 bits), in either order of bytes.
+fn with_tag(name: &str, tag: u8) -> Vec<u8> {
+    let mut bytes = photo_file(name);
+    let entries = [&b"\x01\x12\0\x03\0\0\0\x01\0"[..], b"\x12\x01\x03\0\x01\0\0\0"];
+    let place =
+        entries.iter().find_map(|entry| Some(bytes.windows(entry.len()).position(|w| w == *entry)? + entry.len()));
+    bytes[place.unwrap()] = tag;
+    if name.ends_with(".png") {
+        let at = bytes.windows(4).position(|w| w == b"eXIf").unwrap();
+        let end = at + 4 + u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap()) as usize;
+        let checksum = crc32(&bytes[at..end]).to_be_bytes();
+        bytes[end..end + 4].copy_from_slice(&checksum);
+    }
+    bytes
+}
+
+#[test]
+fn every_orientation_is_applied_in_every_format_that_has_one() {
+    for name in ["turned.jpg", "turned.png", "turned.webp", "turned.tif"] {
+        let decoded = |tag| decode(&with_tag(name, tag), &options()).unwrap_or_else(|e| panic!("{name}, {tag}: {e}"));
+        let stored = decoded(1);
+        let (w, h) = (stored.width(), stored.height());
+        for tag in 1..=8 {
+            let upright = decoded(tag);
+            let width = if tag < 5 { w } else { h };
+            assert_eq!((upright.width(), upright.height()), (width, w * h / width), "{name}, {tag}");
+            for (i, pixel) in stored.pixels().chunks(3).enumerate() {
+                let (x, y) = seen_at(tag, (i as u32 % w, i as u32 / w), (w, h));
+                let at = 3 * (y * width + x) as usize;
+                assert_eq!(&upright.pixels()[at..at + 3], pixel, "{name}, {tag}");
+            }
+        }
+    }
+}
+
+/// A PNG of this depth and kind (ISO 15948), whose samples are a function of their place: in one pass, or in Adam7's seven.
+fn png((width, height): (usize, usize), depth: usize, colour: u8, interlaced: bool) -> Vec<u8> {
+    // First row and column of each pass, and how far apart its rows and columns are.
+    const ADAM7: [[usize; 4]; 7] =
+        [[0, 0, 8, 8], [0, 4, 8, 8], [4, 0, 8, 4], [0, 2, 4, 4], [2, 0, 4, 2], [0, 1, 2, 2], [1, 0, 2, 1]];
+    let channels = [1, 0, 3, 1, 2, 0, 4][usize::from(colour)];
+    let sample = |x: usize, y: usize, c: usize| (x * 40_503 + y * 30_011 + c * 20_201) % 65_536 >> (16 - depth);
+    let mut rows = Vec::new();
+    let whole = [[0, 0, 1, 1]];
+    let passes: &[[usize; 4]] = if interlaced { &ADAM7 } else { &whole };
+    for &[top, left, down, right] in passes {
+        for y in (top..height).step_by(down).filter(|_| left < width) {
+            let samples = (left..width).step_by(right).flat_map(|x| (0..channels).map(move |c| sample(x, y, c)));
+            let bits: Vec<bool> = samples.flat_map(|s| (0..depth).rev().map(move |bit| s >> bit & 1 == 1)).collect();
+            rows.push(0);
+            rows.extend(
+                bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |b, (i, &bit)| b | u8::from(bit) << (7 - i))),
+            );
+        }
+    }
+    let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(&rows).unwrap();
+    let size = [(width as u32).to_be_bytes(), (height as u32).to_be_bytes()].concat();
+    let header = [&size[..], &[depth as u8, colour, 0, 0, u8::from(interlaced)]].concat();
+    let palette: Vec<u8> = (0..=255).flat_map(|i: u8| [i, i.wrapping_mul(7), 255 - i]).collect();
+    let palette = if colour == 3 { chunk(b"PLTE", &palette[..3 << depth]) } else { Vec::new() };
+    let picture = chunk(b"IDAT", &packer.finish().unwrap());
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), palette, picture, chunk(b"IEND", b"")].concat()
+}
+
+#[test]
+fn interlaced_pictures_have_the_pixels_of_those_that_are_not() {
+    for size in [(13, 9), (1, 1), (5, 2), (2, 5), (8, 8)] {
+        for (colour, depths) in
+            [(0, &[1, 2, 4, 8, 16][..]), (2, &[8, 16]), (3, &[1, 2, 4, 8]), (4, &[8, 16]), (6, &[8, 16])]
+        {
+            for &depth in depths {
+                let [plain, interlaced] =
+                    [false, true].map(|interlaced| decode(&png(size, depth, colour, interlaced), &options()).unwrap());
+                assert_eq!((plain.width() as usize, plain.height() as usize), size);
+                assert!(plain == interlaced, "{size:?}, colour {colour}, depth {depth}");
+            }
+        }
+    }
+    // The samples themselves.
+    let photo = decode(&png((13, 9), 8, 2, true), &options()).unwrap();
+    assert_eq!(photo.pixels()[3 * (4 * 13 + 7) + 1], ((7 * 40_503 + 4 * 30_011 + 20_201) % 65_536 >> 8) as u8);
 }
 
 #[test]

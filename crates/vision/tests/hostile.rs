@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 use std::sync::Mutex;
 
-use common::{from_hex, photo_file, photos};
+use common::{chunk, crc32, from_hex, photo_file, photos};
 use cspnet_vision::{DecodeOptions, Photo, VisionError, decode};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -77,6 +77,84 @@ fn single_damaged_bytes_end_in_a_value() {
     }
 }
 
+/// Numbers that look random and are the same every time (xorshift64*; Vigna 2016).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as usize % end
+    }
+}
+
+/// A file of which one bit in so many is turned.
+fn noisy(bytes: &[u8], one_in: usize, dice: &mut Dice) -> Vec<u8> {
+    let mut noisy = bytes.to_vec();
+    for _ in 0..(8 * bytes.len()).div_ceil(one_in) {
+        noisy[dice.below(bytes.len())] ^= 1 << dice.below(8);
+    }
+    noisy
+}
+
+/// Where names of parts stand: markers of JPEG, one byte, and chunks of PNG and WebP, four letters.
+fn marks(name: &str, bytes: &[u8]) -> (usize, Vec<usize>) {
+    let is_jpeg = name.ends_with(".jpg");
+    let is_mark = |w: &[u8]| if is_jpeg { w[0] == 0xff && w[1] != 0 } else { w.iter().all(u8::is_ascii_alphabetic) };
+    let places = (0..bytes.len().saturating_sub(3)).filter(|&at| is_mark(&bytes[at..at + if is_jpeg { 2 } else { 4 }]));
+    if is_jpeg { (1, places.map(|at| at + 1).collect()) } else { (4, places.collect()) }
+}
+
+/// A file in which two parts have each other's names; `None` if there are none.
+fn swapped(name: &str, bytes: &[u8], dice: &mut Dice) -> Option<Vec<u8>> {
+    let (len, places) = marks(name, bytes);
+    let mut swapped = bytes.to_vec();
+    let [a, b] = [*places.get(dice.below(places.len().max(1)))?, *places.get(dice.below(places.len().max(1)))?];
+    (0..len).for_each(|i| swapped.swap(a + i, b + i));
+    Some(swapped)
+}
+
+/// Decodes each photo in `rounds` damaged forms of each kind and cut at each sixty-fourth; returns how many forms that were.
+fn decode_damaged(rounds: u64) -> usize {
+    let _alone = alone();
+    let mut forms = 0;
+    let mut hold = |name: &str, bytes: &[u8]| {
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        let _ = survive(bytes);
+        let taken = MEMORY.peak_usage() - before;
+        assert!(taken as u64 <= small().max_alloc + (32 << 20), "{name}: {taken} bytes");
+        forms += 1;
+    };
+    for (name, bytes) in photos() {
+        (0..64).for_each(|part| hold(&name, &bytes[..bytes.len() * part / 64]));
+        for round in 0..rounds {
+            let mut dice = Dice(1 + round);
+            // Shares of 0.05, 0.01, 0.004 and 0.001.
+            for one_in in [20, 100, 250, 1000] {
+                hold(&name, &noisy(&bytes, one_in, &mut dice));
+            }
+            if let Some(swapped) = swapped(&name, &bytes, &mut dice) {
+                hold(&name, &swapped);
+            }
+        }
+    }
+    forms
+}
+
+#[test]
+fn noise_and_parts_under_other_names_end_in_a_value() {
+    assert!(decode_damaged(40) > 8000);
+}
+
+/// To be run by hand, when a decoder has another version.
+#[test]
+#[ignore = "takes half a minute"]
+fn a_million_damaged_photos_end_in_a_value() {
+    assert!(decode_damaged(5500) > 1_000_000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -132,13 +210,6 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// The checksum of PNG chunks (ISO 3309), bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1))))
-}
-
 /// Each header declares more pixels than allowed, or a part larger than the whole; none may cost memory.
 #[test]
 fn hostile_headers_take_no_memory() {
@@ -151,6 +222,15 @@ fn hostile_headers_take_no_memory() {
         ("BMP", patch("rgb.bmp", b"\x28\0\0\0", &[0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0])),
         ("TIFF", patch("rgb.tif", b"\0\x01\x04\0\x01\0\0\0", &[0xff, 0xff, 0xff, 0x0f])),
         ("WebP canvas", patch("alpha_lossy.webp", b"VP8X\x0a\0\0\0\x10\0\0\0", &[0xff, 0x3f, 0, 0xff, 0x3f, 0])),
+        ("PNG of 65500 a side", png(65_500, 65_500)),
+        ("PNG of a thousand million pixels", png(31_623, 31_623)),
+        ("JPEG of 65500 a side", patch("rgb_444.jpg", b"\xff\xc0\0\x11\x08", &[0xff, 0xdc, 0xff, 0xdc])),
+        ("GIF of 65500 a side", patch("palette.gif", b"GIF87a", &[0xdc, 0xff, 0xdc, 0xff])),
+        (
+            "WebP of 65500 a side",
+            patch("alpha_lossy.webp", b"VP8X\x0a\0\0\0\x10\0\0\0", &[0xdb, 0xff, 0, 0xdb, 0xff, 0]),
+        ),
+        ("BMP of a thousand million pixels", patch("rgb.bmp", b"\x28\0\0\0", &[0x87, 0x7b, 0, 0, 0x87, 0x7b, 0, 0])),
         ("WebP frame", patch("alpha_lossy.webp", b"\x9d\x01\x2a", &[0xff, 0x3f, 0xff, 0x3f])),
         ("WebP chunk", patch("turned.webp", b"EXIF", &[0xff, 0xff, 0xff, 0x7f])),
     ];
@@ -180,10 +260,8 @@ fn measured(bytes: &[u8]) -> (usize, Result<Photo, VisionError>) {
 
 /// A PNG with one more chunk behind its header.
 fn with_chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    let body = [kind, content].concat();
-    let chunk = [&(content.len() as u32).to_be_bytes()[..], &body, &crc32(&body).to_be_bytes()].concat();
     let mut bytes = photo_file("rgb.png");
-    bytes.splice(33..33, chunk);
+    bytes.splice(33..33, chunk(kind, content));
     bytes
 }
 

@@ -1,4 +1,5 @@
 //! Running the built program.
+#![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

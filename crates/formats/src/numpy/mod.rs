@@ -164,10 +164,7 @@ fn read_from(file: &Bytes<'_>) -> Result<Option<BTreeMap<String, Array>>, Format
 
 /// The arrays in an archive; members that are none by their names are left where they are.
 fn archived(file: &Bytes<'_>) -> Result<BTreeMap<String, Array>, FormatError> {
-    let archive = Archive::open(file).map_err(|error| match error {
-        FormatError::Zip(why) => FormatError::NumPy(why),
-        other => other,
-    })?;
+    let archive = Archive::open(file, FormatError::NumPy)?;
     let members = archive.members().filter_map(|(name, member)| Some((name.strip_suffix(".npy")?, member)));
     let members: BTreeMap<&str, &Member> = members.collect();
     if members.len() > MAX_ARRAYS {

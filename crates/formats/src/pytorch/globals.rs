@@ -28,24 +28,32 @@ impl fmt::Display for Global<'_> {
 
 /// What of Python and its libraries attacks call to take over the program that opens a pickle: modules, classes and functions. That
 /// nothing happens here does not rest on this list: it is there so that whoever has such a file hears of it. What networks that were
-/// stored whole have as well, such as `getattr` and `functools.partial`, is not in it, for by itself it can do nothing.
-const WEAPONS: &str = "os posix nt subprocess sys shutil socket ssl pty runpy importlib imp popen2 webbrowser ctypes marshal codeop \
-    pip ensurepip pdb bdb timeit asyncio pickle cPickle _pickle dill cloudpickle requests urllib urllib2 httplib http aiohttp \
-    ftplib smtplib telnetlib imaplib multiprocessing pydoc doctest cProfile idlelib lib2to3 distutils venv zipimport pkgutil \
-    _pyrepl _aix_support _osx_support commands.getoutput commands.getstatusoutput code.InteractiveInterpreter \
-    code.InteractiveConsole profile.Profile profile.run profile.runctx trace.Trace test.support io.FileIO io.open io.open_code \
-    logging.FileHandler logging.config uuid._get_command_stdout operator.attrgetter operator.itemgetter operator.methodcaller \
-    types.FunctionType types.CodeType numpy.f2py numpy.testing numpy.load numpy.ctypeslib pandas.read_pickle joblib.load \
-    torch.load torch.hub torch.serialization.load torch.package torch._dynamo torch._inductor torch.jit.unsupported_tensor_ops \
-    torch.fx.experimental torch.utils._config_module torch.utils.bottleneck torch.utils.collect_env torch.utils.cpp_extension \
-    torch.utils.data.datapipes";
+/// stored whole have as well, such as `getattr` and `functools.partial`, is not in it, for by itself it can do nothing. At the end are
+/// programs that look for attacks, which one may switch off from within.
+const WEAPONS: &str = "os posix nt subprocess sys shutil socket ssl pty runpy importlib imp popen2 webbrowser ctypes \
+    marshal codeop pip ensurepip pdb bdb timeit asyncio pickle cPickle dill cloudpickle shelve requests urllib \
+    urllib2 httplib http aiohttp ftplib smtplib telnetlib imaplib poplib nntplib xmlrpc multiprocessing \
+    posixsubprocess pydoc doctest cProfile idlelib lib2to3 distutils venv frozen_importlib frozen_importlib_external \
+    gc site tempfile filecmp pexpect socketserver SocketServer BaseHTTPServer SimpleXMLRPCServer DocXMLRPCServer \
+    xmlrpclib atexit sqlite3 fileinput compileall zipimport pkgutil pyrepl aix_support osx_support commands \
+    code.InteractiveInterpreter code.InteractiveConsole profile.Profile profile.run profile.runctx trace.Trace \
+    test.support io.FileIO io.open io.open_code logging.FileHandler logging.config uuid._get_command_stdout \
+    operator.attrgetter operator.itemgetter operator.methodcaller types.FunctionType types.CodeType numpy.f2py \
+    numpy.testing numpy.load numpy.ctypeslib pandas.read_pickle joblib.load torch.load torch.hub \
+    torch.serialization.load torch.package torch._dynamo torch._inductor torch.jit.unsupported_tensor_ops \
+    torch.fx.experimental torch.utils._config_module torch.utils.bottleneck torch.utils.collect_env \
+    torch.utils.cpp_extension torch.utils.data.datapipes fickling picklescan modelscan modelaudit";
 
 /// Functions of Python itself with which the same can be done.
-const BUILTIN_WEAPONS: &str = "eval exec execfile compile open file input raw_input __import__ breakpoint apply globals locals \
-    vars help reload";
+const BUILTIN_WEAPONS: &str =
+    "eval exec execfile compile open file input raw_input breakpoint apply globals locals vars help reload";
 
-/// Whether a path is that of a weapon or within one.
+/// Names by which one gets from anything to everything.
+const KEYS: [&str; 6] = ["__builtins__", "__globals__", "__import__", "__subclasses__", "__getattribute__", "__code__"];
+
+/// Whether a path is that of a weapon or within one. Modules in C have the name of those that they are for behind an underscore.
 fn is_weapon(path: &str) -> bool {
+    let path = path.strip_prefix('_').unwrap_or(path);
     let within = |weapon| path.strip_prefix(weapon).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('.'));
     WEAPONS.split(' ').any(within)
 }
@@ -56,11 +64,14 @@ impl<'a> Global<'a> {
         let global = Self { module, name };
         // A name may lead through what another module has imported.
         let through = name.rsplit_once('.').map_or("", |(path, _)| path);
-        let is_builtin =
-            matches!(module, "builtins" | "__builtin__") && BUILTIN_WEAPONS.split(' ').any(|weapon| weapon == name);
-        if is_builtin || is_weapon(&global.to_string()) || through.split('.').any(is_weapon) {
+        let first = name.split('.').next();
+        let is_builtin = matches!(module, "builtins" | "__builtin__")
+            && BUILTIN_WEAPONS.split(' ').any(|weapon| first == Some(weapon));
+        let path = global.to_string();
+        let has_key = path.split('.').any(|part| KEYS.contains(&part));
+        if is_builtin || has_key || is_weapon(&path) || through.split('.').any(is_weapon) {
             return Err(format!(
-                "it makes programs that open it call {global}, which weights never need: the file may be an attack; nothing \
+                "it makes programs that open it call {path}, which weights never need: the file may be an attack; nothing \
                  of it was run; open it with nothing else, and ask where it comes from"
             ));
         }
@@ -198,6 +209,12 @@ mod tests {
             ("torch.serialization", "load"),
             ("numpy.testing._private.utils", "runstring"),
             ("code", "InteractiveInterpreter.runcode"),
+            ("builtins", "eval.__call__"),
+            ("builtins", "__import__"),
+            ("_io", "FileIO"),
+            ("_operator", "methodcaller"),
+            ("numpy", "__builtins__"),
+            ("collections", "OrderedDict.__init__.__globals__"),
         ] {
             let error = Global::new(module, name).unwrap_err();
             assert!(error.contains(&format!("{module}.{name}")) && error.contains("nothing of it was run"), "{error}");
@@ -211,6 +228,9 @@ mod tests {
             ("osmium", "Net"),
             ("torch", "loaded"),
             ("functools", "partial"),
+            ("_io", "BytesIO"),
+            ("_codecs", "encode"),
+            ("copyreg", "__newobj__"),
         ] {
             assert!(Global::new(module, name).is_ok());
         }

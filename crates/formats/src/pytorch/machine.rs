@@ -2,6 +2,8 @@
 //!
 //! The language is that of Python's `pickletools`. Not here: what calls give ([`super::globals`]).
 
+mod older;
+
 use std::collections::HashMap;
 
 use super::globals::{self, Global};
@@ -25,15 +27,26 @@ pub(super) fn run<'a>(
     code: &'a [u8],
     member: impl Fn(&str) -> Option<Member>,
 ) -> Result<(Heap<'a>, Value<'a>), FormatError> {
-    let mut machine =
-        Machine { code, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), heap: Heap::new() };
+    let mut machine = Machine {
+        code,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        heap: Heap::new(),
+        older: None,
+    };
     loop {
         let begin = machine.at;
-        match machine.step(&member) {
-            Ok(None) => {}
-            Ok(Some(value)) => return Ok((machine.heap, value)),
-            Err(why) => return Err(FormatError::PyTorch(why).within(&format!("{name}, byte {begin}"))),
-        }
+        let (at, why) = match machine.step(&member) {
+            Ok(None) => continue,
+            Ok(Some(value)) => match machine.older {
+                None => return Ok((machine.heap, value)),
+                Some((at, opcode)) => (at, older::unknown(opcode)),
+            },
+            Err(why) => (begin, why),
+        };
+        return Err(FormatError::PyTorch(why).within(&format!("{name}, byte {at}")));
     }
 }
 
@@ -46,6 +59,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     heap: Heap<'a>,
+    /// The first opcode of the older protocols: where it stands, and which it is.
+    older: Option<(usize, u8)>,
 }
 
 impl<'a> Machine<'a> {
@@ -92,7 +107,7 @@ impl<'a> Machine<'a> {
             b'R' | 0x81 => self.call()?,
             b'b' => self.build()?,
             b'Q' => self.reference(member)?,
-            other => return Err(format!("opcode 0x{other:02X} is not one that checkpoints are made of")),
+            other => self.older(other)?,
         }
         Ok(None)
     }

@@ -17,6 +17,7 @@ use crate::archive::Archive;
 use crate::error::FormatError;
 use crate::published::Part;
 use crate::tensors::Bytes;
+use heap::Object;
 
 /// Longest pickle that is read, in bytes; those of checkpoints have one or two hundred bytes for each tensor.
 const MAX_PICKLE: usize = 32 << 20;
@@ -67,10 +68,16 @@ pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {
     let member = |key: &str| archive.get(&format!("{folder}/data/{key}")).copied();
     let (mut heap, value) = machine::run(&name, &code, member)?;
     match parts::find(&mut heap, value) {
-        Ok(parts) if parts.is_empty() => refuse(
-            "holds no tensors by name; files of a network's weights come from `torch.save(network.state_dict(), FILE)`"
-                .into(),
-        ),
+        Ok(parts) if parts.is_empty() => {
+            let instead = match heap.get(value) {
+                Some(Object::Opaque { made_by: found, .. } | Object::Global(found)) => format!(", only `{found}`"),
+                _ => String::new(),
+            };
+            refuse(format!(
+                "holds no tensors by name{instead}; files of a network's weights come from \
+                 `torch.save(network.state_dict(), FILE)`"
+            ))
+        }
         Ok(parts) => Ok(parts),
         Err(why) => refuse(why),
     }
@@ -78,10 +85,7 @@ pub(crate) fn read(file: &Bytes<'_>) -> Result<Vec<Part>, FormatError> {
 
 /// The archive, if all its members are stored as they are, as PyTorch does: then nothing becomes longer than it is in the file.
 fn stored(file: &Bytes<'_>) -> Result<Archive, FormatError> {
-    let archive = Archive::open(file).map_err(|error| match error {
-        FormatError::Zip(why) => FormatError::PyTorch(why),
-        other => other,
-    })?;
+    let archive = Archive::open(file, FormatError::PyTorch)?;
     let compressed = archive.members().find(|(_, member)| member.unpacked.is_some());
     match compressed.map(|(name, _)| name.to_owned()) {
         None => Ok(archive),

@@ -63,3 +63,16 @@ pub fn max_difference(a: &[u8], b: &[u8]) -> u8 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
 }
+
+/// The checksum of PNG chunks (ISO 3309), bit by bit.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    !bytes
+        .iter()
+        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1))))
+}
+
+/// A chunk of a PNG file.
+pub fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let body = [kind, content].concat();
+    [&(content.len() as u32).to_be_bytes()[..], &body, &crc32(&body).to_be_bytes()].concat()
+}

@@ -301,6 +301,40 @@ fn tensors_that_are_not_what_they_say_are_refused() {
     hostile(&opset(None), "of version 0");
 }
 
+/// A field of bytes: its number, its length, its content.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+    [&bytes, content].concat()
+}
+
+/// The beginnings of so many graphs, each an attribute of the only node of the one before.
+fn nested(levels: usize) -> Vec<u8> {
+    let (mut beginnings, mut len) = (Vec::new(), 0);
+    // From the innermost outwards: the graph in its attribute (6), that in its node (5), and that in its graph (1).
+    for number in (0..levels).flat_map(|_| [6, 5, 1]) {
+        let mut beginning = vec![number << 3 | 2_u8];
+        prost::encoding::encode_varint(len as u64, &mut beginning);
+        len += beginning.len();
+        beginnings.push(beginning);
+    }
+    beginnings.into_iter().rev().collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn networks_within_networks_are_not_gone_into() {
+    let model = proto::Model::decode(&file(vec![], vec![], &[1, 3, 4, 4])[..]).unwrap();
+    let graph = model.graph.clone().unwrap().encode_to_vec();
+    let opset = proto::Model { graph: None, ..model }.encode_to_vec();
+    let with = |attribute: &[u8]| {
+        let node = [node("If", &["x"], "y").encode_to_vec(), field(5, attribute)].concat();
+        [field(7, &[&graph[..], &field(1, &node)].concat()), opset.clone()].concat()
+    };
+    for levels in [1, 1000, 300_000] {
+        hostile(&with(&field(6, &nested(levels))), "`y node` (If) is an operator");
+    }
+}
+
 #[test]
 fn other_files_are_read_only_if_they_lie_beside_and_are_no_links() {
     let dir = tempfile::tempdir().unwrap();
@@ -335,6 +369,8 @@ fn other_files_are_read_only_if_they_lie_beside_and_are_no_links() {
     {
         std::os::unix::fs::symlink("beside.bin", dir.path().join("softer.bin")).unwrap();
         refused(b"softer.bin", "is a link to another file");
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket.bin")).unwrap();
+        refused(b"socket.bin", "is no file");
     }
     let told = refusal(&bytes);
     assert!(told.contains("which a network in memory has not"), "{told}");
