@@ -76,11 +76,15 @@ fn photo<'a>(
     match graph.inputs.iter().filter(is_given).collect::<Vec<_>>()[..] {
         [Info { name, element, dims: Some(dims) }] if *element == i64::from(proto::UINT8) => match &dims[..] {
             [batch, _, _, Side::Known(3)] => Ok((name.as_str(), batch)),
-            _ => Err(refused(format!("the input `{}` has not the shape of photos", shown(name)))),
+            _ => Err(no_photo(name)),
         },
-        [info] => Err(refused(format!("the input `{}` does not hold bytes", shown(&info.name)))),
+        [info] => Err(no_photo(&info.name)),
         ref several => Err(refused(format!("the graph has {} inputs", several.len()))),
     }
+}
+
+fn no_photo(input: &str) -> FormatError {
+    refused(format!("the input `{}` does not take bytes [batch, height, width, 3]", shown(input)))
 }
 
 /// A file whose photos are prepared in another way than it says.

@@ -9,15 +9,15 @@ use super::*;
 use crate::manifest::Manifest;
 use crate::onnx::{BatchNorm, Network, ReadOptions, write};
 
-/// A network with a normalisation of either kind, one of whose parameters has a name that the way of photos would like to have.
+/// A network of which a parameter has a name that the way of photos would like to have.
 fn small() -> cspnet_graph::Graph {
     let mut b = Builder::new();
     let x = b.input(3);
     let x = b.conv("stem.conv", x, Conv::new(4, 3).stride(2));
     let x = b.batch_norm("stem.norm", x);
-    let x = b.batch_norm("preprocess.bytes", x);
     let x = b.global_avg_pool("pool", x);
-    let x = b.linear("preprocess.planes", x, 2);
+    let x = b.linear("head.fc", x, 2);
+    b.name_params(x, ["preprocess.bytes", "head.fc.bias"].map(String::from).into());
     b.finish(x).unwrap()
 }
 
@@ -152,7 +152,14 @@ fn no_number_on_the_way_of_photos_can_be_another() {
             };
             named(&|t| *t.raw_data.last_mut().unwrap() ^= 1);
             named(&|t| t.dims.push(1));
-            named(&|t| t.data_type = Some(if t.data_type == Some(proto::INT64) { proto::DOUBLE } else { 12 }));
+            // Another type of as many bytes.
+            named(&|t| {
+                t.data_type = match t.data_type {
+                    Some(proto::INT64) => Some(proto::DOUBLE),
+                    Some(proto::DOUBLE) => Some(proto::INT64),
+                    _ => Some(6),
+                }
+            });
         }
         assert!(tensors > 20);
     }
@@ -208,16 +215,15 @@ fn nothing_else_can_be_another_either() {
         let graph = model.graph.as_mut().unwrap();
         change(graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap());
     };
-    refused("the input `photo` does not hold bytes", &|m| tensor(m, &|t| t.elem_type = Some(proto::FLOAT)));
-    refused("the input `photo` does not hold bytes", &|m| tensor(m, &|t| t.shape = None));
-    refused("the input `photo` has not the shape of photos", &|m| {
-        tensor(m, &|t| t.shape.as_mut().unwrap().dim.reverse());
-    });
+    let no_photo = "the input `photo` does not take bytes [batch, height, width, 3]";
+    refused(no_photo, &|m| tensor(m, &|t| t.elem_type = Some(proto::FLOAT)));
+    refused(no_photo, &|m| tensor(m, &|t| t.shape = None));
+    refused(no_photo, &|m| tensor(m, &|t| t.shape.as_mut().unwrap().dim.reverse()));
     refused("the graph has 2 inputs", &|model| {
         let second = proto::ValueInfo { name: "second".into(), ..graph_of(model).input[0].clone() };
         graph_of(model).input.push(second);
     });
-    refused("the graph has 0 inputs", &|model| graph_of(model).input.clear());
+    refused("reads the value `photo`, which there is not", &|model| graph_of(model).input.clear());
 }
 
 #[test]
@@ -238,4 +244,17 @@ fn names_and_a_known_batch_are_no_change() {
     let network = Network::from_bytes(&bytes, &ReadOptions::default()).unwrap();
     assert_eq!((network.inputs()[0].name.as_str(), network.inputs()[0].sides.as_slice()), ("a/input", &[3, 6, 6][..]));
     assert_eq!(network.manifest().unwrap().preprocess.as_ref(), Some(way));
+}
+
+#[test]
+fn changed_bytes_are_refused_or_read_but_never_panic() {
+    let bytes = written_here(&ways()[0]);
+    let mut changed = bytes.clone();
+    for place in (0..bytes.len()).step_by(13) {
+        changed[place] = [0xFF, 0x00, bytes[place] ^ 1, bytes[place].wrapping_add(8)][place % 4];
+        if let Ok(network) = Network::from_bytes(&changed, &ReadOptions::default()) {
+            let _ = network.manifest();
+        }
+        changed[place] = bytes[place];
+    }
 }
