@@ -59,7 +59,9 @@ pub fn models() -> Vec<Vec<u8>> {
 /// ONNX files as they are written here: one of pictures, and one that prepares photos itself.
 pub fn onnx_files() -> Vec<Vec<u8>> {
     let manifest = manifest(Dtype::F32);
-    let file = |options| onnx::write(&manifest.graph, &Weights::reference(&manifest.graph), Some(&manifest), options);
+    let file = |options: &onnx::Options| {
+        onnx::write(&manifest.graph, &Weights::reference(&manifest.graph), Some(&manifest), options)
+    };
     let photo = Preprocess::imagenet(8, 0.875, Filter::Bilinear).expect("a sound preprocessing");
     [onnx::Options::default(), onnx::Options { photo: Some(photo), softmax: true, ..onnx::Options::default() }]
         .map(|options| file(&options).expect("a sound network"))
