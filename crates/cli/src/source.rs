@@ -95,6 +95,11 @@ impl Network {
     }
 }
 
+/// Whether a path ends as those of models do.
+pub fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["onnx", "safetensors"].iter().any(|model| e.eq_ignore_ascii_case(model)))
+}
+
 /// The model in `file`, or the one inside the program.
 pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failure> {
     Ok(match file {

@@ -292,7 +292,10 @@ fn a_file_that_prepares_photos_itself_is_read_like_any_other() {
     let told = said(&[&["run", &photos], &photo[..], &[&path("o.npz")]].concat());
     assert!(told.contains("softmax 1 x 10"), "{told}");
 
-    // Other weights do not matter, but another way of the photos does.
+    let misplaced = run(&["predict", &photos, "examples/photos/hat-1.jpg"]);
+    assert!(text(&misplaced.stderr).contains("photos.onnx is a model, no photo; give it by --model"));
+
+    // Another way of the photos is one that is not known.
     let mut bytes = std::fs::read(&photos).unwrap();
     let place = bytes.windows(5).position(|w| w == b"Floor").unwrap();
     bytes[place..place + 5].copy_from_slice(b"Round");
