@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cspnet_formats::{Dtype, Manifest, ModelFile, darknet};
+use cspnet_formats::{Dtype, Manifest, ModelFile, darknet, onnx};
 use cspnet_graph::Weights;
 use cspnet_train::{Checkpoint, Config, Recipe};
 use cspnet_vision::{Filter, Preprocess};
@@ -54,6 +54,18 @@ pub fn models() -> Vec<Vec<u8>> {
         ModelFile { manifest, weights }.to_bytes().expect("a sound model")
     };
     [Dtype::F32, Dtype::F16].map(model).into()
+}
+
+/// ONNX files as they are written here: one of pictures, and one that prepares photos itself.
+pub fn onnx_files() -> Vec<Vec<u8>> {
+    let manifest = manifest(Dtype::F32);
+    let file = |options: &onnx::Options| {
+        onnx::write(&manifest.graph, &Weights::reference(&manifest.graph), Some(&manifest), options)
+    };
+    let photo = Preprocess::imagenet(8, 0.875, Filter::Bilinear).expect("a sound preprocessing");
+    [onnx::Options::default(), onnx::Options { photo: Some(photo), softmax: true, ..onnx::Options::default() }]
+        .map(|options| file(&options).expect("a sound network"))
+        .into()
 }
 
 /// Manifests as JSON: also of Darknet's layers, which are of more kinds.

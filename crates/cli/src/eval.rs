@@ -35,7 +35,7 @@ use judge::Verdict;
 #[derive(Debug, clap::Args)]
 #[command(allow_missing_positional = true)]
 pub struct Args {
-    /// Model file; without it the program's own model (ten kinds of clothing)
+    /// Model file or ONNX file; without it the program's own model (ten kinds of clothing)
     model: Option<PathBuf>,
 
     /// Folder of class folders, of splits with class folders, or of Parquet files; or one such file

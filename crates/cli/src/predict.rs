@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
 
-    /// Model file; without it the program's own model
+    /// Model file or ONNX file; without it the program's own model
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
 
@@ -61,6 +61,10 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let begin = Instant::now();
+    // Else the program's own model would answer for the photos beside it.
+    if let Some(model) = args.photos.iter().find(|path| source::is_model(path)) {
+        return Err(Failure::Message(format!("{} is a model, no photo; give it by --model", model.display())));
+    }
     let model = source::model(args.model.as_deref(), &args.planning.options())?;
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
     let mut predictor = Predictor {

@@ -95,6 +95,11 @@ impl Network {
     }
 }
 
+/// Whether a path ends as those of models do.
+pub fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["onnx", "safetensors"].iter().any(|model| e.eq_ignore_ascii_case(model)))
+}
+
 /// The model in `file`, or the one inside the program.
 pub fn model(file: Option<&Path>, options: &ModelOptions) -> Result<Model, Failure> {
     Ok(match file {
@@ -120,12 +125,17 @@ pub fn embedded() -> Result<Network, Failure> {
     of_model(embedded::MODEL_NAME, OpenModel::from_bytes(embedded::MODEL)?)
 }
 
-/// The network that `name` stands for: a file if there is one of that name, else a network of the zoo. Where an ONNX file leaves rows
-/// and columns of pictures open, they are those of `size`.
+/// The network that `name` stands for; where an ONNX file leaves rows and columns of pictures open, they are those of `size`.
 pub fn network_of_size(name: &str, size: Option<[usize; 2]>) -> Result<Network, Failure> {
+    network(name, &ReadOptions { size, ..ReadOptions::default() })
+}
+
+/// The network that `name` stands for: a file if there is one of that name, else a network of the zoo. An ONNX file is read as
+/// `options` say.
+pub fn network(name: &str, options: &ReadOptions) -> Result<Network, Failure> {
     let path = Path::new(name);
     if onnx::is_onnx(path) {
-        let network = onnx::Network::open(path, &ReadOptions { size, ..ReadOptions::default() })?;
+        let network = onnx::Network::open(path, options)?;
         let (size, manifest) = (network.size(), network.manifest()?);
         let file = File::Onnx(network.into(), manifest.into());
         return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });

@@ -257,6 +257,61 @@ fn an_exported_file_is_read_again_and_compared() {
     assert_eq!((refused.status.code(), std::path::Path::new(&path("no.safetensors")).exists()), (Some(1), false));
 }
 
+#[test]
+fn a_file_that_prepares_photos_itself_is_read_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let said = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let (plain, photos, again) = (path("plain.onnx"), path("photos.onnx"), path("again.onnx"));
+    said(&["export", "--to", "onnx", "-o", &plain]);
+    let embed = ["export", "--to", "onnx", "--embed-preprocess", "-o"];
+    let told = said(&[&embed[..], &[&photos]].concat());
+    assert!(told.contains("parity 32/32") && told.contains(": read by this program, on 32 made-up"), "{told}");
+
+    // What it is written into, from there, answers as it does.
+    said(&[&embed[..], &[&again, &photos]].concat());
+    assert!(std::fs::read(&photos).unwrap() == std::fs::read(&again).unwrap());
+    let (model, softmax, cfg) = (path("m.safetensors"), path("softmax.onnx"), path("m.cfg"));
+    for (form, file) in [("safetensors", &model), ("onnx", &softmax), ("darknet", &cfg)] {
+        let told = said(&["export", &photos, "--to", form, "-o", file]);
+        assert!(told.contains("parity 32/32"), "{told}");
+    }
+    let imported = path("imported.safetensors");
+    said(&["import", &photos, "-o", &imported]);
+    let classes = |model: &str| -> Vec<serde_json::Value> {
+        let output = run(&["predict", "--top", "10", "--model", model, "examples/photos"]);
+        records(&output).iter().map(|record| record["classes"].clone()).collect()
+    };
+    let expected = classes(&plain);
+    assert!(expected.len() > 20 && expected[0][9]["label"].is_string());
+    for file in [&photos, &model, &softmax, &imported] {
+        assert_eq!(classes(file), expected, "{file}");
+    }
+
+    let [inspected, of_plain] = [&photos, &plain].map(|file| said(&["inspect", file]));
+    let input = |told: &str| told.lines().next().unwrap().split_once("   ").unwrap().1.to_owned();
+    assert_eq!(input(&inspected), input(&of_plain));
+    let photo = ["--input", "examples/photos/hat-1.jpg", "--out"];
+    let told = said(&[&["run", &photos], &photo[..], &[&path("o.npz")]].concat());
+    assert!(told.contains("softmax 1 x 10"), "{told}");
+
+    let misplaced = run(&["predict", &photos, "examples/photos/hat-1.jpg"]);
+    assert!(text(&misplaced.stderr).contains("photos.onnx is a model, no photo; give it by --model"));
+
+    // Another way of the photos is one that is not known.
+    let mut bytes = std::fs::read(&photos).unwrap();
+    let place = bytes.windows(5).position(|w| w == b"Floor").unwrap();
+    bytes[place..place + 5].copy_from_slice(b"Round");
+    std::fs::write(&again, &bytes).unwrap();
+    let refused = run(&["predict", "--model", &again, "examples/photos/hat-1.jpg"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("(Round) is no Floor"), "{}", text(&refused.stderr));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_answers_otherwise_is_not_kept() {

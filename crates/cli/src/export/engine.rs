@@ -3,7 +3,7 @@
 use cspnet::Photo;
 use cspnet::engine::{Input, Plan, PlanOptions, Workspace, default_threads};
 use cspnet::graph::rewrite::with_normalise;
-use cspnet::graph::{Graph, LazyWeights, Shape};
+use cspnet::graph::{Axis, Graph, LazyWeights, Op, Shape};
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, resize};
 
 use super::parity::Reader;
@@ -58,6 +58,7 @@ pub struct Engine {
     plan: Plan,
     workspace: Workspace,
     pictures: Pictures,
+    gives_probabilities: bool,
 }
 
 impl Engine {
@@ -72,7 +73,14 @@ impl Engine {
             Pictures::Numbers(shape) => Plan::new(graph, weights, *shape, &options)?,
         };
         let workspace = plan.workspace(1, default_threads());
-        Ok(Self { plan, workspace, pictures: pictures.clone() })
+        let gives_probabilities =
+            matches!(graph.node(graph.output()).op, Op::Softmax { axis: Axis::Channels, log: false });
+        Ok(Self { plan, workspace, pictures: pictures.clone(), gives_probabilities })
+    }
+
+    /// Whether the network itself ends in a softmax.
+    pub fn gives_probabilities(&self) -> bool {
+        self.gives_probabilities
     }
 
     /// How photos are brought to it.
@@ -100,6 +108,7 @@ impl Reader for Engine {
             Pictures::Numbers(shape) => self.plan.run(&mut self.workspace, Input::Real(&numbers(photo, *shape)?)),
         };
         run.map_err(|e| Failure::Message(e.to_string()))?;
-        Ok(cspnet::softmax(&self.plan.output(&self.workspace, 0)))
+        let answer = self.plan.output(&self.workspace, 0);
+        Ok(if self.gives_probabilities { answer } else { cspnet::softmax(&answer) })
     }
 }

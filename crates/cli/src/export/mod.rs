@@ -35,7 +35,7 @@ use parity::{Check, Readers};
 /// preprocessing in their metadata. Safetensors files have the published names, so that timm loads them, and are model files of
 /// this program. For Darknet, FILE has the layers; the weights and, if there are some, the labels are beside it and end in .weights and
 /// .names. A network that is no model file is written as `cspnet new` would make it, untrained; without one it is the program's own
-/// model.
+/// model. A softmax at the end of an ONNX file stays in ONNX files only: what reads the other forms has its own.
 ///
 /// What was written is read again before it gets its name, ONNX by ONNX Runtime as well if python3 has it, and compared with the
 /// network on 32 photos: whole, from the decoded photo on. Where a probability is further off than 1e-4, or another class is the
@@ -164,7 +164,11 @@ impl Written {
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     args.check()?;
     let network = match &args.network {
-        Some(name) => source::network_of_size(name, args.size)?,
+        // Only an ONNX file takes a softmax over as it is; what the others are read by has its own, and photos' files get one.
+        Some(name) => {
+            let without_softmax = args.to != Form::Onnx || args.embed_preprocess;
+            source::network(name, &ReadOptions { size: args.size, without_softmax })?
+        }
         None => source::embedded()?,
     };
     let size = args.size.unwrap_or(network.size);
@@ -259,9 +263,6 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
     }
     let (readers, absent) = readers(args, written)?;
     let absent = absent.map(|why| format!("not compared with ONNX Runtime: {why}"));
-    if readers.is_empty() {
-        return Ok(absent.unwrap_or_default());
-    }
     let rounded = match &written.rounded {
         Some(weights) => Some(Engine::new(&network.graph, weights, &written.pictures)?),
         None => None,
@@ -282,14 +283,12 @@ fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), 
     let mut readers = Readers::new();
     match args.to {
         Form::Onnx => {
-            // Photos that are prepared inside are bytes of any size, which this program does not read.
-            if !args.embed_preprocess {
-                let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
-                let manifest = file.manifest().map_err(|e| args.unread(e))?;
-                let engine = Engine::new(file.graph(), file.weights(), &said(&manifest)).map_err(|e| args.unread(e))?;
-                readers.push(Box::new(engine));
-            }
-            match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, args.embed_preprocess)? {
+            let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
+            let manifest = file.manifest().map_err(|e| args.unread(e))?;
+            let engine = Engine::new(file.graph(), file.weights(), &said(&manifest)).map_err(|e| args.unread(e))?;
+            let probabilities = engine.gives_probabilities();
+            readers.push(Box::new(engine));
+            match OnnxRuntime::start(args.python.as_deref(), written.file(), pictures, probabilities)? {
                 Ok(runtime) => readers.push(Box::new(runtime)),
                 Err(why) => return Ok((readers, Some(why))),
             }

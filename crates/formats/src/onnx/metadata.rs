@@ -8,38 +8,41 @@
 use cspnet_vision::{Preprocess, Resize};
 use serde::Serialize;
 
-use super::Options;
 use super::proto::Entry;
 use crate::error::FormatError;
 use crate::manifest::Manifest;
 
-/// A manifest's facts; what it does not know is left out.
-pub(super) fn entries(manifest: &Manifest, options: &Options) -> Result<Vec<Entry>, FormatError> {
-    let mut entries = vec![ours("network", manifest.network.clone())];
-    if !manifest.labels.is_empty() {
-        entries.push(ours("labels", json(&manifest.labels)?));
+/// What a manifest knows, if there is one, and how the file prepares photos itself, if it does: ours, then the same in the words of
+/// others. What is not known is left out.
+pub(super) fn entries(manifest: Option<&Manifest>, embedded: Option<&Preprocess>) -> Result<Vec<Entry>, FormatError> {
+    let (mut own, mut words) = (Vec::new(), Vec::new());
+    if let Some(manifest) = manifest {
+        own.push(ours("network", manifest.network.clone()));
+        if !manifest.labels.is_empty() {
+            own.push(ours("labels", json(&manifest.labels)?));
+            words.extend(class_names(&manifest.labels));
+        }
     }
-    match (&options.photo, &manifest.preprocess) {
+    match (embedded, manifest.and_then(|m| m.preprocess.as_ref())) {
         // By another name, so that nobody does it twice.
-        (Some(embedded), _) => entries.push(ours("embedded_preprocess", json(embedded)?)),
-        (None, Some(preprocess)) => entries.push(ours("preprocess", json(preprocess)?)),
+        (Some(embedded), _) => {
+            own.push(ours("embedded_preprocess", json(embedded)?));
+            words.extend(PHOTOS.map(|(key, value)| entry(key, value)));
+        }
+        (None, Some(preprocess)) => {
+            own.push(ours("preprocess", json(preprocess)?));
+            words.extend(pictures(preprocess));
+        }
         (None, None) => {}
     }
-    if !manifest.training.is_empty() {
-        entries.push(ours("training", json(&manifest.training)?));
+    if let Some(manifest) = manifest {
+        if !manifest.training.is_empty() {
+            own.push(ours("training", json(&manifest.training)?));
+        }
+        own.extend(manifest.licence.iter().map(|licence| ours("licence", licence.clone())));
     }
-    if let Some(licence) = &manifest.licence {
-        entries.push(ours("licence", licence.clone()));
-    }
-    if !manifest.labels.is_empty() {
-        entries.extend(class_names(&manifest.labels));
-    }
-    match (&options.photo, &manifest.preprocess) {
-        (Some(_), _) => entries.extend(PHOTOS.map(|(key, value)| entry(key, value))),
-        (None, Some(preprocess)) => entries.extend(pictures(preprocess)),
-        (None, None) => {}
-    }
-    Ok(entries)
+    own.extend(words);
+    Ok(own)
 }
 
 /// What a photo's bytes mean, in the standard's words.

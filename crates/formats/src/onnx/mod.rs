@@ -17,7 +17,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use cspnet_graph::rewrite::{fold_batch_norm, with_normalise};
+use cspnet_graph::rewrite::fold_batch_norm;
 use cspnet_graph::{Graph, Shape, ValueId, Weights};
 use cspnet_vision::Preprocess;
 use prost::Message;
@@ -36,6 +36,9 @@ pub const OPSET: i64 = 17;
 /// Version of the file's form, the one that came with the operators (<https://onnx.ai/onnx/repo-docs/Versioning.html>).
 const IR_VERSION: i64 = 8;
 
+/// What probabilities behind an answer are called if that has no name but its node's.
+const PROBABILITIES: &str = "softmax";
+
 /// Longest message that readers of protocol buffers take, in bytes.
 const MAX_LEN: usize = i32::MAX as usize;
 
@@ -46,7 +49,8 @@ pub struct Options {
     pub size: Option<[usize; 2]>,
     /// How the file itself makes the picture of a photo: then its input is `photo`, bytes `[batch, height, width, 3]` of upright red,
     /// green and blue, all photos of a batch of one size; `size` does not count. The picture is that of [`Preprocess::apply`], in
-    /// engines that compute in double precision bit for bit, in those that do not up to a level in some pixels.
+    /// engines that compute in double precision bit for bit, in those that do not up to a level in some pixels. [`Network`] reads
+    /// such a file as the network behind it.
     pub photo: Option<Preprocess>,
     /// What becomes of normalisations.
     pub batch_norm: BatchNorm,
@@ -81,8 +85,7 @@ pub fn write(
         manifest.validate()?;
         labels::check(&manifest.labels, graph.channels(graph.output())).map_err(FormatError::Manifest)?;
     }
-    let of_photos = options.photo.as_ref().map(|p| of_photos(graph, p)).transpose()?;
-    let graph = of_photos.as_ref().unwrap_or(graph);
+    options.photo.as_ref().map_or(Ok(()), |preprocess| takes_photos(graph, preprocess))?;
     let model = match options.batch_norm {
         BatchNorm::Fold => {
             let folded = fold_batch_norm(graph, &weights.into(), &[]);
@@ -96,14 +99,15 @@ pub fn write(
     }
 }
 
-/// The same network, but of the numbers `0..=255` that photos are made of.
-fn of_photos(graph: &Graph, preprocess: &Preprocess) -> Result<Graph, FormatError> {
+/// Whether photos can be prepared for a network inside its file.
+fn takes_photos(graph: &Graph, preprocess: &Preprocess) -> Result<(), FormatError> {
     preprocess.validate()?;
-    if let [_, other, ..] = graph.inputs()[..] {
-        let path = graph.node(other).path.clone();
-        return Err(FormatError::Onnx { path, why: "where photos are prepared inside, they are the only input" });
+    let refuse = |input: ValueId, why| Err(FormatError::Onnx { path: graph.node(input).path.clone(), why });
+    match *graph.inputs() {
+        [_, other, ..] => refuse(other, "where photos are prepared inside, they are the only input"),
+        [picture] if graph.channels(picture) != 3 => refuse(picture, "photos that are prepared inside have 3 channels"),
+        _ => Ok(()),
     }
-    Ok(with_normalise(graph, &preprocess.mean, &preprocess.std)?)
 }
 
 fn model(
@@ -116,12 +120,7 @@ fn model(
     let of_input = |[h, w]: [usize; 2]| graph.inputs().iter().map(|&v| [graph.channels(v), h, w]).collect::<Vec<_>>();
     let shapes = of_photo.or(options.size).map(|size| graph.shapes(of_input(size))).transpose()?;
     let mut emitter = Emitter::new(graph, weights);
-    let photo = options.photo.as_ref().map(|preprocess| {
-        let photo = emitter.claim("photo");
-        let picture = emitter.picture(&photo, preprocess);
-        emitter.push(picture, Form::Planes);
-        photo
-    });
+    let photo = options.photo.as_ref().map(|preprocess| emitter.photo(preprocess));
     let written = usize::from(photo.is_some());
     (written..graph.nodes().len()).try_for_each(|id| emitter.operation(id))?;
     let info = |name: &str, value: ValueId, form, sides: [String; 2]| {
@@ -160,7 +159,7 @@ fn model(
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
         opset_import: vec![proto::OperatorSet { version: Some(OPSET) }],
-        metadata_props: manifest.map_or(Ok(Vec::new()), |m| metadata::entries(m, options))?,
+        metadata_props: metadata::entries(manifest, options.photo.as_ref())?,
     })
 }
 

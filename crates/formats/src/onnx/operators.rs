@@ -4,6 +4,7 @@
 
 use cspnet_graph::{Node, Op, Output, Padding, PoolKind, ValueId, Window};
 
+use super::PROBABILITIES;
 use super::emit::{Emitter, Form};
 use super::functions::binary;
 use super::proto::Attribute;
@@ -73,7 +74,7 @@ impl Emitter<'_> {
     pub(super) fn softmax(&mut self, answer: &Output) -> (String, Form) {
         let (logits, form) = self.value(answer.value);
         let logits = logits.to_owned();
-        let name = self.own_name(answer).unwrap_or_else(|| self.claim("softmax"));
+        let name = self.own_name(answer).unwrap_or_else(|| self.claim(PROBABILITIES));
         (self.node("Softmax", name, vec![logits], vec![Attribute::int("axis", 1)]), form)
     }
 
@@ -92,7 +93,7 @@ impl Emitter<'_> {
 
     /// `(x / 255 - mean) / std` as one factor and one summand a channel, computed in double precision and rounded once: as the
     /// plans of `cspnet-engine` do.
-    fn normalise(&mut self, name: String, mut inputs: Vec<String>, mean: &[f32], std: &[f32]) -> String {
+    pub(super) fn normalise(&mut self, name: String, mut inputs: Vec<String>, mean: &[f32], std: &[f32]) -> String {
         let shape = [mean.len(), 1, 1];
         let factors: Vec<f32> = std.iter().map(|&s| (1.0 / (255.0 * f64::from(s))) as f32).collect();
         let summands = mean.iter().zip(std).map(|(&m, &s)| (-f64::from(m) / f64::from(s)) as f32);

@@ -1,5 +1,6 @@
 //! A photo's way to the network's picture in ONNX's operators: bytes `[batch, height, width, 3]` of any size become numbers
-//! `0..=255`, `[batch, 3, rows, columns]`, as [`Preprocess::apply`] makes them.
+//! `0..=255`, `[batch, 3, rows, columns]`, as [`Preprocess::apply`] makes them, and these are normalised. What reads such files
+//! ([`super::read`]) knows these nodes again; they come first in the file.
 //!
 //! ONNX's `Resize` can smooth what it shrinks since opset 18, but OpenVINO passes over that, and ONNX Runtime rounds a little
 //! otherwise than Pillow (`docs/export.md` has figures). So resizing is said as what it is: the product with a matrix from the right,
@@ -9,11 +10,11 @@
 //! Weights have 22 bits and pixels 8, which single precision cannot add up. But a weight is `2^11 high + low`, sums of either part are
 //! whole numbers below `2^24` and so exact in any order, and with `s = 2^11 h + l` the byte that is wanted, `floor(s / 2^22 + 1/2)`,
 //! is `floor((h + 2^10 + floor(l / 2^11)) / 2^11)`. (Sums of low parts can be larger where a photo shrinks more than 32 times;
-//! then their last bit may be lost, which is `2^-22` of a level.) Not here: the normalisation, which is a node of the graph.
+//! then their last bit may be lost, which is `2^-22` of a level.)
 
 use cspnet_vision::{Filter, Preprocess, Resize};
 
-use super::emit::Emitter;
+use super::emit::{Emitter, Form};
 use super::proto::{Attribute, DOUBLE, FLOAT, INT64};
 
 #[cfg(test)]
@@ -38,8 +39,18 @@ struct Matrix {
 }
 
 impl Emitter<'_> {
-    /// Writes the way of `photo` to the picture that the network takes; gives the picture's name.
-    pub(super) fn picture(&mut self, photo: &str, preprocess: &Preprocess) -> String {
+    /// Writes all that leads from photos to what the network takes, its first value, and gives the name by which they go in.
+    pub(super) fn photo(&mut self, preprocess: &Preprocess) -> String {
+        let photo = self.claim("photo");
+        let taken = self.claim(&self.graph.node(0).path);
+        let picture = self.picture(&photo, preprocess);
+        let taken = self.normalise(taken, vec![picture], &preprocess.mean, &preprocess.std);
+        self.push(taken, Form::Planes);
+        photo
+    }
+
+    /// Writes the way of `photo` to the picture's bytes; gives their name.
+    fn picture(&mut self, photo: &str, preprocess: &Preprocess) -> String {
         let (rows, columns) = (i64::from(preprocess.size.0), i64::from(preprocess.size.1));
         let shape = self.step("shape", "Shape", &[photo]);
         let [height, width] = [("height", 1), ("width", 2)].map(|(side, axis)| {

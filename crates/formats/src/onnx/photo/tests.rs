@@ -152,7 +152,7 @@ fn picture(preprocess: &Preprocess, photos: &[Photo]) -> Tensor {
     let mut values: HashMap<&str, Tensor> =
         graph.initializer.iter().map(|t| (t.name.as_str(), Tensor::initial(t))).collect();
     values.insert(&graph.input[0].name, Tensor::new(UINT8, dims, pixels.collect()));
-    let normalise = graph.node.iter().find(|n| n.name == "normalise.scaled").unwrap();
+    let normalise = graph.node.iter().find(|n| n.name == "input.scaled").unwrap();
     for node in graph.node.iter().take_while(|n| n.name != normalise.name) {
         let inputs: Vec<&Tensor> = node.input.iter().map(|i| &values[i.as_str()]).collect();
         let value = computed(node, &inputs);

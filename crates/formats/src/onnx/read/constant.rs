@@ -148,6 +148,18 @@ impl Constant {
         }
     }
 
+    /// Whether they lie in a file as just these bytes, which are elements of a type.
+    pub(super) fn is_stored_as(&self, kind: DataType, bytes: &[u8], files: &Files<'_>) -> Result<bool, FormatError> {
+        match self.numbers {
+            Numbers::Stored { file, kind: own, begin } if own == kind && self.len() * kind.size() == bytes.len() => {
+                let mut stored = vec![0; bytes.len()];
+                files.get(file).read(begin, &mut stored)?;
+                Ok(stored == bytes)
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Whether they have fractions.
     pub(super) fn is_real(&self) -> bool {
         match &self.numbers {

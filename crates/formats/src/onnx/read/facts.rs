@@ -28,13 +28,21 @@ pub(super) fn size(facts: &[(String, String)]) -> Option<[usize; 2]> {
     Some([preprocess.size.0 as usize, preprocess.size.1 as usize])
 }
 
+/// How the file prepares photos itself, if it says that it does.
+pub(super) fn embedded(facts: &[(String, String)]) -> Result<Option<Preprocess>, FormatError> {
+    let preprocess: Option<Preprocess> = read(facts, "embedded_preprocess")?;
+    preprocess.iter().try_for_each(Preprocess::validate)?;
+    Ok(preprocess)
+}
+
 /// A manifest with all that the facts say.
 pub(super) fn manifest(facts: &[(String, String)], mut manifest: Manifest) -> Result<Manifest, FormatError> {
     if let Some(network) = fact(facts, "network") {
         manifest.network = network.into();
     }
     manifest.labels = read(facts, "labels")?.unwrap_or_default();
-    manifest.preprocess = read(facts, "preprocess")?;
+    // Of a file that prepares photos itself, the network behind that was read.
+    manifest.preprocess = embedded(facts)?.or(read(facts, "preprocess")?);
     manifest.training = read(facts, "training")?.unwrap_or_default();
     manifest.licence = fact(facts, "licence").map(str::to_owned);
     manifest.validate()?;

@@ -3,7 +3,8 @@
 //! The wire format ([`wire`]) gives messages ([`messages`]), of which tensors stay in the file ([`tensor`], [`constant`]). Nodes are
 //! lowered one after another ([`lower`]): what is computed of constants, such as shapes, is computed ([`evaluate`]); everything
 //! else becomes steps ([`flow`]). A tensor of any rank lies row-major in a value `[c, h, w]` of one image, the batch apart. What files
-//! spell out in several nodes is joined in the end ([`fused`]).
+//! spell out in several nodes is joined in the end ([`fused`]). Where a file of ours prepares photos itself, the nodes for that are
+//! left out ([`head`]).
 //!
 //! Everything is held to limits before memory is taken for it, and numbers are read when somebody asks for them.
 
@@ -17,6 +18,7 @@ mod external;
 mod facts;
 mod flow;
 mod fused;
+mod head;
 mod layers;
 mod lower;
 mod messages;
@@ -38,12 +40,14 @@ use cspnet_graph::{Axis, Builder, Graph, LazyWeights, Op, Shape, Value};
 use crate::error::FormatError;
 use crate::manifest::Manifest;
 use crate::model_file::ModelFile;
+use crate::onnx::PROBABILITIES;
 use crate::onnx::names::Names;
 use crate::tensors::Bytes;
 use crate::text::shown;
 use constant::{Allowance, Constant, Files};
 use dims::Integer;
 use external::Externals;
+use head::Head;
 use lower::{End, Lowered, Source};
 use messages::Node;
 use wire::Reader;
@@ -128,7 +132,7 @@ impl<'a> Network<'a> {
     fn new(here: Bytes<'a>, mut beside: Externals, stem: &str, options: &ReadOptions) -> Result<Self, FormatError> {
         let mut reader = Reader::new(&here);
         let messages::Model { opsets, graph, metadata } = messages::model(&mut reader)?;
-        let graph = graph.ok_or_else(|| FormatError::OnnxFile("it holds no graph".into()))?;
+        let mut graph = graph.ok_or_else(|| FormatError::OnnxFile("it holds no graph".into()))?;
         let opset = opset(&opsets)?;
         if graph.sparse > 0 {
             return Err(FormatError::OnnxUnsupported(format!("{} initialisers are sparse tensors", graph.sparse)));
@@ -138,7 +142,16 @@ impl<'a> Network<'a> {
         for tensor in &graph.initialisers {
             initialisers.insert(tensor.name.as_str(), Constant::of(tensor, Some(&mut beside), &allowance));
         }
-        let (order, files) = (order::order(&graph)?, Files { here, beside });
+        let files = Files { here, beside };
+        if let Some(preprocess) = facts::embedded(&metadata)? {
+            // So that no name stands for two things.
+            order::order(&graph)?;
+            let head = Head::of(&graph, &initialisers, &files, &preprocess)?;
+            graph.nodes.drain(..head.nodes);
+            graph.inputs.retain(|info| info.name != head.photo);
+            graph.inputs.push(head.picture);
+        }
+        let order = order::order(&graph)?;
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
@@ -279,6 +292,10 @@ fn build(
             && step.shape[1..] == [1, 1]
         {
             end.step = step.inputs[0];
+            // Which is a name for the probabilities.
+            if is_own && end.name == PROBABILITIES {
+                end.name.clone_from(&steps.get(end.step).path);
+            }
         }
     }
     let ends: Vec<usize> = outputs.iter().map(|end| end.step).collect();
