@@ -1,10 +1,11 @@
-//! A step of training takes all its memory beforehand: once buffers have grown to their size, nothing is allocated any more.
+//! What is taken of the machine's memory. A step of training takes all of it beforehand: once buffers have grown to their size, nothing
+//! is allocated any more. A plan takes little for what it rearranges.
 
 use allocation_counter::measure;
-use cspnet_engine::{Input, Isa, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_dropout, with_loss};
-use cspnet_graph::{Graph, Weights};
+use cspnet_graph::{Builder, Graph, Op, Rearrange, Weights};
 use cspnet_zoo::Spec;
 
 const BATCH: usize = 3;
@@ -92,4 +93,22 @@ fn a_step_allocates_nothing() {
         };
         assert_eq!(run.allocations(by_adamw), 0, "{name}: kept");
     }
+}
+
+/// Where channels and pixels change places in a way that is no sum, as in the heads of detectors, every number has a place of its own.
+#[test]
+fn places_of_numbers_take_no_more_than_the_numbers() {
+    let (rows, side) = (3, 128);
+    let mut b = Builder::new();
+    let x = b.input(8 * rows);
+    let dims = vec![8, rows, side * side];
+    let y =
+        b.push("head", Op::Rearrange(Rearrange { dims, order: vec![0, 2, 1], shape: [8, side * side, rows] }), &[x]);
+    let graph = b.finish(y).unwrap();
+    let weights = Weights::reference(&graph);
+    let mut plan = None;
+    let make = || plan = Some(Plan::new(&graph, &weights, [8 * rows, side, side], &PlanOptions::default()).unwrap());
+    let used = measure(make).bytes_max as usize;
+    let numbers = 8 * rows * side * side * size_of::<f32>();
+    assert!(used < numbers + numbers / 2, "{used} bytes for numbers of {numbers}");
 }

@@ -359,7 +359,10 @@ fn training_refuses_what_it_has_no_way_back_through_by_name() {
         Op::Crop(Crop { axis: Axis::Rows, start: 0, step: 2, len: 3 }),
         Op::Resize(Resize::repeat(2)),
         Op::Rearrange(Rearrange::shuffle([6, 7, 6], 2)),
+        Op::Unary { function: Unary::Exp },
         Op::Unary { function: Unary::Log },
+        Op::Unary { function: Unary::Sqrt },
+        Op::Unary { function: Unary::Reciprocal },
     ];
     for op in all {
         let name = op.name();

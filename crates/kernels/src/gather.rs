@@ -1,9 +1,14 @@
 //! Values whose numbers are numbers of another value at other places: padding, cropping, shuffling, transposing, repeating.
 
+use std::num::NonZeroU32;
+
 use crate::{Block, LANES, Memory, Planes, Team};
 
 /// A place in an image's share, relative to which others may lie; none where there is a constant.
 type Place = Option<isize>;
+
+/// A place in a quarter of the memory: how many floats behind a first one, and one more.
+type Near = Option<NonZeroU32>;
 
 /// Where the numbers of a value come from.
 #[derive(Debug)]
@@ -11,8 +16,10 @@ enum Origin {
     /// A place for every channel and one for every pixel, which are added: channels are shuffled alike at all pixels, and pixels
     /// alike in all channels.
     Apart { lanes: Vec<[Place; LANES]>, pixels: Vec<Place> },
-    /// A place for every pixel of every block.
-    Each(Vec<[Place; LANES]>),
+    /// A place for every pixel of every block, behind the first float of the input.
+    Near { first: usize, places: Vec<[Near; LANES]> },
+    /// The same where the input is spread over more than 16 GB.
+    Far(Vec<[Place; LANES]>),
 }
 
 /// `output[place] = input[source(place)]`, or a constant where there is no source.
@@ -37,7 +44,10 @@ impl Gather {
             assert!(c < bases.len() && y < input.height() && x < input.width(), "a source beyond the value");
             Some((bases[c] + (y * input.width() + x) * LANES) as isize)
         };
-        let origin = Origin::apart(output, place).unwrap_or_else(|| Origin::each(output, place));
+        let origin = Origin::apart(output, place).unwrap_or_else(|| {
+            let first = bases.iter().copied().min().unwrap_or(0);
+            Origin::near(output, first, place).unwrap_or_else(|| Origin::far(output, place))
+        });
         Self { origin, fill, end: input.end().max(output.end()), output: output.clone() }
     }
 
@@ -80,7 +90,14 @@ impl Gather {
                     }
                 }
             }
-            Origin::Each(places) => {
+            Origin::Near { first, places } => {
+                let place = |near: Near| Some((first + near?.get() as usize - 1) as isize);
+                for (pixel, lanes) in places[block * pixels..][..pixels].iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { self.pixel(image, &lanes.map(place), count, at(pixel)) }
+                }
+            }
+            Origin::Far(places) => {
                 for (pixel, lanes) in places[block * pixels..][..pixels].iter().enumerate() {
                     // SAFETY: as above.
                     unsafe { self.pixel(image, lanes, count, at(pixel)) }
@@ -156,14 +173,68 @@ impl Origin {
         })
     }
 
-    fn each(output: &Planes, place: impl Fn(usize, usize) -> Place) -> Self {
-        let pixels = output.pixels();
-        let of_pixel = |b: &Block, p: usize| of_block(b, |c| place(c, p));
-        Self::Each(output.blocks().iter().flat_map(|b| (0..pixels).map(move |p| of_pixel(b, p))).collect())
+    /// If no place is too far from the first.
+    fn near(output: &Planes, first: usize, place: impl Fn(usize, usize) -> Place) -> Option<Self> {
+        let near = |place: isize| u32::try_from(place as usize - first + 1).ok().and_then(NonZeroU32::new);
+        let mut places = Vec::with_capacity(output.blocks().len() * output.pixels());
+        for lanes in each_pixel(output, place) {
+            if lanes.iter().flatten().any(|&place| near(place).is_none()) {
+                return None;
+            }
+            places.push(lanes.map(|place| near(place?)));
+        }
+        Some(Self::Near { first, places })
     }
+
+    fn far(output: &Planes, place: impl Fn(usize, usize) -> Place) -> Self {
+        Self::Far(each_pixel(output, place).collect())
+    }
+}
+
+/// The places of every pixel of every block.
+fn each_pixel(output: &Planes, place: impl Fn(usize, usize) -> Place) -> impl Iterator<Item = [Place; LANES]> {
+    let pixels = output.blocks().iter().flat_map(|block| (0..output.pixels()).map(move |pixel| (block, pixel)));
+    pixels.map(move |(block, pixel)| of_block(block, |channel| place(channel, pixel)))
 }
 
 /// What the lanes of a block have.
 fn of_block(block: &Block, of: impl Fn(usize) -> Place) -> [Place; LANES] {
     std::array::from_fn(|lane| if lane < block.count { of(block.first + lane) } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_take_four_bytes_or_as_many_as_they_need() {
+        assert_eq!(size_of::<Near>(), 4);
+        let input = |stride: usize| Planes::dense(16, 1, 2, 64, stride);
+        let output = Planes::dense(16, 1, 2, 0, 16);
+        // Channels that lie in one order at the first pixel, and in another at the second.
+        let source = |[c, y, x]: [usize; 3]| (c != 3).then(|| [if x == 0 { c } else { 15 - c }, y, x]);
+        for stride in [16, 1 << 33] {
+            let input = input(stride);
+            let bases = bases(&input);
+            let gather = Gather::new(&input, &output, 0.0, source);
+            let found: Vec<[Place; LANES]> = match &gather.origin {
+                Origin::Near { first, places } => {
+                    let place = |near: Near| Some((first + near?.get() as usize - 1) as isize);
+                    places.iter().map(|lanes| lanes.map(place)).collect()
+                }
+                Origin::Far(places) => places.clone(),
+                Origin::Apart { .. } => panic!("channels and pixels do not add up"),
+            };
+            assert_eq!(matches!(gather.origin, Origin::Far(_)), stride > 16);
+            let expected = [0, 1].map(|block| {
+                [0, 1].map(|x| {
+                    std::array::from_fn::<Place, LANES, _>(|lane| {
+                        let [c, _, x] = source([8 * block + lane, 0, x])?;
+                        Some((bases[c] + x * LANES) as isize)
+                    })
+                })
+            });
+            assert_eq!(found, expected.concat());
+        }
+    }
 }

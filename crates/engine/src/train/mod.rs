@@ -16,7 +16,7 @@ mod update;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, ValueId, Weights};
+use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
     AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, add, average_step, export_nchw, scale,
     sum_of_squares,
@@ -27,7 +27,6 @@ use crate::input::Input;
 use crate::layout::{Layout, Piece, RootId, View};
 use crate::lower::{Purpose, Step, Task, is_unchanged, lower, plane_pool};
 use crate::report::StepReport;
-use crate::translate::keeps_finite;
 use crate::views::{Arena, Root};
 use backward::{Back, backward};
 use convolution::Packed;
@@ -451,11 +450,17 @@ impl TrainWorkspace {
     }
 }
 
+/// Whether gradients go back through a function: not where the slope has no bound, be it at zero, where all numbers beside the channels
+/// are, or for large numbers.
+fn has_way_back(function: Unary) -> bool {
+    !matches!(function, Unary::Exp | Unary::Log | Unary::Sqrt | Unary::Reciprocal)
+}
+
 /// Whether there is a way back through a node.
 fn is_trainable(graph: &Graph, shapes: &[Shape], id: ValueId) -> bool {
     let node = graph.node(id);
     match node.op {
-        Op::Unary { function } => keeps_finite(function),
+        Op::Unary { function } => has_way_back(function),
         Op::Binary { function: Binary::Add | Binary::Mul } => shapes[node.inputs[0]] == shapes[node.inputs[1]],
         Op::Reduce { .. } => plane_pool(&node.op).is_some(),
         Op::Rearrange(_) => is_unchanged(graph, shapes, id),

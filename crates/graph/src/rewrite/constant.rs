@@ -12,11 +12,13 @@ use crate::param::{Init, Param, Role};
 /// convolutions. Values in `kept` stay as they are; constants that nobody reads any more disappear.
 ///
 /// Proof: `k x = k (x - 0) / sqrt(1 + 0) + 0` and `x + k = 1 (x - 0) / sqrt(1 + 0) + k`. `x / k` is `(1 / k) x`, rounded twice.
+/// It holds for finite numbers: a factor that is not, such as that of a division by zero, would make something else of a zero in the
+/// weights of a convolution than of what that convolution gives. Such a constant stays as it is, and so does one that cannot be read.
 ///
 /// Fires on networks that were exported with a scale layer of their own, as Caffe's are, or with the normalisation of their pictures.
 pub fn norm_constants<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let kept = kept_with_outputs(graph, kept);
-    let found: Vec<Option<Scaling>> = (0..graph.nodes().len()).map(|id| Scaling::of(graph, id)).collect();
+    let found: Vec<Option<Scaling>> = (0..graph.nodes().len()).map(|id| Scaling::of(graph, weights, id)).collect();
     let mut is_read = vec![false; found.len()];
     for (id, node) in graph.nodes().iter().enumerate() {
         let reads = |v: &ValueId| found[id].as_ref().is_none_or(|scaling| scaling.constant != *v);
@@ -26,7 +28,7 @@ pub fn norm_constants<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[Valu
     let mut copy = Copying::new(graph, weights);
     for (id, scaling) in found.iter().enumerate() {
         match scaling {
-            Some(scaling) => copy.push_scaling(id, scaling),
+            Some(scaling) => copy.push_scaling(id, *scaling),
             None if !is_read[id] && matches!(graph.node(id).op, Op::Constant { .. }) => {}
             None => copy.push(id),
         }
@@ -35,6 +37,7 @@ pub fn norm_constants<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[Valu
 }
 
 /// A value and a constant that are combined.
+#[derive(Clone, Copy)]
 struct Scaling {
     value: ValueId,
     constant: ValueId,
@@ -44,7 +47,7 @@ struct Scaling {
 }
 
 impl Scaling {
-    fn of(graph: &Graph, id: ValueId) -> Option<Self> {
+    fn of(graph: &Graph, weights: &LazyWeights<'_>, id: ValueId) -> Option<Self> {
         let node = graph.node(id);
         let Op::Binary { function } = node.op else { return None };
         let &[a, b] = &node.inputs[..] else { return None };
@@ -58,29 +61,35 @@ impl Scaling {
         };
         let fits = per_channel(constant) && graph.channels(value) == graph.channels(id);
         let is_computed = !matches!(graph.node(value).op, Op::Constant { .. });
-        (takes && fits && is_computed).then_some(Self { value, constant, function, flipped })
+        let found = (takes && fits && is_computed).then_some(Self { value, constant, function, flipped })?;
+        let numbers = weights.get(graph.node(constant).params[0]).to_vec().ok()?;
+        numbers.iter().all(|&k| found.number(k).is_finite()).then_some(found)
+    }
+
+    /// What becomes of a number of the constant.
+    fn number(&self, k: f32) -> f32 {
+        match (self.function, self.flipped) {
+            (Binary::Div, _) => 1.0 / k,
+            (Binary::Sub, false) => -k,
+            _ => k,
+        }
     }
 }
 
 impl<'a> Copying<'_, 'a> {
-    fn push_scaling(&mut self, id: ValueId, scaling: &Scaling) {
+    fn push_scaling(&mut self, id: ValueId, scaling: Scaling) {
         let channels = self.graph.channels(id);
         let constant = self.weights.get(self.graph.node(scaling.constant).params[0]).clone();
         // One number may stand for all channels.
-        let numbers = move |f: fn(f32) -> f32| {
-            let constant = constant.clone();
-            LazyTensor::computed(channels, move || {
-                let numbers = constant.to_vec()?;
-                Ok((0..channels).map(|c| f(numbers[c % numbers.len()])).collect())
-            })
-        };
-        let all = |value: f32| LazyTensor::from(vec![value; channels]);
+        let numbers = LazyTensor::computed(channels, move || {
+            let numbers = constant.to_vec()?;
+            Ok((0..channels).map(|c| scaling.number(numbers[c % numbers.len()])).collect())
+        });
+        let all = |value: f32| LazyTensor::computed(channels, move || Ok(vec![value; channels]));
         let (scale, shift) = match (scaling.function, scaling.flipped) {
-            (Binary::Mul, _) => (numbers(|k| k), all(0.0)),
-            (Binary::Div, _) => (numbers(|k| 1.0 / k), all(0.0)),
-            (Binary::Sub, false) => (all(1.0), numbers(|k| -k)),
-            (Binary::Sub, true) => (all(-1.0), numbers(|k| k)),
-            _ => (all(1.0), numbers(|k| k)),
+            (Binary::Mul | Binary::Div, _) => (numbers, all(0.0)),
+            (Binary::Sub, true) => (all(-1.0), numbers),
+            _ => (all(1.0), numbers),
         };
         let path = self.graph.node(id).path.clone();
         let tensors = [
@@ -147,6 +156,26 @@ mod tests {
         let g = b.finish(y).unwrap();
         let after = norm_constants(&g, &LazyWeights::owned(Weights::reference(&g)), &[]);
         assert_eq!((after.times, after.graph), (0, g));
+    }
+
+    #[test]
+    fn factors_that_are_not_finite_stay() {
+        let times = |function, number: f32| {
+            let mut b = Builder::new();
+            let x = b.input(2);
+            let k = b.constant("k", [2, 1, 1]);
+            let y = b.binary("y", function, x, k);
+            let g = b.finish(y).unwrap();
+            let weights = LazyWeights::new(vec![vec![2.0, number].into()]);
+            norm_constants(&g, &weights, &[]).times
+        };
+        // The reciprocal of the smallest numbers is none.
+        for (number, divided, multiplied) in
+            [(0.0, 0, 1), (1e-40, 0, 1), (1e38, 1, 1), (f32::INFINITY, 1, 0), (f32::NAN, 0, 0)]
+        {
+            assert_eq!((times(Binary::Div, number), times(Binary::Mul, number)), (divided, multiplied), "{number}");
+            assert_eq!(times(Binary::Sub, number), multiplied, "{number}");
+        }
     }
 
     #[test]

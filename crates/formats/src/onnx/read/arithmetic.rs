@@ -11,13 +11,13 @@ use super::layers::Given;
 use super::tensor;
 
 /// The value `function` gives of every element.
-fn applied(steps: &mut Steps, call: &Call<'_>, function: Unary) -> Given {
+fn applied(steps: &mut Steps<'_>, call: &Call<'_>, function: Unary) -> Given {
     let x = call.flow(0)?;
     let step = steps.push(&call.path(), Op::Unary { function }, &[x.step], Vec::new())?;
     Ok(vec![Operand::Flow(x.with_step(step))])
 }
 
-pub(super) fn unary(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn unary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let float = |name, default| call.float(name, default);
     let function = match call.node.operator.as_str() {
         "Relu" => Unary::Relu,
@@ -55,7 +55,7 @@ pub(super) fn unary(steps: &mut Steps, call: &Call<'_>) -> Given {
     applied(steps, call, function)
 }
 
-pub(super) fn clip(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn clip(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let (min, max) = (call.real(1, "min")?, call.real(2, "max")?);
     let min = decimal(min.unwrap_or(f32::MIN).max(f32::MIN));
     let max = decimal(max.unwrap_or(f32::MAX).min(f32::MAX));
@@ -69,14 +69,14 @@ pub(super) fn clip(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// The first input itself.
-pub(super) fn same(_: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn same(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     if call.node.operator == "Dropout" && call.real(2, "")?.is_some_and(|training| training != 0.0) {
         return Err("drops numbers, as in training".into());
     }
     Ok(vec![call.needed(0)?.clone()])
 }
 
-pub(super) fn cast(_: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn cast(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     match super::data_type::DataType::of(call.int("to", 0)?) {
         Ok(kind) if kind.is_real() => Ok(vec![call.needed(0)?.clone()]),
         Ok(kind) => Err(format!("rounds to {kind:?}, and the network computes with real numbers only").into()),
@@ -85,7 +85,7 @@ pub(super) fn cast(_: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// Sums and the like of any number of values.
-pub(super) fn binary(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn binary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let function = match call.node.operator.as_str() {
         "Add" | "Sum" | "Mean" => Binary::Add,
         "Sub" => Binary::Sub,
@@ -111,7 +111,7 @@ pub(super) fn binary(steps: &mut Steps, call: &Call<'_>) -> Given {
 
 /// A function of two operands, each with its name.
 pub(super) fn joined(
-    steps: &mut Steps,
+    steps: &mut Steps<'_>,
     call: &Call<'_>,
     function: Binary,
     a: (&Operand, &str),

@@ -1,6 +1,7 @@
 //! A node with what it is given: its attributes, and the inputs into which later versions have made some of them.
 
-use super::constant::{Allowance, Constant, Files};
+use super::allowance::Allowance;
+use super::constant::{Constant, Files, check_list};
 use super::dims::{self, Dims, Integer, Place, Run, Why};
 use super::flow::Flow;
 use super::messages::{Attribute, Node, Value};
@@ -19,11 +20,21 @@ pub(super) struct Call<'a> {
     /// Version of the set of operators.
     pub opset: i64,
     /// `None` where an input is left out.
-    pub inputs: Vec<Option<Operand>>,
+    pub inputs: Vec<Option<&'a Operand>>,
     pub files: &'a Files<'a>,
     pub allowance: &'a Allowance,
     /// The number of images, where the file says it.
     pub images: Integer,
+}
+
+impl Operand {
+    /// Bytes that it has beside itself, without the numbers of a constant.
+    pub(super) fn beside(&self) -> usize {
+        match self {
+            Self::Constant(constant) => constant.beside(),
+            Self::Flow(flow) => flow.beside(),
+        }
+    }
 }
 
 impl<'a> Call<'a> {
@@ -74,7 +85,7 @@ impl<'a> Call<'a> {
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, String> {
         match self.attribute(name) {
             None => Ok(None),
-            Some(Value::Integers(values)) => Ok(Some(values)),
+            Some(Value::Integers(values)) => check_list(values.len()).map(|()| Some(&values[..])),
             // An empty list has no type of its own.
             Some(Value::Floats(values)) if values.is_empty() => Ok(Some(&[])),
             Some(_) => Err(wrong(name)),
@@ -84,7 +95,7 @@ impl<'a> Call<'a> {
     pub(super) fn floats(&self, name: &str) -> Result<Option<&'a [f32]>, String> {
         match self.attribute(name) {
             None => Ok(None),
-            Some(Value::Floats(values)) => Ok(Some(values)),
+            Some(Value::Floats(values)) => check_list(values.len()).map(|()| Some(&values[..])),
             Some(Value::Integers(values)) if values.is_empty() => Ok(Some(&[])),
             Some(_) => Err(wrong(name)),
         }
@@ -95,7 +106,7 @@ impl<'a> Call<'a> {
         match self.attribute(name) {
             None => Ok(None),
             Some(Value::Tensor(tensor)) => {
-                Constant::of(tensor, None, self.allowance).map(Some).map_err(|why| format!("has a tensor that {why}"))
+                Constant::of(tensor, None).map(Some).map_err(|why| format!("has a tensor that {why}"))
             }
             Some(_) => Err(wrong(name)),
         }
@@ -111,7 +122,7 @@ impl<'a> Call<'a> {
 
     /// An input, if it is there.
     pub(super) fn input(&self, place: usize) -> Option<&Operand> {
-        self.inputs.get(place)?.as_ref()
+        self.inputs.get(place).copied().flatten()
     }
 
     /// An input that there must be.
@@ -167,9 +178,9 @@ impl<'a> Call<'a> {
     /// One real number that is an input today, and was an attribute.
     pub(super) fn real(&self, place: usize, name: &str) -> Result<Option<f32>, String> {
         match self.constant(place)? {
-            Some(constant) => match constant.floats(self.files, self.allowance)?[..] {
-                [value] => Ok(Some(value)),
-                ref values => Err(format!("has {} numbers as its input {place} instead of one", values.len())),
+            Some(constant) => match constant.len() {
+                1 => Ok(constant.floats(self.files, self.allowance)?.first().copied()),
+                len => Err(format!("has {len} numbers as its input {place} instead of one")),
             },
             None => match self.attribute(name) {
                 None => Ok(None),

@@ -1,10 +1,10 @@
 //! Tensors that do not depend on the picture: their numbers stay in the file until somebody needs them.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cspnet_graph::{LazyTensor, Pieces, ReadError};
 
+use super::allowance::{Allowance, Loan};
 use super::data_type::DataType;
 use super::dims::Integer;
 use super::external::Externals;
@@ -12,11 +12,11 @@ use super::tensor;
 use crate::error::FormatError;
 use crate::tensors::{Bytes, Entry, Stored};
 
-/// Numbers that are kept while a network is read, in bytes.
-const MAX_MEMORY: usize = 16 << 20;
+/// Longest list of lengths, axes or places, which operators take one by one.
+pub(super) const MAX_LIST: usize = 1 << 16;
 
-/// Work that is done on them, in numbers.
-const MAX_WORK: usize = 1 << 24;
+/// Numbers that are read or moved at a time.
+const CHUNK: usize = 4096;
 
 /// The files of a network.
 #[derive(Debug)]
@@ -43,8 +43,10 @@ pub(super) enum Numbers {
     },
     /// Everywhere the same one.
     Fill(f32),
-    Floats(Arc<[f32]>),
-    Integers(Arc<[Integer]>),
+    Floats(Arc<Vec<f32>>),
+    Integers(Arc<Vec<Integer>>),
+    /// Integers of the file that were not stored as bytes.
+    Listed(Arc<Vec<i64>>),
     /// Those of another tensor, its axes in another order.
     Permuted {
         of: Arc<Constant>,
@@ -64,56 +66,32 @@ pub(super) enum Values {
     Integers(Vec<Integer>),
 }
 
-/// What is left of the memory and the work that computing with constants may take.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    memory: Cell<usize>,
-    work: Cell<usize>,
-}
-
-impl Allowance {
-    pub(super) fn new() -> Self {
-        Self { memory: Cell::new(MAX_MEMORY), work: Cell::new(MAX_WORK) }
-    }
-
-    /// Takes the work on so many numbers.
-    pub(super) fn work(&self, count: usize) -> Result<(), String> {
-        let left = self.work.get().checked_sub(count);
-        self.work.set(left.ok_or_else(|| format!("would compute with more than {MAX_WORK} constant numbers"))?);
-        Ok(())
-    }
-
-    /// Takes memory for so many numbers that are kept.
-    fn keep<T>(&self, count: usize) -> Result<(), String> {
-        let left = count.checked_mul(size_of::<T>()).and_then(|bytes| self.memory.get().checked_sub(bytes));
-        self.memory
-            .set(left.ok_or_else(|| format!("would keep more than {} MB of computed numbers", MAX_MEMORY >> 20))?);
-        Ok(())
-    }
-}
-
 impl Constant {
-    /// Numbers that were computed, which are kept.
-    pub(super) fn new(dims: Vec<usize>, values: Values, allowance: &Allowance) -> Result<Self, String> {
+    /// Numbers that were computed, which are kept; they were made with memory that was lent.
+    pub(super) fn new(dims: Vec<usize>, values: Values, loan: Loan<'_>) -> Self {
         let numbers = match values {
-            Values::Floats(numbers) => {
-                allowance.keep::<f32>(numbers.len())?;
+            Values::Floats(mut numbers) => {
+                // It may lie where wider numbers were.
+                numbers.shrink_to_fit();
+                loan.keep(size_of_val(&numbers[..]));
                 Numbers::Floats(numbers.into())
             }
-            Values::Integers(numbers) => {
-                allowance.keep::<Integer>(numbers.len())?;
+            Values::Integers(mut numbers) => {
+                numbers.shrink_to_fit();
+                loan.keep(size_of_val(&numbers[..]));
                 Numbers::Integers(numbers.into())
             }
         };
-        Ok(Self { dims, numbers })
+        Self { dims, numbers }
+    }
+
+    /// As many integers as a shape has, in a row, or a single one.
+    pub(super) fn few(dims: Vec<usize>, numbers: Vec<Integer>) -> Self {
+        Self { dims, numbers: Numbers::Integers(numbers.into()) }
     }
 
     /// A tensor of the file, or of one of those beside it.
-    pub(super) fn of(
-        tensor: &tensor::Tensor,
-        files: Option<&mut Externals>,
-        allowance: &Allowance,
-    ) -> Result<Self, String> {
+    pub(super) fn of(tensor: &tensor::Tensor, files: Option<&mut Externals>) -> Result<Self, String> {
         let dims = tensor.dims.clone();
         let numbers = match tensor.content.as_ref().map_err(Clone::clone)? {
             tensor::Stored::Here { kind, begin } => Numbers::Stored { file: None, kind: *kind, begin: *begin },
@@ -123,15 +101,21 @@ impl Constant {
                 let file = files.open(&place.file, place.begin.saturating_add(bytes))?;
                 Numbers::Stored { file: Some(file), kind: *kind, begin: place.begin }
             }
-            tensor::Stored::Floats(numbers) => {
-                return Self::new(dims, Values::Floats(numbers.clone()), allowance);
-            }
-            tensor::Stored::Integers(numbers) => {
-                let numbers = numbers.iter().map(|&n| Integer::Known(n)).collect();
-                return Self::new(dims, Values::Integers(numbers), allowance);
-            }
+            tensor::Stored::Floats(numbers) => Numbers::Floats(Arc::clone(numbers)),
+            tensor::Stored::Integers(numbers) => Numbers::Listed(Arc::clone(numbers)),
         };
         Ok(Self { dims, numbers })
+    }
+
+    /// Bytes that it has beside itself, without its numbers.
+    pub(super) fn beside(&self) -> usize {
+        let of = match &self.numbers {
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => {
+                2 * size_of::<Self>() + 3 * size_of_val(&of.dims[..])
+            }
+            _ => 0,
+        };
+        size_of_val(&self.dims[..]) + of
     }
 
     /// How many numbers there are.
@@ -142,7 +126,7 @@ impl Constant {
     /// Whether the numbers lie in a file, or in memory already.
     pub(super) fn is_stored(&self) -> bool {
         match &self.numbers {
-            Numbers::Stored { .. } | Numbers::Floats(_) | Numbers::Integers(_) => true,
+            Numbers::Stored { .. } | Numbers::Floats(_) | Numbers::Integers(_) | Numbers::Listed(_) => true,
             Numbers::Fill(_) => false,
             Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => of.is_stored(),
         }
@@ -165,8 +149,9 @@ impl Constant {
         match &self.numbers {
             Numbers::Stored { kind, .. } => kind.is_real(),
             Numbers::Fill(_) | Numbers::Floats(_) => true,
-            Numbers::Integers(_) => false,
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => of.is_real(),
+            Numbers::Integers(_) | Numbers::Listed(_) => false,
+            Numbers::Permuted { of, .. } => of.is_real(),
+            Numbers::Scaled { .. } => true,
         }
     }
 
@@ -201,30 +186,48 @@ impl Constant {
         }
     }
 
-    /// All numbers, as far as that is allowed.
-    pub(super) fn values(&self, files: &Files<'_>, allowance: &Allowance) -> Result<Values, String> {
-        allowance.work(self.len())?;
-        match &self.numbers {
-            Numbers::Integers(numbers) => Ok(Values::Integers(numbers.to_vec())),
-            Numbers::Stored { file, kind, begin } if !kind.is_real() => {
-                let read = integers(files.get(*file), *kind, *begin, self.len()).map_err(|e| e.to_string())?;
-                Ok(Values::Integers(read.into_iter().map(Integer::Known).collect()))
-            }
-            _ => Ok(Values::Floats(self.tensor(files).to_vec().map_err(|e| e.to_string())?)),
+    /// All numbers, as far as that is allowed, and the memory they take.
+    pub(super) fn values<'a>(&self, files: &Files<'_>, allowance: &'a Allowance) -> Result<(Values, Loan<'a>), String> {
+        let len = self.len();
+        allowance.work(len.saturating_mul(1 + self.depth()))?;
+        if let (Numbers::Permuted { of, order }, false) = (&self.numbers, self.is_real()) {
+            let (inner, _lent) = of.values(files, allowance)?;
+            return inner.pick(len, Sources::permuted(&of.dims, order), allowance);
         }
+        let loan = match self.is_real() {
+            true => allowance.lend::<f32>(len)?,
+            false => allowance.lend::<Integer>(len)?,
+        };
+        let values = match &self.numbers {
+            Numbers::Integers(numbers) => Values::Integers(numbers.to_vec()),
+            Numbers::Listed(numbers) => Values::Integers(numbers.iter().map(|&n| Integer::Known(n)).collect()),
+            Numbers::Stored { file, kind, begin } if !kind.is_real() => {
+                let mut numbers = Vec::with_capacity(len);
+                let read = integers(files.get(*file), *kind, *begin, len, |n| numbers.push(Integer::Known(n)));
+                read.map_err(|e| e.to_string())?;
+                Values::Integers(numbers)
+            }
+            _ => Values::Floats(self.tensor(files).to_vec().map_err(|e| e.to_string())?),
+        };
+        Ok((values, loan))
     }
 
-    /// All numbers, which are integers.
+    /// A list of integers, which is not long.
     pub(super) fn integers(&self, files: &Files<'_>, allowance: &Allowance) -> Result<Vec<Integer>, String> {
-        match self.values(files, allowance)? {
+        match self.list(files, allowance)? {
             Values::Integers(numbers) => Ok(numbers),
             Values::Floats(_) => Err("has fractions where integers should be".into()),
         }
     }
 
-    /// All numbers, as real ones.
+    /// A list of real numbers, which is not long.
     pub(super) fn floats(&self, files: &Files<'_>, allowance: &Allowance) -> Result<Vec<f32>, String> {
-        Ok(self.values(files, allowance)?.into_floats())
+        Ok(self.list(files, allowance)?.into_floats())
+    }
+
+    fn list(&self, files: &Files<'_>, allowance: &Allowance) -> Result<Values, String> {
+        check_list(self.len())?;
+        Ok(self.values(files, allowance)?.0)
     }
 
     /// The number that all of them are, if it is known at once or there is only one.
@@ -242,9 +245,13 @@ impl Constant {
         match &self.numbers {
             Numbers::Stored { file, kind, begin } if !kind.is_real() => {
                 let (kind, begin, bytes) = (*kind, *begin, files.get(*file));
-                LazyTensor::computed(len, move || {
-                    let read = integers(bytes, kind, begin, len).map_err(|e| ReadError::new(bytes.blame(e)))?;
-                    Ok(read.into_iter().map(|n| n as f32).collect())
+                LazyTensor::new(len, move || {
+                    let pieces: Pieces<'f> = Box::new(move |first, out: &mut [f32]| {
+                        let (begin, len, mut slots) = (begin + first * kind.size(), out.len(), out.iter_mut());
+                        let put = |n: i64| slots.next().into_iter().for_each(|slot| *slot = n as f32);
+                        integers(bytes, kind, begin, len, put).map_err(|e| ReadError::new(bytes.blame(e)))
+                    });
+                    Ok(pieces)
                 })
             }
             Numbers::Stored { file, kind, begin } => {
@@ -265,21 +272,10 @@ impl Constant {
                     Ok(())
                 }))
             }),
-            Numbers::Floats(numbers) => {
-                let numbers = Arc::clone(numbers);
-                LazyTensor::computed(len, move || Ok(numbers.to_vec()))
-            }
-            Numbers::Integers(numbers) => {
-                let numbers = Arc::clone(numbers);
-                LazyTensor::computed(len, move || Ok(numbers.iter().map(|&n| real(n)).collect()))
-            }
-            Numbers::Permuted { of, order } => {
-                let (inner, sources) = (of.tensor(files), Sources::permuted(&of.dims, order));
-                LazyTensor::computed(len, move || {
-                    let numbers = inner.to_vec()?;
-                    Ok(sources.clone().map(|source| numbers[source]).collect())
-                })
-            }
+            Numbers::Floats(numbers) => held(numbers, |n| n),
+            Numbers::Integers(numbers) => held(numbers, real),
+            Numbers::Listed(numbers) => held(numbers, |n| n as f32),
+            Numbers::Permuted { .. } => self.reordered(files),
             Numbers::Scaled { of, factor } => {
                 let factor = f64::from(*factor);
                 of.tensor(files).with_rows_times(len.max(1), move || Ok(vec![factor]))
@@ -288,20 +284,72 @@ impl Constant {
     }
 }
 
-impl Values {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Floats(numbers) => numbers.len(),
-            Self::Integers(numbers) => numbers.len(),
+impl Constant {
+    /// Numbers whose axes are in another order. Where all are asked for at once, they are read as they lie and put where they belong,
+    /// so that none is in memory twice; for pieces they are held until the last piece has been read.
+    fn reordered<'f>(&self, files: &'f Files<'_>) -> LazyTensor<'f> {
+        let (mut sources, mut targets, mut root) = (Vec::new(), Vec::new(), self);
+        while let Numbers::Permuted { of, order } = &root.numbers {
+            sources.push(Sources::permuted(&of.dims, order));
+            targets.push(Sources::permuted_back(&of.dims, order));
+            root = of;
         }
+        let (len, inner) = (self.len(), root.tensor(files));
+        LazyTensor::new(len, move || {
+            let (sources, targets, pieces) = (sources.clone(), targets.clone(), inner.open()?);
+            let held: Mutex<Option<Arc<Vec<f32>>>> = Mutex::new(None);
+            let reordered: Pieces<'f> = Box::new(move |first: usize, out: &mut [f32]| {
+                if out.len() == len {
+                    let mut chunk = [0.0; CHUNK];
+                    for begin in (0..len).step_by(CHUNK) {
+                        let chunk = &mut chunk[..CHUNK.min(len - begin)];
+                        pieces(begin, chunk)?;
+                        for (place, &number) in (begin..).zip(&*chunk) {
+                            out[targets.iter().rev().fold(place, |place, way| way.at(place))] = number;
+                        }
+                    }
+                    return Ok(());
+                }
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                let numbers = match &*held {
+                    Some(numbers) => Arc::clone(numbers),
+                    None => {
+                        let mut numbers = vec![0.0; len];
+                        pieces(0, &mut numbers)?;
+                        Arc::clone(held.insert(Arc::new(numbers)))
+                    }
+                };
+                drop(held);
+                for (place, slot) in (first..).zip(out) {
+                    *slot = numbers[sources.iter().fold(place, |place, way| way.at(place))];
+                }
+                Ok(())
+            });
+            Ok(reordered)
+        })
     }
+}
 
-    /// The numbers at these places.
-    pub(super) fn pick(&self, places: impl Iterator<Item = usize>) -> Self {
-        match self {
-            Self::Floats(numbers) => Self::Floats(places.map(|i| numbers[i]).collect()),
-            Self::Integers(numbers) => Self::Integers(places.map(|i| numbers[i]).collect()),
-        }
+impl Values {
+    /// So many of the numbers, those at these places, and the memory they take.
+    pub(super) fn pick<'a>(
+        &self,
+        count: usize,
+        places: impl Iterator<Item = usize>,
+        allowance: &'a Allowance,
+    ) -> Result<(Self, Loan<'a>), String> {
+        Ok(match self {
+            Self::Floats(numbers) => {
+                let (loan, mut picked) = (allowance.lend::<f32>(count)?, Vec::with_capacity(count));
+                picked.extend(places.take(count).map(|i| numbers[i]));
+                (Self::Floats(picked), loan)
+            }
+            Self::Integers(numbers) => {
+                let (loan, mut picked) = (allowance.lend::<Integer>(count)?, Vec::with_capacity(count));
+                picked.extend(places.take(count).map(|i| numbers[i]));
+                (Self::Integers(picked), loan)
+            }
+        })
     }
 
     /// As real numbers; what depends on the number of images is none.
@@ -311,6 +359,14 @@ impl Values {
             Self::Integers(numbers) => numbers.into_iter().map(real).collect(),
         }
     }
+
+    /// One of them as a real number.
+    pub(super) fn real(&self, place: usize) -> f32 {
+        match self {
+            Self::Floats(numbers) => numbers[place],
+            Self::Integers(numbers) => real(numbers[place]),
+        }
+    }
 }
 
 fn real(integer: Integer) -> f32 {
@@ -318,6 +374,27 @@ fn real(integer: Integer) -> f32 {
         Integer::Known(value) => value as f32,
         Integer::Batch | Integer::Open => f32::NAN,
     }
+}
+
+/// Whether a list of so many numbers is read.
+pub(super) fn check_list(len: usize) -> Result<(), String> {
+    match len {
+        0..=MAX_LIST => Ok(()),
+        _ => Err(format!("takes a list of {len} numbers; at most {MAX_LIST} are read")),
+    }
+}
+
+/// Numbers in memory.
+fn held<'f, T: Copy + Send + Sync + 'f>(numbers: &Arc<Vec<T>>, real: fn(T) -> f32) -> LazyTensor<'f> {
+    let numbers = Arc::clone(numbers);
+    LazyTensor::new(numbers.len(), move || {
+        let numbers = Arc::clone(&numbers);
+        let pieces: Pieces<'f> = Box::new(move |first: usize, out: &mut [f32]| {
+            out.iter_mut().zip(&numbers[first..]).for_each(|(slot, &n)| *slot = real(n));
+            Ok(())
+        });
+        Ok(pieces)
+    })
 }
 
 impl Files<'_> {
@@ -330,11 +407,21 @@ impl Files<'_> {
     }
 }
 
-/// Integers that lie in a file from a place on.
-fn integers(file: &Bytes<'_>, kind: DataType, begin: usize, len: usize) -> Result<Vec<i64>, FormatError> {
-    let mut bytes = vec![0; len * kind.size()];
-    file.read(begin, &mut bytes)?;
-    Ok(bytes.chunks_exact(kind.size()).map(|b| kind.integer(b)).collect())
+/// Gives integers that lie in a file from a place on to `take`, one after another.
+fn integers(
+    file: &Bytes<'_>,
+    kind: DataType,
+    begin: usize,
+    len: usize,
+    mut take: impl FnMut(i64),
+) -> Result<(), FormatError> {
+    let (size, mut chunk) = (kind.size(), [0; 8 * CHUNK]);
+    for first in (0..len).step_by(CHUNK) {
+        let chunk = &mut chunk[..CHUNK.min(len - first) * size];
+        file.read(begin + first * size, chunk)?;
+        chunk.chunks_exact(size).for_each(|bytes| take(kind.integer(bytes)));
+    }
+    Ok(())
 }
 
 /// Places of an array's numbers, row-major, one after another as another array takes them.
@@ -361,6 +448,30 @@ impl Sources {
         Self::new(order.iter().map(|&axis| (dims[axis], steps[axis])).collect(), 0)
     }
 
+    /// The way back: where in the array with its axes in another order each number of the array is.
+    fn permuted_back(dims: &[usize], order: &[usize]) -> Self {
+        let ordered: Vec<usize> = order.iter().map(|&axis| dims[axis]).collect();
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &axis)| back[axis] = place);
+        Self::permuted(&ordered, &back)
+    }
+
+    /// The place that is the `place`-th.
+    fn at(&self, place: usize) -> usize {
+        let mut rest = place;
+        let way: isize = self
+            .axes
+            .iter()
+            .rev()
+            .map(|&(len, step)| {
+                let at = rest % len;
+                rest /= len;
+                step * at as isize
+            })
+            .sum();
+        self.start.wrapping_add_signed(way)
+    }
+
     /// An array repeated along its axes of length 1 to a shape of as many axes.
     pub(super) fn repeated(dims: &[usize], to: &[usize]) -> Self {
         let steps = steps(dims);
@@ -385,19 +496,8 @@ impl Iterator for Sources {
         if self.next == self.count {
             return None;
         }
-        let mut rest = self.next;
         self.next += 1;
-        let way: isize = self
-            .axes
-            .iter()
-            .rev()
-            .map(|&(len, step)| {
-                let at = rest % len;
-                rest /= len;
-                step * at as isize
-            })
-            .sum();
-        self.start.checked_add_signed(way)
+        Some(self.at(self.next - 1))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -439,5 +539,28 @@ mod tests {
             Constant { dims: vec![24], numbers: Numbers::Stored { file: None, kind: DataType::Int8, begin: 0 } };
         let values = integers.integers(&files, &allowance).unwrap();
         assert_eq!(values[..8], [0, 0, 0, 0, 0, 0, -128, 63].map(Integer::Known));
+        assert_eq!(numbers(&integers)[6..8], [-128.0, 63.0]);
+    }
+
+    #[test]
+    fn orders_upon_orders_are_read_at_once_and_in_pieces() {
+        let listed = |n: i64| Numbers::Listed(Arc::new((0..n).collect()));
+        let first = Constant { dims: vec![2, 3, 4], numbers: listed(24) }.permuted(&[2, 0, 1]);
+        let twice = first.with_dims(vec![3, 8]).permuted(&[1, 0]).scaled(2.0);
+        let files = Files { here: Bytes::Memory(&[]), beside: Externals::default() };
+        let of_first = |place: usize| place % 6 * 4 + place / 6;
+        let expected: Vec<f32> = (0..24).map(|i| 2.0 * of_first(i % 3 * 8 + i / 3) as f32).collect();
+        let tensor = twice.tensor(&files);
+        assert_eq!(tensor.to_vec().unwrap(), expected);
+        let pieces = tensor.open().unwrap();
+        for begin in (0..24).step_by(5) {
+            let mut piece = vec![0.0; 5.min(24 - begin)];
+            pieces(begin, &mut piece).unwrap();
+            assert_eq!(piece, expected[begin..][..piece.len()]);
+        }
+        // Integers stay integers.
+        let allowance = Allowance::new();
+        let turned = Constant { dims: vec![2, 2], numbers: listed(4) }.permuted(&[1, 0]);
+        assert_eq!(turned.integers(&files, &allowance).unwrap(), [0, 2, 1, 3].map(Integer::Known));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! What only changes the shape of a tensor does not read its numbers.
 
+use super::allowance::Loan;
 use super::call::{Call, Operand};
 use super::constant::{Constant, Numbers, Sources, Values, steps};
 use super::data_type::DataType;
@@ -15,10 +16,11 @@ const MAX_OUTPUTS: usize = 4096;
 /// Most orders of axes, one upon another, through which the numbers of a constant are read.
 const MAX_DEPTH: usize = 16;
 
-/// A tensor whose numbers have been read.
-struct Array {
+/// A tensor whose numbers have been read, with the memory that they take.
+struct Array<'a> {
     dims: Vec<usize>,
     values: Values,
+    loan: Loan<'a>,
 }
 
 /// Operators that are computed here, and those of [`one`] and [`two`].
@@ -67,8 +69,11 @@ pub(super) fn evaluate(call: &Call<'_>) -> Result<Option<Vec<Constant>>, Why> {
         "Split" => return split(call).map(Some),
         "Constant" => return constant(call).map(|c| Some(vec![c])),
         "ConstantOfShape" => return filled(call).map(|c| Some(vec![c])),
-        "Size" => Array { dims: Vec::new(), values: Values::Integers(vec![Known(first(call)?.len() as i64)]) },
-        "Shape" => shape(call, &Dims::plain(first(call)?.dims.clone()))?,
+        "Size" => {
+            let count = Known(first(call)?.len() as i64);
+            return Ok(Some(vec![Constant::few(Vec::new(), vec![count])]));
+        }
+        "Shape" => return shape_of(call, &Dims::plain(first(call)?.dims.clone())).map(|c| Some(vec![c])),
         "Range" => range(call)?,
         "Concat" => concat(call)?,
         "Slice" => slice(call)?,
@@ -84,24 +89,38 @@ pub(super) fn evaluate(call: &Call<'_>) -> Result<Option<Vec<Constant>>, Why> {
             _ => return Ok(None),
         },
     };
-    Ok(Some(vec![Constant::new(array.dims, array.values, call.allowance)?]))
+    Ok(Some(vec![array.kept()]))
 }
 
 /// What `Shape` gives of a value.
 pub(super) fn shape_of(call: &Call<'_>, of: &Dims) -> Result<Constant, Why> {
-    let array = shape(call, of)?;
-    Ok(Constant::new(array.dims, array.values, call.allowance)?)
-}
-
-fn shape(call: &Call<'_>, of: &Dims) -> Result<Array, Why> {
     let all = of.batched.then_some(call.images).into_iter().chain(of.sides.iter().map(|&n| Known(n as i64)));
     let all: Vec<Integer> = all.collect();
     let run = dims::run(call.int("start", 0)?, call.int("end", i64::MAX)?, 1, all.len())?;
-    Ok(line(all[run.start..][..run.len].to_vec()))
+    Ok(Constant::few(vec![run.len], all[run.start..][..run.len].to_vec()))
 }
 
-fn line(integers: Vec<Integer>) -> Array {
-    Array { dims: vec![integers.len()], values: Values::Integers(integers) }
+impl Array<'_> {
+    /// As a constant, which is kept.
+    fn kept(self) -> Constant {
+        Constant::new(self.dims, self.values, self.loan)
+    }
+}
+
+/// An array of these dimensions, of the numbers at these places of another.
+fn picked<'a>(
+    call: &Call<'a>,
+    of: &Array<'_>,
+    dims: Vec<usize>,
+    places: impl Iterator<Item = usize>,
+) -> Result<Array<'a>, Why> {
+    let (values, loan) = of.values.pick(count(&dims)?, places, call.allowance)?;
+    Ok(Array { dims, values, loan })
+}
+
+/// How many numbers an array has, if it may be.
+fn count(dims: &[usize]) -> Result<usize, Why> {
+    tensor::count(dims).ok_or_else(|| "makes a tensor that is too large".into())
 }
 
 /// An operator that leaves the numbers where they are.
@@ -140,27 +159,38 @@ fn first<'a>(call: &'a Call<'_>) -> Result<&'a Constant, String> {
     call.parameter(0)
 }
 
-fn read(call: &Call<'_>, place: usize) -> Result<Array, String> {
+fn read<'a>(call: &Call<'a>, place: usize) -> Result<Array<'a>, String> {
     let constant = call.parameter(place)?;
-    Ok(Array { dims: constant.dims.clone(), values: constant.values(call.files, call.allowance)? })
+    let (values, loan) = constant.values(call.files, call.allowance)?;
+    Ok(Array { dims: constant.dims.clone(), values, loan })
 }
 
 fn constant(call: &Call<'_>) -> Result<Constant, Why> {
     if let Some(tensor) = call.tensor("value")? {
         return Ok(tensor);
     }
-    let (dims, values) = if call.has("value_float") {
-        (vec![], Values::Floats(vec![call.real(0, "value_float")?.unwrap_or(0.0)]))
-    } else if let Some(floats) = call.floats("value_floats")? {
-        (vec![floats.len()], Values::Floats(floats.to_vec()))
+    let array = if call.has("value_float") {
+        floats(call, vec![], &[call.real(0, "value_float")?.unwrap_or(0.0)])?
+    } else if let Some(numbers) = call.floats("value_floats")? {
+        floats(call, vec![numbers.len()], numbers)?
     } else if call.has("value_int") {
-        (vec![], Values::Integers(vec![Known(call.int("value_int", 0)?)]))
-    } else if let Some(ints) = call.ints("value_ints")? {
-        (vec![ints.len()], Values::Integers(ints.iter().map(|&n| Known(n)).collect()))
+        integers(call, vec![], &[call.int("value_int", 0)?])?
+    } else if let Some(numbers) = call.ints("value_ints")? {
+        integers(call, vec![numbers.len()], numbers)?
     } else {
         return Err("has no numbers as its value".into());
     };
-    Ok(Constant::new(dims, values, call.allowance)?)
+    Ok(array.kept())
+}
+
+fn floats<'a>(call: &Call<'a>, dims: Vec<usize>, numbers: &[f32]) -> Result<Array<'a>, Why> {
+    let loan = call.allowance.lend::<f32>(numbers.len())?;
+    Ok(Array { dims, values: Values::Floats(numbers.to_vec()), loan })
+}
+
+fn integers<'a>(call: &Call<'a>, dims: Vec<usize>, numbers: &[i64]) -> Result<Array<'a>, Why> {
+    let loan = call.allowance.lend::<Integer>(numbers.len())?;
+    Ok(Array { dims, values: Values::Integers(numbers.iter().map(|&n| Known(n)).collect()), loan })
 }
 
 /// A list of lengths as a shape that is not too large.
@@ -176,75 +206,110 @@ fn filled(call: &Call<'_>) -> Result<Constant, Why> {
     let (dims, count) = lengths(&list)?;
     let value = match call.tensor("value")? {
         None => return Ok(Constant { dims, numbers: Numbers::Fill(0.0) }),
-        Some(value) => value.values(call.files, call.allowance)?,
+        Some(value) if value.len() != 1 => return Err("is to be filled with more than one number".into()),
+        Some(value) => value.values(call.files, call.allowance)?.0,
     };
     match value {
-        Values::Floats(value) if value.len() == 1 => Ok(Constant { dims, numbers: Numbers::Fill(value[0]) }),
-        Values::Integers(value) if value.len() == 1 => {
+        Values::Floats(value) => Ok(Constant { dims, numbers: Numbers::Fill(value[0]) }),
+        Values::Integers(value) => {
             call.allowance.work(count)?;
-            Ok(Constant::new(dims, Values::Integers(vec![value[0]; count]), call.allowance)?)
+            let loan = call.allowance.lend::<Integer>(count)?;
+            Ok(Constant::new(dims, Values::Integers(vec![value[0]; count]), loan))
         }
-        _ => Err("is to be filled with more than one number".into()),
     }
 }
 
-fn range(call: &Call<'_>) -> Result<Array, Why> {
-    let [start, limit, delta] = [0, 1, 2].map(|place| read(call, place));
+fn range<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
+    let one = |place: usize| match call.parameter(place)?.len() {
+        1 => read(call, place).map(|array| array.values),
+        len => Err(format!("has {len} numbers as its input {place} instead of one")),
+    };
     let count = |n: f64| match n.is_finite() && n <= 1e9 {
         true => Ok(n.max(0.0) as usize),
         false => Err(format!("makes a range of {n} numbers")),
     };
-    match (start?.values, limit?.values, delta?.values) {
+    Ok(match (one(0)?, one(1)?, one(2)?) {
         (Values::Integers(start), Values::Integers(limit), Values::Integers(delta)) => {
-            let one = |n: &[Integer]| n.first().ok_or("has an empty input".to_owned())?.known();
-            let (start, limit, delta) = (one(&start)?, one(&limit)?, one(&delta)?);
+            let (start, limit, delta) = (start[0].known()?, limit[0].known()?, delta[0].known()?);
             let count = count(((limit as f64 - start as f64) / delta as f64).ceil())?;
             call.allowance.work(count)?;
+            let loan = call.allowance.lend::<Integer>(count)?;
             let at = |i: usize| Known(start.wrapping_add(delta.wrapping_mul(i as i64)));
-            Ok(line((0..count).map(at).collect()))
+            Array { dims: vec![count], values: Values::Integers((0..count).map(at).collect()), loan }
         }
         (start, limit, delta) => {
-            let one = |n: Values| n.into_floats().first().copied().ok_or("has an empty input".to_owned());
-            let (start, limit, delta) = (one(start)?, one(limit)?, one(delta)?);
+            let (start, limit, delta) = (start.real(0), limit.real(0), delta.real(0));
             let count = count(((f64::from(limit) - f64::from(start)) / f64::from(delta)).ceil())?;
             call.allowance.work(count)?;
+            let loan = call.allowance.lend::<f32>(count)?;
             let numbers = (0..count).map(|i| start + delta * i as f32).collect();
-            Ok(Array { dims: vec![count], values: Values::Floats(numbers) })
+            Array { dims: vec![count], values: Values::Floats(numbers), loan }
         }
-    }
+    })
 }
 
 /// Several arrays one after another, each of so many numbers at a time.
-fn concat(call: &Call<'_>) -> Result<Array, Why> {
-    let arrays: Vec<Array> = (0..call.inputs.len()).map(|i| read(call, i)).collect::<Result<_, _>>()?;
-    let first = arrays.first().ok_or("has no inputs")?;
+fn concat<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
+    let first = call.parameter(0)?;
     let rank = first.dims.len();
     let axis = call.int("axis", 0)?;
     let axis = dims::place(axis, rank).map_err(|rank| dims::outside(axis, rank))?;
-    let fits = |a: &Array| a.dims.len() == rank && (0..rank).all(|i| i == axis || a.dims[i] == first.dims[i]);
-    if !arrays.iter().all(fits) {
-        return Err("joins tensors of different shapes".into());
-    }
     let mut dims = first.dims.clone();
-    dims[axis] = arrays.iter().map(|a| a.dims[axis]).sum();
-    let rounds: usize = dims[..axis].iter().product();
-    let floats = arrays.iter().any(|a| matches!(a.values, Values::Floats(_)));
-    let pieces = (0..rounds).flat_map(|round| {
-        arrays.iter().map(move |a| {
-            let each = a.values.len() / rounds;
-            a.values.pick(round * each..(round + 1) * each)
-        })
+    dims[axis] = 0;
+    let mut has_fractions = false;
+    for place in 0..call.inputs.len() {
+        let part = call.parameter(place)?;
+        if part.dims.len() != rank || (0..rank).any(|i| i != axis && part.dims[i] != first.dims[i]) {
+            return Err("joins tensors of different shapes".into());
+        }
+        dims[axis] += part.dims[axis];
+        has_fractions |= part.is_real();
+    }
+    let (count, mut begin) = (count(&dims)?, 0);
+    let mut parts = (0..call.inputs.len()).map(|place| {
+        let part = read(call, place)?;
+        let each = part.dims[axis..].iter().product::<usize>();
+        begin += each;
+        Ok::<_, Why>((part, begin - each))
     });
-    let values = match floats {
-        true => Values::Floats(pieces.flat_map(Values::into_floats).collect()),
+    let whole = dims[axis..].iter().product();
+    let (values, loan) = match has_fractions {
+        true => {
+            let (loan, mut all) = (call.allowance.lend::<f32>(count)?, vec![0.0; count]);
+            parts.try_for_each(|part| {
+                let (Array { values, loan: _lent, .. }, begin) = part?;
+                put(&mut all, whole, &values.into_floats(), begin);
+                Ok::<_, Why>(())
+            })?;
+            (Values::Floats(all), loan)
+        }
         false => {
-            Values::Integers(pieces.flat_map(|p| if let Values::Integers(n) = p { n } else { Vec::new() }).collect())
+            let (loan, mut all) = (call.allowance.lend::<Integer>(count)?, vec![Known(0); count]);
+            parts.try_for_each(|part| {
+                let (Array { values, loan: _lent, .. }, begin) = part?;
+                if let Values::Integers(numbers) = values {
+                    put(&mut all, whole, &numbers, begin);
+                }
+                Ok::<_, Why>(())
+            })?;
+            (Values::Integers(all), loan)
         }
     };
-    Ok(Array { dims, values })
+    Ok(Array { dims, values, loan })
 }
 
-fn slice(call: &Call<'_>) -> Result<Array, Why> {
+/// Puts as many numbers as there are for it into every run of `whole`, from its place `begin` on.
+fn put<T: Copy>(all: &mut [T], whole: usize, part: &[T], begin: usize) {
+    if part.is_empty() {
+        return;
+    }
+    let each = part.len() / (all.len() / whole);
+    for (run, numbers) in all.chunks_exact_mut(whole).zip(part.chunks_exact(each)) {
+        run[begin..][..each].copy_from_slice(numbers);
+    }
+}
+
+fn slice<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let array = read(call, 0)?;
     let mut sides = array.dims.clone();
     let (mut start, mut way) = (0, steps(&array.dims));
@@ -256,36 +321,40 @@ fn slice(call: &Call<'_>) -> Result<Array, Why> {
         start = 0;
     }
     let places = Sources::new(sides.iter().copied().zip(way).collect(), start);
-    Ok(Array { values: array.values.pick(places), dims: sides })
+    picked(call, &array, sides, places)
 }
 
-fn gather(call: &Call<'_>) -> Result<Array, Why> {
-    let (array, at) = (read(call, 0)?, call.parameter(1)?);
+fn gather<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
+    let (array, at) = (read(call, 0)?, read(call, 1)?);
     let axis = call.int("axis", 0)?;
     let axis = dims::place(axis, array.dims.len()).map_err(|rank| dims::outside(axis, rank))?;
     let length = array.dims[axis];
-    let at: Vec<usize> = dims::known(&at.integers(call.files, call.allowance)?)?
-        .into_iter()
-        .map(|i| dims::place(i, length).map_err(|n| format!("takes number {i} of {n}")))
-        .collect::<Result<_, _>>()?;
+    let Values::Integers(places) = &at.values else { return Err("has fractions where integers should be".into()) };
+    let place = |n: &Integer| -> Result<usize, String> {
+        let n = n.known()?;
+        dims::place(n, length).map_err(|length| format!("takes number {n} of {length}"))
+    };
+    places.iter().try_for_each(|n| place(n).map(drop))?;
     let (before, behind) = (&array.dims[..axis], &array.dims[axis + 1..]);
     let (rounds, each) = (before.iter().product::<usize>(), behind.iter().product::<usize>());
-    call.allowance.work(rounds.saturating_mul(each).saturating_mul(at.len()))?;
-    let at = &at;
-    let places = (0..rounds)
-        .flat_map(|round| at.iter().flat_map(move |i| (0..each).map(move |e| (round * length + i) * each + e)));
-    let dims = [before, &call.parameter(1)?.dims, behind].concat();
+    let dims = [before, &at.dims, behind].concat();
     dims::check_rank(dims.len())?;
-    Ok(Array { values: array.values.pick(places), dims })
+    call.allowance.work(count(&dims)?)?;
+    let places = (0..rounds).flat_map(|round| {
+        let known = places.iter().filter_map(|n| place(n).ok());
+        known.flat_map(move |i| (0..each).map(move |e| (round * length + i) * each + e))
+    });
+    picked(call, &array, dims, places)
 }
 
-fn expand(call: &Call<'_>) -> Result<Array, Why> {
+fn expand<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let array = read(call, 0)?;
     let (shape, _) = lengths(&call.known_list(1, "shape")?.ok_or("has no shape")?)?;
-    repeated(call, &array, broadcast(&array.dims, &shape)?)
+    let to = broadcast(&array.dims, &shape)?;
+    repeated(call, array, to)
 }
 
-fn tile(call: &Call<'_>) -> Result<Array, Why> {
+fn tile<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let array = read(call, 0)?;
     let (times, _) = lengths(&call.known_list(1, "")?.ok_or("has no repeats")?)?;
     if times.len() != array.dims.len() {
@@ -295,76 +364,85 @@ fn tile(call: &Call<'_>) -> Result<Array, Why> {
     let apart: Vec<usize> = array.dims.iter().flat_map(|&n| [1, n]).collect();
     let to: Vec<usize> = times.iter().zip(&array.dims).flat_map(|(&t, &n)| [t, n]).collect();
     let dims: Option<Vec<usize>> = times.iter().zip(&array.dims).map(|(&t, &n)| t.checked_mul(n)).collect();
-    let array = repeated(call, &Array { dims: apart, values: array.values }, to)?;
+    let array = repeated(call, Array { dims: apart, ..array }, to)?;
     Ok(Array { dims: dims.ok_or("makes a tensor that is too large")?, ..array })
 }
 
 /// An array repeated along its dimensions of length 1.
-fn repeated(call: &Call<'_>, array: &Array, to: Vec<usize>) -> Result<Array, Why> {
-    call.allowance.work(tensor::count(&to).ok_or("makes a tensor that is too large")?)?;
-    let aligned = dims::aligned(&array.dims, to.len());
-    Ok(Array { values: array.values.pick(Sources::repeated(&aligned, &to)), dims: to })
-}
-
-/// Arrays repeated to one shape.
-fn together(call: &Call<'_>, arrays: Vec<Array>) -> Result<(Vec<usize>, Vec<Values>), Why> {
-    let mut to = Vec::new();
-    for array in &arrays {
-        to = broadcast(&to, &array.dims)?;
+fn repeated<'a>(call: &Call<'a>, array: Array<'a>, to: Vec<usize>) -> Result<Array<'a>, Why> {
+    if array.dims == to {
+        return Ok(array);
     }
-    let values = arrays.iter().map(|a| Ok(repeated(call, a, to.clone())?.values)).collect::<Result<_, Why>>()?;
-    Ok((to, values))
+    call.allowance.work(count(&to)?)?;
+    let places = places(&array, &to);
+    picked(call, &array, to, places)
 }
 
-fn choose(call: &Call<'_>) -> Result<Array, Why> {
-    let arrays = (0..3).map(|i| read(call, i)).collect::<Result<_, _>>()?;
-    let (dims, mut values) = together(call, arrays)?;
-    let (no, yes, condition) = (values.remove(2), values.remove(1), values.remove(0));
-    let Values::Integers(condition) = condition else { return Err("has a condition with fractions".into()) };
-    let values = match (yes, no) {
+/// Where the numbers of an array are that is repeated to a shape.
+fn places(array: &Array<'_>, to: &[usize]) -> Sources {
+    Sources::repeated(&dims::aligned(&array.dims, to.len()), to)
+}
+
+fn choose<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
+    let [condition, yes, no] = [0, 1, 2].map(|place| read(call, place));
+    let (condition, yes, no) = (condition?, yes?, no?);
+    let dims = broadcast(&broadcast(&condition.dims, &yes.dims)?, &no.dims)?;
+    let count = count(&dims)?;
+    call.allowance.work(count.saturating_mul(3))?;
+    let Values::Integers(conditions) = &condition.values else { return Err("has a condition with fractions".into()) };
+    let sources = places(&condition, &dims).zip(places(&yes, &dims).zip(places(&no, &dims)));
+    let (values, loan) = match (&yes.values, &no.values) {
         (Values::Integers(yes), Values::Integers(no)) => {
-            let pick = |(c, (y, n)): (&Integer, (Integer, Integer))| match c {
-                Known(0) => n,
-                Known(_) => y,
-                _ if y == n => y,
+            let loan = call.allowance.lend::<Integer>(count)?;
+            let pick = |(c, (y, n)): (usize, (usize, usize))| match conditions[c] {
+                Known(0) => no[n],
+                Known(_) => yes[y],
+                _ if yes[y] == no[n] => yes[y],
                 _ => Integer::Open,
             };
-            Values::Integers(condition.iter().zip(yes.into_iter().zip(no)).map(pick).collect())
+            (Values::Integers(sources.map(pick).collect()), loan)
         }
         (yes, no) => {
-            let condition = dims::known(&condition)?;
-            let both = yes.into_floats().into_iter().zip(no.into_floats());
-            Values::Floats(condition.iter().zip(both).map(|(&c, (y, n))| if c != 0 { y } else { n }).collect())
+            conditions.iter().try_for_each(|c| c.known().map(drop))?;
+            let loan = call.allowance.lend::<f32>(count)?;
+            let pick = |(c, (y, n)): (usize, (usize, usize))| match conditions[c] {
+                Known(0) => no.real(n),
+                _ => yes.real(y),
+            };
+            (Values::Floats(sources.map(pick).collect()), loan)
         }
     };
-    Ok(Array { dims, values })
+    Ok(Array { dims, values, loan })
 }
 
-fn cast(call: &Call<'_>) -> Result<Array, Why> {
+fn cast<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let to = DataType::of(call.int("to", 0)?).map_err(|what| format!("makes {what}"))?;
-    let Array { dims, values } = read(call, 0)?;
+    let Array { dims, values, mut loan } = read(call, 0)?;
     let values = match values {
         values if to.is_real() => Values::Floats(values.into_floats()),
-        Values::Integers(numbers) => {
-            let wrap = |n: Integer| match n {
-                Known(n) => Known(to.wrapped(n)),
-                other => other,
-            };
-            Values::Integers(numbers.into_iter().map(wrap).collect())
+        Values::Integers(mut numbers) => {
+            for number in &mut numbers {
+                if let Known(n) = number {
+                    *n = to.wrapped(*n);
+                }
+            }
+            Values::Integers(numbers)
         }
         Values::Floats(numbers) => {
-            let whole = |n: f32| match to {
+            let whole = |&n: &f32| match to {
                 _ if n.is_nan() => Integer::Open,
                 DataType::Bool => Known(i64::from(n != 0.0)),
                 _ => Known(to.wrapped(n as i64)),
             };
-            Values::Integers(numbers.into_iter().map(whole).collect())
+            // Until they are dropped, both are there.
+            loan.grow(numbers.len() * size_of::<Integer>())?;
+            Values::Integers(numbers.iter().map(whole).collect())
         }
     };
-    Ok(Array { dims, values })
+    Ok(Array { dims, values, loan })
 }
 
-fn reduce(call: &Call<'_>) -> Result<Array, Why> {
+fn reduce<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let array = read(call, 0)?;
     let of = Dims::plain(array.dims.clone());
     let (axes, keeps) = call.reduced(array.dims.len())?;
@@ -378,13 +456,18 @@ fn reduce(call: &Call<'_>) -> Result<Array, Why> {
     let axes = (0..array.dims.len()).filter(|&i| !gone[i]).chain((0..array.dims.len()).filter(|&i| gone[i]));
     let order: Vec<usize> = axes.collect();
     let each: usize = (0..array.dims.len()).filter(|&i| gone[i]).map(|i| array.dims[i]).product();
-    let values = array.values.pick(Sources::permuted(&array.dims, &order));
     if each == 0 {
         return Err("reduces nothing".into());
     }
-    let values = match values {
+    let ordered = order.iter().map(|&axis| array.dims[axis]).collect();
+    let of = picked(call, &array, ordered, Sources::permuted(&array.dims, &order))?;
+    let kept = array.dims.iter().zip(&gone).filter(|(_, gone)| keeps || !**gone);
+    let dims: Vec<usize> = kept.map(|(&n, &gone)| if gone { 1 } else { n }).collect();
+    drop(array);
+    let (values, loan) = match &of.values {
         Values::Floats(numbers) => {
-            Values::Floats(numbers.chunks(each).map(|n| reduced(&call.node.operator, n)).collect())
+            let loan = call.allowance.lend::<f32>(numbers.len() / each)?;
+            (Values::Floats(numbers.chunks(each).map(|n| reduced(&call.node.operator, n)).collect()), loan)
         }
         Values::Integers(numbers) => {
             let function = match call.node.operator.as_str() {
@@ -395,11 +478,11 @@ fn reduce(call: &Call<'_>) -> Result<Array, Why> {
                 _ => return Err("takes the mean of integers".into()),
             };
             let one = |n: &[Integer]| n[1..].iter().fold(n[0], |a, &b| function(a, b));
-            Values::Integers(numbers.chunks(each).map(one).collect())
+            let loan = call.allowance.lend::<Integer>(numbers.len() / each)?;
+            (Values::Integers(numbers.chunks(each).map(one).collect()), loan)
         }
     };
-    let kept = array.dims.iter().zip(&gone).filter(|(_, gone)| keeps || !**gone);
-    Ok(Array { dims: kept.map(|(&n, &gone)| if gone { 1 } else { n }).collect(), values })
+    Ok(Array { dims, values, loan })
 }
 
 fn reduced(operator: &str, numbers: &[f32]) -> f32 {
@@ -423,7 +506,7 @@ fn split(call: &Call<'_>) -> Result<Vec<Constant>, Why> {
         let places =
             Sources::new(sides.iter().copied().zip(way.iter().copied()).collect(), begin * way[axis].unsigned_abs());
         begin += length;
-        Ok(Constant::new(sides, array.values.pick(places), call.allowance)?)
+        Ok(picked(call, &array, sides, places)?.kept())
     };
     call.parts(array.dims[axis])?.into_iter().take(call.node.outputs.len()).map(part).collect()
 }
@@ -451,16 +534,15 @@ fn one(operator: &str) -> Option<One> {
     })
 }
 
-fn map(call: &Call<'_>, function: One) -> Result<Array, Why> {
-    let Array { dims, values } = read(call, 0)?;
-    let values = match values {
-        Values::Floats(numbers) => Values::Floats(numbers.into_iter().map(function.float).collect()),
-        Values::Integers(numbers) => {
-            let known = |n: Integer| if let Known(n) = n { Known((function.integer)(n)) } else { Integer::Open };
-            Values::Integers(numbers.into_iter().map(known).collect())
-        }
-    };
-    Ok(Array { dims, values })
+fn map<'a>(call: &Call<'a>, function: One) -> Result<Array<'a>, Why> {
+    let mut array = read(call, 0)?;
+    match &mut array.values {
+        Values::Floats(numbers) => numbers.iter_mut().for_each(|n| *n = (function.float)(*n)),
+        Values::Integers(numbers) => numbers.iter_mut().for_each(|n| {
+            *n = if let Known(n) = *n { Known((function.integer)(n)) } else { Integer::Open };
+        }),
+    }
+    Ok(array)
 }
 
 /// A function of two numbers, of integers and of real numbers.
@@ -501,26 +583,48 @@ fn two(operator: &str) -> Option<Two> {
     })
 }
 
-fn join(call: &Call<'_>, function: Two) -> Result<Array, Why> {
-    let arrays: Vec<Array> = (0..call.inputs.len()).map(|i| read(call, i)).collect::<Result<_, _>>()?;
-    let (dims, values) = together(call, arrays)?;
-    let mut values = values.into_iter();
-    let first = values.next().ok_or("has no inputs")?;
-    let joined = values.fold(first, |a, b| match (a, b) {
-        (Values::Integers(a), Values::Integers(b)) => {
-            Values::Integers(a.into_iter().zip(b).map(|(a, b)| (function.integer)(a, b)).collect())
-        }
-        (a, b) => {
-            let both = a.into_floats().into_iter().zip(b.into_floats());
-            match function.float {
-                Float::Number(function) => Values::Floats(both.map(|(a, b)| function(a, b)).collect()),
-                Float::Truth(function) => {
-                    Values::Integers(both.map(|(a, b)| Known(i64::from(function(a, b)))).collect())
+fn join<'a>(call: &Call<'a>, function: Two) -> Result<Array<'a>, Why> {
+    let mut to = Vec::new();
+    for place in 0..call.inputs.len() {
+        to = broadcast(&to, &call.parameter(place)?.dims)?;
+    }
+    let count = count(&to)?;
+    let mut joined = repeated(call, read(call, 0)?, to.clone())?;
+    for place in 1..call.inputs.len() {
+        let other = read(call, place)?;
+        call.allowance.work(count)?;
+        joined = function.applied(call, joined, &other)?;
+    }
+    Ok(joined)
+}
+
+impl Two {
+    /// What it gives of an array and another one, which is repeated to the same shape.
+    fn applied<'a>(&self, call: &Call<'a>, a: Array<'a>, b: &Array<'_>) -> Result<Array<'a>, Why> {
+        let sources = places(b, &a.dims);
+        let Array { dims, values, loan } = a;
+        let (values, loan) = match (values, &b.values) {
+            (Values::Integers(mut a), Values::Integers(b)) => {
+                a.iter_mut().zip(sources).for_each(|(a, i)| *a = (self.integer)(*a, b[i]));
+                (Values::Integers(a), loan)
+            }
+            (a, b) => {
+                let mut a = a.into_floats();
+                match self.float {
+                    Float::Number(function) => {
+                        a.iter_mut().zip(sources).for_each(|(a, i)| *a = function(*a, b.real(i)));
+                        (Values::Floats(a), loan)
+                    }
+                    Float::Truth(function) => {
+                        let truths = call.allowance.lend::<Integer>(a.len())?;
+                        let truth = |(&a, i): (&f32, usize)| Known(i64::from(function(a, b.real(i))));
+                        (Values::Integers(a.iter().zip(sources).map(truth).collect()), truths)
+                    }
                 }
             }
-        }
-    });
-    Ok(Array { dims, values: joined })
+        };
+        Ok(Array { dims, values, loan })
+    }
 }
 
 fn of_known(a: Integer, b: Integer, function: fn(i64, i64) -> Option<i64>) -> Integer {

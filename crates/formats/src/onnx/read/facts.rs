@@ -4,6 +4,7 @@ use cspnet_vision::Preprocess;
 use serde::de::DeserializeOwned;
 
 use crate::error::FormatError;
+use crate::json;
 use crate::manifest::Manifest;
 
 /// The text of one of our facts.
@@ -13,8 +14,9 @@ fn fact<'a>(facts: &'a [(String, String)], name: &str) -> Option<&'a str> {
 
 /// One of our facts, which is JSON.
 fn read<T: DeserializeOwned>(facts: &[(String, String)], name: &str) -> Result<Option<T>, FormatError> {
-    let refuse = |e: serde_json::Error| FormatError::Manifest(format!("its fact `cspnet.{name}`: {e}"));
-    fact(facts, name).map(|text| serde_json::from_str(text).map_err(refuse)).transpose()
+    let Some(text) = fact(facts, name) else { return Ok(None) };
+    let read = json::check(text.as_bytes()).and_then(|()| serde_json::from_str(text).map_err(|e| e.to_string()));
+    read.map(Some).map_err(|why| FormatError::Manifest(format!("its fact `cspnet.{name}`: {why}")))
 }
 
 /// Whether the file was written here.

@@ -4,16 +4,35 @@
 //! numbers as channels, rows and columns; and axes in another order are only remembered, because the shape that follows may be part
 //! of the same [`Rearrange`]. Not here: what operators mean.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use cspnet_graph::{Axis, GraphError, Op, Rearrange, Shape};
+use cspnet_graph::{Axis, GraphError, Node, Op, Param, Rearrange, Shape};
 
+use super::allowance::{Allowance, Loan};
 use super::constant::Constant;
 use super::dims::{Dims, Why};
 use super::tensor;
+use crate::text::shown;
 
 /// Most steps.
 const MAX_STEPS: usize = GraphError::MAX_NODES;
+
+/// Memory for a step until it is a node of the graph, without its names: in the lists of both, that of nodes while it grows, and in
+/// tables beside them.
+const STEP: usize = 2 * size_of::<Step>() + 3 * size_of::<Node>() + 512;
+
+/// Memory for each of its parameters, likewise.
+const PARAMETER: usize = 2 * size_of::<Parameter>() + 3 * (size_of::<Param>() + size_of::<Constant>()) + 192;
+
+/// Memory for each of its inputs.
+const INPUT: usize = 4 * size_of::<usize>();
+
+/// Memory for a value that is known in another shape, without its axes.
+const SHAPED: usize = 4 * size_of::<((usize, Option<View>, Shape), usize)>();
+
+/// How many times a name is in memory at once: in the graph, among the names that are taken, and on its way.
+const NAMES: usize = 3;
 
 /// A value that is computed from the picture.
 #[derive(Clone, Debug)]
@@ -34,7 +53,7 @@ struct View {
 /// An operation of the network.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// What it is to be called.
+    /// What it is to be called, without control characters.
     pub path: String,
     pub op: Op,
     pub inputs: Vec<usize>,
@@ -45,18 +64,20 @@ pub(super) struct Step {
 /// Numbers of a step.
 #[derive(Clone, Debug)]
 pub(super) struct Parameter {
-    /// What they are to be called.
+    /// What they are to be called; without control characters once they are a step's.
     pub name: String,
     /// Its numbers, row-major in the parameter's shape, whatever its own is.
     pub numbers: Constant,
 }
 
 /// The network so far.
-#[derive(Debug, Default)]
-pub(super) struct Steps {
+#[derive(Debug)]
+pub(super) struct Steps<'a> {
     list: Vec<Step>,
     /// Values in other shapes, once somebody asked for them.
     shaped: HashMap<(usize, Option<View>, Shape), usize>,
+    /// The memory for all of it.
+    held: Loan<'a>,
 }
 
 impl Flow {
@@ -74,19 +95,50 @@ impl Flow {
         Self { step, ..self.clone() }
     }
 
+    /// Bytes that it has beside itself.
+    pub(super) fn beside(&self) -> usize {
+        size_of_val(&self.dims.sides[..]) + self.view.as_ref().map_or(0, View::bytes)
+    }
+
     /// Whether the step's numbers lie in the order of this value's.
     pub(super) fn is_plain(&self) -> bool {
         self.view.is_none()
     }
 }
 
-impl Steps {
+impl View {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.dims[..]) + size_of_val(&self.order[..])
+    }
+}
+
+impl Step {
+    /// Memory for it, as a step and as a node.
+    fn bytes(&self) -> usize {
+        let of_parameter = |p: &Parameter| PARAMETER + NAMES * p.name.len() + p.numbers.beside();
+        let parameters: usize = self.params.iter().map(of_parameter).sum();
+        STEP + NAMES * self.path.len() + INPUT * self.inputs.len() + parameters
+    }
+}
+
+impl<'a> Steps<'a> {
+    /// None so far, whose memory is taken from what is left.
+    pub(super) fn new(allowance: &'a Allowance) -> Self {
+        Self { list: Vec::new(), shaped: HashMap::new(), held: allowance.account() }
+    }
+
     pub(super) fn list(&self) -> &[Step] {
         &self.list
     }
 
-    pub(super) fn into_list(self) -> Vec<Step> {
-        self.list
+    /// The steps, and the memory for what becomes of them.
+    pub(super) fn into_list(self) -> (Vec<Step>, Loan<'a>) {
+        (self.list, self.held)
+    }
+
+    /// Takes memory for as long as the steps have theirs.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), String> {
+        self.held.grow(bytes)
     }
 
     pub(super) fn get(&self, step: usize) -> &Step {
@@ -98,24 +150,39 @@ impl Steps {
     }
 
     /// Adds something that the network takes.
-    pub(super) fn input(&mut self, path: &str, shape: Shape) -> usize {
+    pub(super) fn input(&mut self, path: &str, shape: Shape) -> Result<usize, Why> {
         let op = Op::Input { channels: shape[0] };
-        self.list.push(Step { path: path.into(), op, inputs: Vec::new(), params: Vec::new(), shape });
-        self.list.len() - 1
+        self.add(Step { path: shown(path).into_owned(), op, inputs: Vec::new(), params: Vec::new(), shape })
+    }
+
+    fn add(&mut self, step: Step) -> Result<usize, Why> {
+        if self.list.len() >= MAX_STEPS {
+            return Err(format!("would be one of more than {MAX_STEPS} operations").into());
+        }
+        self.held.grow(step.bytes())?;
+        self.list.push(step);
+        Ok(self.list.len() - 1)
     }
 
     /// Adds a step; gives its number.
-    pub(super) fn push(&mut self, path: &str, op: Op, inputs: &[usize], params: Vec<Parameter>) -> Result<usize, Why> {
-        if self.list.len() == MAX_STEPS {
-            return Err(format!("would be one of more than {MAX_STEPS} operations").into());
-        }
+    pub(super) fn push(
+        &mut self,
+        path: &str,
+        op: Op,
+        inputs: &[usize],
+        mut params: Vec<Parameter>,
+    ) -> Result<usize, Why> {
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.list[i].shape).collect();
         let shape = op.output(&shapes).map_err(|why| format!("{} {why}", op.name()))?;
         if tensor::count(&shape).is_none_or(|count| !(1..=GraphError::MAX_ELEMENTS).contains(&count)) {
             return Err(format!("gives a value of the shape {shape:?}").into());
         }
-        self.list.push(Step { path: path.into(), op, inputs: inputs.into(), params, shape });
-        Ok(self.list.len() - 1)
+        for parameter in &mut params {
+            if let Cow::Owned(name) = shown(&parameter.name) {
+                parameter.name = name;
+            }
+        }
+        self.add(Step { path: shown(path).into_owned(), op, inputs: inputs.into(), params, shape })
     }
 
     /// Adds a constant of a shape.
@@ -143,6 +210,7 @@ impl Steps {
         };
         let path = format!("{}.rearranged", base.path);
         let made = self.push(&path, Op::Rearrange(rearrange), &[from], Vec::new())?;
+        self.held.grow(SHAPED + key.1.as_ref().map_or(0, View::bytes))?;
         self.shaped.insert(key, made);
         Ok(made)
     }
@@ -255,8 +323,9 @@ mod tests {
 
     #[test]
     fn shapes_cost_nothing_until_they_are_needed() {
-        let mut steps = Steps::default();
-        let x = Flow::new(steps.input("x", [8, 3, 5]), images(&[8, 3, 5]));
+        let allowance = Allowance::new();
+        let mut steps = Steps::new(&allowance);
+        let x = Flow::new(steps.input("x", [8, 3, 5]).unwrap(), images(&[8, 3, 5]));
         // ShuffleNet's: two groups of channels taken in turn.
         let apart = x.with_dims(images(&[2, 4, 3, 5]));
         let turned = steps.permuted(&apart, &[1, 0, 2, 3]).unwrap();
@@ -275,11 +344,12 @@ mod tests {
 
     #[test]
     fn sides_of_one_are_nowhere() {
-        let mut steps = Steps::default();
-        let x = Flow::new(steps.input("x", [8, 1, 1]), images(&[8, 1, 1]));
+        let allowance = Allowance::new();
+        let mut steps = Steps::new(&allowance);
+        let x = Flow::new(steps.input("x", [8, 1, 1]).unwrap(), images(&[8, 1, 1]));
         let turned = steps.permuted(&x, &[1, 2, 0]).unwrap();
         assert!(turned.is_plain() && turned.dims == images(&[1, 1, 8]));
-        let y = Flow::new(steps.input("y", [2, 1, 3]), images(&[2, 1, 3]));
+        let y = Flow::new(steps.input("y", [2, 1, 3]).unwrap(), images(&[2, 1, 3]));
         let turned = steps.permuted(&y, &[1, 2, 0]).unwrap();
         assert!(!turned.is_plain() && turned.dims == images(&[1, 3, 2]));
     }

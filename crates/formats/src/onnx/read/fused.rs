@@ -7,12 +7,13 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use cspnet_graph::{Binary, Op, Shape, Unary};
 
-use super::constant::{Allowance, Files, Numbers};
+use super::allowance::Allowance;
+use super::constant::{Files, Numbers};
 use super::flow::{Parameter, Steps};
 
 /// Joins steps into one where that computes the same; gives for every step the one whose value is now its own. The values of `kept`
 /// steps stay.
-pub(super) fn fuse(steps: &mut Steps, kept: &[usize], files: &Files<'_>, allowance: &Allowance) -> Vec<usize> {
+pub(super) fn fuse(steps: &mut Steps<'_>, kept: &[usize], files: &Files<'_>, allowance: &Allowance) -> Vec<usize> {
     let mut same: Vec<usize> = (0..steps.list().len()).collect();
     let mut readers = vec![0_usize; same.len()];
     steps.list().iter().flat_map(|step| &step.inputs).chain(kept).for_each(|&input| readers[input] += 1);
@@ -55,7 +56,7 @@ pub(super) fn near(found: f64, meant: f64) -> bool {
 
 /// The steps so far.
 struct Seen<'a> {
-    steps: &'a Steps,
+    steps: &'a Steps<'a>,
     /// The number that a constant step has everywhere.
     scalars: &'a [Option<f64>],
 }

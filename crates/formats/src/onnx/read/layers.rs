@@ -104,7 +104,7 @@ fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, Str
     Ok(Parameter { name: call.node.inputs[place].clone(), numbers })
 }
 
-pub(super) fn conv(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn conv(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let [h, w] = images.pixels()?;
@@ -133,7 +133,7 @@ pub(super) fn conv(steps: &mut Steps, call: &Call<'_>) -> Given {
     flow(step, dims)
 }
 
-pub(super) fn pool(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn pool(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let [h, w] = images.pixels()?;
@@ -149,7 +149,7 @@ pub(super) fn pool(steps: &mut Steps, call: &Call<'_>) -> Given {
     flow(step, dims)
 }
 
-pub(super) fn global_pool(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn global_pool(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let x = steps.shaped(x, flow::channels_first(&images.sides))?;
@@ -163,7 +163,7 @@ pub(super) fn global_pool(steps: &mut Steps, call: &Call<'_>) -> Given {
     flow(step, images.with(sides))
 }
 
-pub(super) fn batch_norm(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn batch_norm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     if call.flag("training_mode", false)? || !call.flag("spatial", true)? {
         return Err("normalises by the statistics of the batch, or each pixel by its own".into());
     }
@@ -179,7 +179,7 @@ pub(super) fn batch_norm(steps: &mut Steps, call: &Call<'_>) -> Given {
     flow(step, x.dims.clone())
 }
 
-pub(super) fn lrn(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn lrn(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let size = usize::try_from(call.int("size", 0)?).unwrap_or(0);
@@ -190,7 +190,7 @@ pub(super) fn lrn(steps: &mut Steps, call: &Call<'_>) -> Given {
     flow(step, x.dims.clone())
 }
 
-pub(super) fn prelu(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn prelu(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let Ok(images) = Images::of(x) else { return prelu_of_elements(steps, call, x) };
     let (channels, slope) = (images.sides[0], call.parameter(1)?);
@@ -212,7 +212,7 @@ pub(super) fn prelu(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// Slopes that are not one for each channel: `max(x, 0) + slope * min(x, 0)`, of which one summand is zero.
-fn prelu_of_elements(steps: &mut Steps, call: &Call<'_>, x: &Flow) -> Given {
+fn prelu_of_elements(steps: &mut Steps<'_>, call: &Call<'_>, x: &Flow) -> Given {
     let mut part = |what: &str, function| {
         let step = steps.push(&format!("{}.{what}", call.path()), Op::Unary { function }, &[x.step], Vec::new())?;
         Ok::<_, Why>(Operand::Flow(x.with_step(step)))
@@ -224,7 +224,7 @@ fn prelu_of_elements(steps: &mut Steps, call: &Call<'_>, x: &Flow) -> Given {
     Ok(vec![joined(steps, call, Binary::Add, (&above, ""), (&below, ""))?])
 }
 
-pub(super) fn softmax(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn softmax(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let dims = &x.dims;
     let (shape, axis) = if call.opset >= 13 {
@@ -245,7 +245,7 @@ pub(super) fn softmax(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// A fully connected layer on values of one side.
-fn linear(steps: &mut Steps, call: &Call<'_>, x: &Flow, out: usize, params: Vec<Parameter>, dims: Dims) -> Given {
+fn linear(steps: &mut Steps<'_>, call: &Call<'_>, x: &Flow, out: usize, params: Vec<Parameter>, dims: Dims) -> Given {
     let x = steps.shaped(x, [x.dims.count(), 1, 1])?;
     let step = steps.push(&call.path(), Op::Linear { out }, &[x], params)?;
     flow(step, dims)
@@ -259,7 +259,7 @@ fn no_bias(call: &Call<'_>, out: usize) -> Parameter {
     }
 }
 
-pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn gemm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let weight = call.parameter(1)?;
     let [alpha, beta] = ["alpha", "beta"].map(|name| call.float(name, 1.0));
@@ -312,7 +312,7 @@ pub(super) fn gemm(steps: &mut Steps, call: &Call<'_>) -> Given {
     }
 }
 
-pub(super) fn matmul(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn matmul(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let (a, b) = (call.needed(0)?, call.needed(1)?);
     // One row of each image by a matrix is a fully connected layer.
     if let (Operand::Flow(x), Operand::Constant(weight)) = (a, b)
@@ -355,7 +355,7 @@ pub(super) fn matmul(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// Blocks of pixels from channels, or the other way.
-pub(super) fn blocks(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn blocks(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let ([h, w], c) = (images.pixels()?, images.sides[0]);
@@ -377,7 +377,7 @@ pub(super) fn blocks(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// A reduction of some dimensions.
-pub(super) fn reduce(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let (axes, keeps) = call.reduced(x.dims.rank())?;
     let mut gone = vec![0; x.dims.sides.len()];
@@ -408,14 +408,11 @@ pub(super) fn reduce(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// The shape of a value as a constant.
-pub(super) fn shape(_: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn shape(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let dims = &call.flow(0)?.dims;
     Ok(vec![Operand::Constant(match call.node.operator.as_str() {
         "Size" if dims.batched => return Err("counts all numbers of a batch".into()),
-        "Size" => {
-            let count = super::constant::Values::Integers(vec![Integer::Known(dims.count() as i64)]);
-            Constant::new(Vec::new(), count, call.allowance)?
-        }
+        "Size" => Constant::few(Vec::new(), vec![Integer::Known(dims.count() as i64)]),
         _ => super::evaluate::shape_of(call, dims)?,
     })])
 }

@@ -2,21 +2,25 @@
 
 use std::collections::HashMap;
 
+use super::allowance::{Allowance, table};
 use super::call::{Call, Operand};
-use super::constant::{Allowance, Constant, Files};
+use super::constant::Files;
 use super::dims::{Dims, Integer, Why};
 use super::flow::{self, Flow, Steps};
 use super::messages::{Graph, Info, Node, Side};
 use super::{evaluate, operators, title};
 use crate::error::FormatError;
-use crate::text::shown;
+use crate::text::{shown, told};
 
 /// Most nodes that are told.
 const MAX_TOLD: usize = 100;
 
+/// Memory for an input or output of the network in all lists in which it is, without its name.
+const END: usize = 640;
+
 /// What a file's graph becomes.
-pub(super) struct Lowered {
-    pub steps: Steps,
+pub(super) struct Lowered<'a> {
+    pub steps: Steps<'a>,
     pub inputs: Vec<End>,
     pub outputs: Vec<End>,
 }
@@ -34,7 +38,7 @@ pub(super) struct Source<'a> {
     pub opset: i64,
     /// The nodes, each behind those it reads.
     pub order: Vec<usize>,
-    pub initialisers: HashMap<&'a str, Result<Constant, String>>,
+    pub initialisers: HashMap<&'a str, Result<Operand, String>>,
     pub files: &'a Files<'a>,
     pub allowance: &'a Allowance,
 }
@@ -58,7 +62,7 @@ impl Refusal {
             }
         };
         if self.told.len() < MAX_TOLD {
-            self.told.push(format!("{what} {}", shown(&why)));
+            self.told.push(format!("{} {}", told(&what), told(&why)));
         }
     }
 
@@ -89,27 +93,43 @@ impl<'a> Source<'a> {
 
     /// The graph, whose first dimension is that of the images if a number of them is given; `size` are rows and columns where the
     /// file does not say them.
-    pub(super) fn lower(&self, images: Option<Integer>, size: [usize; 2]) -> Result<Lowered, Refusal> {
+    pub(super) fn lower(&self, images: Option<Integer>, size: [usize; 2]) -> Result<Lowered<'a>, Refusal> {
         let mut refusal = Refusal { told: Vec::new(), count: 0, mixes_images: false };
-        let (mut steps, mut inputs) = (Steps::default(), Vec::new());
+        let (mut steps, mut inputs) = (Steps::new(self.allowance), Vec::new());
+        let count = self.graph.inputs.len() + self.graph.nodes.iter().map(|node| node.outputs.len()).sum::<usize>();
+        let mut held = match self.allowance.lend::<u8>(table::<(&str, Option<Operand>)>(count)) {
+            Ok(held) => held,
+            Err(why) => {
+                refusal.add("the network".into(), why.into());
+                return Err(refusal);
+            }
+        };
         // What is not known because of what is not supported is `None`.
-        let mut values: HashMap<&str, Option<Operand>> = HashMap::new();
+        let mut values: HashMap<&str, Option<Operand>> = HashMap::with_capacity(count);
         for info in self.inputs() {
-            match sides(info, images.is_some(), size) {
-                Ok(dims) => {
-                    let step = steps.input(&info.name, flow::planes(&dims.sides));
-                    values.insert(&info.name, Some(Operand::Flow(Flow::new(step, dims.clone()))));
-                    inputs.push(End { name: info.name.clone(), step, dims });
+            let taken = sides(info, images.is_some(), size).map_err(Why::from).and_then(|dims| {
+                let step = steps.input(&info.name, flow::planes(&dims.sides))?;
+                let end = End { name: info.name.clone(), step, dims };
+                steps.hold(end.bytes())?;
+                Ok(end)
+            });
+            match taken {
+                Ok(end) => {
+                    values.insert(&info.name, Some(Operand::Flow(Flow::new(end.step, end.dims.clone()))));
+                    inputs.push(end);
                 }
                 Err(why) => {
                     values.insert(&info.name, None);
-                    refusal.add(format!("the input `{}`", shown(&info.name)), why.into());
+                    refusal.add(format!("the input `{}`", shown(&info.name)), why);
                 }
             }
         }
         for &id in &self.order {
             let node = &self.graph.nodes[id];
-            let given = self.node(node, &mut steps, &values, images.unwrap_or(Integer::Known(1)));
+            let given = self.node(node, &mut steps, &values, images.unwrap_or(Integer::Known(1))).and_then(|given| {
+                held.grow(given.iter().flatten().flatten().map(Operand::beside).sum())?;
+                Ok(given)
+            });
             let mut given = given.unwrap_or_else(|why| {
                 refusal.add(title(node), why);
                 None
@@ -123,10 +143,17 @@ impl<'a> Source<'a> {
         for info in &self.graph.outputs {
             let what = || format!("the output `{}`", shown(&info.name));
             match values.get(info.name.as_str()) {
-                Some(Some(Operand::Flow(flow))) => match steps.planes(flow) {
-                    Ok(step) => outputs.push(End { name: info.name.clone(), step, dims: flow.dims.clone() }),
-                    Err(why) => refusal.add(what(), why),
-                },
+                Some(Some(Operand::Flow(flow))) => {
+                    let given = steps.planes(flow).and_then(|step| {
+                        let end = End { name: info.name.clone(), step, dims: flow.dims.clone() };
+                        steps.hold(end.bytes())?;
+                        Ok(end)
+                    });
+                    match given {
+                        Ok(end) => outputs.push(end),
+                        Err(why) => refusal.add(what(), why),
+                    }
+                }
                 Some(None) if refusal.count > 0 => {}
                 Some(None) => refusal.add(what(), "is one that its node is not run for".into()),
                 Some(Some(Operand::Constant(_))) => refusal.add(what(), "does not depend on the picture".into()),
@@ -147,7 +174,7 @@ impl<'a> Source<'a> {
     fn node(
         &self,
         node: &Node,
-        steps: &mut Steps,
+        steps: &mut Steps<'_>,
         values: &HashMap<&str, Option<Operand>>,
         images: Integer,
     ) -> Result<Option<Vec<Option<Operand>>>, Why> {
@@ -162,9 +189,9 @@ impl<'a> Source<'a> {
         for name in &node.inputs {
             inputs.push(match (name.as_str(), self.initialisers.get(name.as_str()), values.get(name.as_str())) {
                 ("", ..) => None,
-                (_, Some(Ok(constant)), _) => Some(Operand::Constant(constant.clone())),
+                (_, Some(Ok(constant)), _) => Some(constant),
                 (_, Some(Err(why)), _) => return Err(format!("needs `{name}`, which {why}").into()),
-                (_, None, Some(Some(operand))) => Some(operand.clone()),
+                (_, None, Some(Some(operand))) => Some(operand),
                 (_, None, _) => return Ok(None),
             });
         }
@@ -179,6 +206,13 @@ impl<'a> Source<'a> {
         }
         let given = lower.ok_or("is computed of constants only")?(steps, &call)?;
         Ok(Some(given.into_iter().map(Some).collect()))
+    }
+}
+
+impl End {
+    /// Memory for it in all lists in which it is.
+    fn bytes(&self) -> usize {
+        END + 4 * self.name.len() + 4 * size_of_val(&self.dims.sides[..])
     }
 }
 

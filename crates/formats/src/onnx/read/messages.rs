@@ -96,7 +96,9 @@ pub(super) fn model(reader: &mut Reader<'_>) -> Result<Model, FormatError> {
             7 if model.graph.is_some() => return Err(FormatError::OnnxFile("it holds two graphs".into())),
             7 => model.graph = Some(graph(reader, content.bytes()?)?),
             8 => push(reader, &mut model.opsets, "sets of operators", |reader| opset(reader, content))?,
-            14 => push(reader, &mut model.metadata, "facts", |reader| entry(reader, content.bytes()?))?,
+            14 => {
+                push(reader, &mut model.metadata, "facts", |reader| entry(reader, content.bytes()?, Reader::long_text))?
+            }
             _ => {}
         }
         Ok(())
@@ -132,13 +134,17 @@ fn opset(reader: &mut Reader<'_>, content: Content) -> Result<(String, i64), For
     Ok((domain, version))
 }
 
-/// `StringStringEntryProto`.
-pub(super) fn entry(reader: &mut Reader<'_>, span: Span) -> Result<(String, String), FormatError> {
+/// `StringStringEntryProto`, whose value is read by `read`.
+pub(super) fn entry<'a>(
+    reader: &mut Reader<'a>,
+    span: Span,
+    read: fn(&mut Reader<'a>, Content) -> Result<String, FormatError>,
+) -> Result<(String, String), FormatError> {
     let (mut key, mut value) = (String::new(), String::new());
     reader.each(span, |reader, number, content| {
         match number {
             1 => key = reader.text(content)?,
-            2 => value = reader.long_text(content.bytes()?)?,
+            2 => value = read(reader, content)?,
             _ => {}
         }
         Ok(())
@@ -179,6 +185,10 @@ fn node(reader: &mut Reader<'_>, span: Span) -> Result<Node, FormatError> {
         }
         Ok(())
     })?;
+    // Most lists have one entry, and would have room for four.
+    node.inputs.shrink_to_fit();
+    node.outputs.shrink_to_fit();
+    node.attributes.shrink_to_fit();
     Ok(node)
 }
 
@@ -246,6 +256,7 @@ fn tensor_type(reader: &mut Reader<'_>, span: Span, info: &mut Info) -> Result<(
                     1 => push(reader, dims, "sides", |reader| side(reader, content.bytes()?)),
                     _ => Ok(()),
                 })?;
+                dims.shrink_to_fit();
             }
             _ => {}
         }

@@ -6,8 +6,10 @@
 //! spell out in several nodes is joined in the end ([`fused`]). Where a file of ours prepares photos itself, the nodes for that are
 //! left out ([`head`]).
 //!
-//! Everything is held to limits before memory is taken for it, and numbers are read when somebody asks for them.
+//! Everything is charged to one account before memory is taken for it ([`allowance`]), and numbers are read when somebody asks for
+//! them.
 
+mod allowance;
 mod arithmetic;
 mod call;
 mod constant;
@@ -44,7 +46,9 @@ use crate::onnx::PROBABILITIES;
 use crate::onnx::names::Names;
 use crate::tensors::Bytes;
 use crate::text::shown;
-use constant::{Allowance, Constant, Files};
+use allowance::{Allowance, Loan, table};
+use call::Operand;
+use constant::{Constant, Files};
 use dims::Integer;
 use external::Externals;
 use head::Head;
@@ -63,6 +67,9 @@ const MAX_FILLED: usize = 1 << 28;
 
 /// Most modules, one within the other, that a path names: far more than networks have, but a hostile path is all points.
 const MAX_NESTED: usize = 16;
+
+/// Memory for a module beside its name: its entry in a tree that is half empty.
+const MODULE: usize = 128;
 
 /// Choices in reading a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,28 +137,33 @@ impl<'a> Network<'a> {
     }
 
     fn new(here: Bytes<'a>, mut beside: Externals, stem: &str, options: &ReadOptions) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(&here);
+        let allowance = Allowance::new();
+        let mut reader = Reader::new(&here, &allowance);
         let messages::Model { opsets, graph, metadata } = messages::model(&mut reader)?;
         let mut graph = graph.ok_or_else(|| FormatError::OnnxFile("it holds no graph".into()))?;
         let opset = opset(&opsets)?;
         if graph.sparse > 0 {
             return Err(FormatError::OnnxUnsupported(format!("{} initialisers are sparse tensors", graph.sparse)));
         }
-        let allowance = Allowance::new();
-        let mut initialisers = HashMap::new();
+        let too_much = |why: String| FormatError::OnnxFile(format!("its tensors' names {why}"));
+        let count = graph.initialisers.len();
+        allowance.take(table::<(&str, Result<Operand, String>)>(count)).map_err(too_much)?;
+        let mut initialisers = HashMap::with_capacity(count);
         for tensor in &graph.initialisers {
-            initialisers.insert(tensor.name.as_str(), Constant::of(tensor, Some(&mut beside), &allowance));
+            let constant = Constant::of(tensor, Some(&mut beside));
+            allowance.take(constant.as_ref().map_or_else(String::len, Constant::beside)).map_err(too_much)?;
+            initialisers.insert(tensor.name.as_str(), constant.map(Operand::Constant));
         }
         let files = Files { here, beside };
         if let Some(preprocess) = facts::embedded(&metadata)? {
             // So that no name stands for two things.
-            order::order(&graph)?;
+            order::order(&graph, &allowance)?;
             let head = Head::of(&graph, &initialisers, &files, &preprocess)?;
             graph.nodes.drain(..head.nodes);
             graph.inputs.retain(|info| info.name != head.photo);
             graph.inputs.push(head.picture);
         }
-        let order = order::order(&graph)?;
+        let order = order::order(&graph, &allowance)?;
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
@@ -253,7 +265,7 @@ fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
 }
 
 /// The graph with the first dimension as that of the images, or of one image if that cannot be.
-fn lowered(source: &Source<'_>, size: [usize; 2]) -> Result<Lowered, FormatError> {
+fn lowered<'a>(source: &Source<'a>, size: [usize; 2]) -> Result<Lowered<'a>, FormatError> {
     let Some(images) = source.images() else {
         return source.lower(None, size).map_err(lower::Refusal::into_error);
     };
@@ -275,7 +287,7 @@ struct Built {
 
 /// The steps that are needed, as a graph.
 fn build(
-    lowered: Lowered,
+    lowered: Lowered<'_>,
     options: &ReadOptions,
     files: &Files<'_>,
     allowance: &Allowance,
@@ -303,16 +315,17 @@ fn build(
     let (mut builder, mut params) = (Builder::new(), Vec::new());
     let (mut paths, mut names) = (Names::default(), Names::default());
     let (mut values, mut named): (Vec<Option<Value>>, Vec<(String, Value)>) = Default::default();
-    for (step, needed) in steps.into_list().into_iter().zip(&needed) {
+    let (steps, mut held) = steps.into_list();
+    for (step, needed) in steps.into_iter().zip(&needed) {
         if !needed {
             values.push(None);
             continue;
         }
         let inputs: Vec<Value> = step.inputs.iter().map(|&i| values[i].expect("what is read is needed")).collect();
-        let path = paths.claim(&shown(&step.path));
+        let path = paths.claim(&step.path);
         let value = builder.push(&path, step.op, &inputs);
         named.push((path, value));
-        let own: Vec<String> = step.params.iter().map(|p| names.claim(&shown(&p.name))).collect();
+        let own: Vec<String> = step.params.iter().map(|p| names.claim(&p.name)).collect();
         builder.name_params(value, own);
         params.extend(step.params.into_iter().map(|p| p.numbers));
         values.push(Some(value));
@@ -325,7 +338,8 @@ fn build(
         return Err(FormatError::OnnxFile(why));
     }
     if is_own {
-        name_modules(&mut builder, &named);
+        name_modules(&mut builder, &named, &mut held)
+            .map_err(|why| FormatError::OnnxFile(format!("its modules {why}")))?;
     }
     let tensor =
         |end: &End| Tensor { name: end.name.clone(), batched: end.dims.batched, sides: end.dims.sides.clone() };
@@ -337,10 +351,12 @@ fn build(
 }
 
 /// Names modules as paths suggest, which have them before their points: each gives what the last of its operations gives.
-fn name_modules(builder: &mut Builder, named: &[(String, Value)]) {
+fn name_modules(builder: &mut Builder, named: &[(String, Value)], held: &mut Loan<'_>) -> Result<(), String> {
     for (path, value) in named {
         for (place, _) in path.match_indices('.').take(MAX_NESTED) {
+            held.grow(place + MODULE)?;
             builder.name_module(&path[..place], *value);
         }
     }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use super::layers::Given;
 use super::{arithmetic, layers, places};
 
 /// What adds the steps of a node and gives its outputs.
-type Lower = fn(&mut Steps, &Call<'_>) -> Given;
+type Lower = fn(&mut Steps<'_>, &Call<'_>) -> Given;
 
 /// What runs an operator whose inputs depend on the picture.
 pub(super) fn find(operator: &str) -> Option<Lower> {

@@ -2,17 +2,27 @@
 
 use std::collections::HashMap;
 
+use super::allowance::{Allowance, table};
 use super::messages::Graph;
 use crate::error::FormatError;
 use crate::text::shown;
 
+/// Memory for a node in all lists here, in bytes.
+const NODE: usize = 128;
+
 /// The nodes' places in such an order: that of the file, as far as it is one.
 ///
 /// # Errors
-/// If two nodes give values of one name, a node reads a value that there is not, or nodes wait for each other.
-pub(super) fn order(graph: &Graph) -> Result<Vec<usize>, FormatError> {
+/// If two nodes give values of one name, a node reads a value that there is not, nodes wait for each other, or there are too many.
+pub(super) fn order(graph: &Graph, allowance: &Allowance) -> Result<Vec<usize>, FormatError> {
     let refuse = |why: String| Err(FormatError::OnnxFile(why));
-    let mut made_by: HashMap<&str, Option<usize>> = HashMap::new();
+    let values = graph.inputs.len() + graph.initialisers.len();
+    let values = values + graph.nodes.iter().map(|node| node.outputs.len()).sum::<usize>();
+    let read: usize = graph.nodes.iter().map(|node| node.inputs.len()).sum();
+    let bytes = table::<(&str, Option<usize>)>(values) + NODE * graph.nodes.len() + 3 * size_of::<usize>() * read;
+    let lent = allowance.lend::<u8>(bytes);
+    let _lent = lent.map_err(|why| FormatError::OnnxFile(format!("putting its nodes in order {why}")))?;
+    let mut made_by: HashMap<&str, Option<usize>> = HashMap::with_capacity(values);
     let given = graph.inputs.iter().map(|i| &i.name).chain(graph.initialisers.iter().map(|t| &t.name));
     made_by.extend(given.map(|name| (name.as_str(), None)));
     for (id, node) in graph.nodes.iter().enumerate() {

@@ -18,7 +18,7 @@ fn given(flow: Flow) -> Given {
 }
 
 /// `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`.
-pub(super) fn reshape(_: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn reshape(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let dims = match call.node.operator.as_str() {
         "Reshape" => {
@@ -42,7 +42,7 @@ pub(super) fn reshape(_: &mut Steps, call: &Call<'_>) -> Given {
     given(x.with_dims(dims))
 }
 
-pub(super) fn transpose(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn transpose(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let order = call.order(x.dims.rank())?;
     let order: Vec<usize> = match (x.dims.batched, order.split_first()) {
@@ -54,7 +54,7 @@ pub(super) fn transpose(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// A value repeated to a shape: its product with ones of that shape.
-pub(super) fn expand(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn expand(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
     if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
@@ -71,7 +71,7 @@ pub(super) fn expand(steps: &mut Steps, call: &Call<'_>) -> Given {
     Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
 }
 
-pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn concat(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let flows = call.inputs.iter().flatten().filter_map(|operand| match operand {
         Operand::Flow(flow) => Some(flow),
         Operand::Constant(_) => None,
@@ -129,7 +129,7 @@ pub(super) fn concat(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// A run of a side of a value.
-fn cut(steps: &mut Steps, path: &str, x: &Flow, side: usize, run: Run) -> Result<Flow, Why> {
+fn cut(steps: &mut Steps<'_>, path: &str, x: &Flow, side: usize, run: Run) -> Result<Flow, Why> {
     let length = x.dims.sides[side];
     let mut sides = x.dims.sides.clone();
     sides[side] = run.len;
@@ -149,7 +149,7 @@ fn cut(steps: &mut Steps, path: &str, x: &Flow, side: usize, run: Run) -> Result
     Ok(Flow::new(steps.push(path, op, &[shaped], Vec::new())?, dims))
 }
 
-pub(super) fn slice(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn slice(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let mut x = call.flow(0)?.clone();
     for (side, run) in call.runs(&x.dims)? {
         x = cut(steps, &call.path(), &x, side, run)?;
@@ -157,7 +157,7 @@ pub(super) fn slice(steps: &mut Steps, call: &Call<'_>) -> Given {
     given(x)
 }
 
-pub(super) fn split(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn split(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let side = x.dims.side(call.int("axis", 0)?)?;
     let lengths = call.parts(x.dims.sides[side])?;
@@ -171,7 +171,7 @@ pub(super) fn split(steps: &mut Steps, call: &Call<'_>) -> Given {
     Ok(parts)
 }
 
-pub(super) fn gather(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn gather(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let indices = call.parameter(1)?;
     let side = match (x.dims.place(call.int("axis", 0)?)?, call.images) {
@@ -195,7 +195,7 @@ pub(super) fn gather(steps: &mut Steps, call: &Call<'_>) -> Given {
 }
 
 /// A value's numbers at some places of a side, in that order.
-fn taken(steps: &mut Steps, call: &Call<'_>, x: &Flow, side: usize, at: &[usize]) -> Result<Flow, Why> {
+fn taken(steps: &mut Steps<'_>, call: &Call<'_>, x: &Flow, side: usize, at: &[usize]) -> Result<Flow, Why> {
     let [first, rest @ ..] = at else { return Err("takes nothing of a value".into()) };
     let step = rest.first().map_or(1, |&second| second as i64 - *first as i64);
     let is_run = step != 0 && at.windows(2).all(|pair| pair[1] as i64 - pair[0] as i64 == step);
@@ -216,7 +216,7 @@ fn taken(steps: &mut Steps, call: &Call<'_>, x: &Flow, side: usize, at: &[usize]
     Ok(Flow::new(joined, x.dims.clone()))
 }
 
-pub(super) fn pad(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn pad(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let pads = call.known_list(1, "pads")?.ok_or("has no pads")?;
     let axes = call.known_list(3, "axes")?.unwrap_or_else(|| (0..x.dims.rank() as i64).collect());
@@ -273,7 +273,7 @@ pub(super) fn pad(steps: &mut Steps, call: &Call<'_>) -> Given {
     given(Flow::new(step, x.dims.with(padded)))
 }
 
-pub(super) fn resize(steps: &mut Steps, call: &Call<'_>) -> Given {
+pub(super) fn resize(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let images = Images::of(x)?;
     let size = match images.sides[1..] {

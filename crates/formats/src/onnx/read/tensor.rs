@@ -1,5 +1,7 @@
 //! `TensorProto`: numbers by name, which mostly stay in the file.
 
+use std::sync::Arc;
+
 use super::data_type::DataType;
 use super::messages::{self, MAX_RANK, MAX_SIDE};
 use super::wire::{Content, Reader, Span};
@@ -26,9 +28,9 @@ pub(super) enum Stored {
     /// As bytes in another file.
     Elsewhere { kind: DataType, place: Elsewhere },
     /// Integers that were not stored as bytes.
-    Integers(Vec<i64>),
+    Integers(Arc<Vec<i64>>),
     /// Real numbers that were not stored as bytes.
-    Floats(Vec<f32>),
+    Floats(Arc<Vec<f32>>),
 }
 
 /// A place in a file beside this one.
@@ -79,7 +81,7 @@ pub(super) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Tensor, Format
             10 => doubles(reader, content, &mut fields)?,
             13 => {
                 reader.charge::<(String, String)>(1)?;
-                fields.place.push(messages::entry(reader, content.bytes()?)?);
+                fields.place.push(messages::entry(reader, content.bytes()?, Reader::text)?);
             }
             14 => fields.is_elsewhere = content.integer()? == 1,
             _ => {}
@@ -98,7 +100,7 @@ fn doubles(reader: &mut Reader<'_>, content: Content, fields: &mut Fields) -> Re
     match content {
         Content::Bytes(span) if fields.packed.is_none() && fields.floats.is_empty() => fields.packed = Some(span),
         Content::Fixed64(bytes) if fields.packed.is_none() => {
-            reader.charge::<f32>(1)?;
+            reader.charge_numbers::<f32>(1)?;
             fields.floats.push(f64::from_le_bytes(bytes) as f32);
         }
         _ => return Err(FormatError::OnnxFile(format!("`{}` has its numbers in pieces", shown(&fields.name)))),
@@ -144,23 +146,25 @@ impl Fields {
         }
         if kind.is_real() && self.integers.is_empty() {
             return match self.floats.len() == count {
-                true => Ok(Stored::Floats(self.floats)),
+                true => Ok(Stored::Floats(self.floats.into())),
                 false => Err(format!("has {} numbers instead of {count}", self.floats.len())),
             };
         }
         if self.integers.len() != count {
             return Err(format!("has {} numbers instead of {count}", self.integers.len()));
         }
+        let mut integers = self.integers;
+        let floats =
+            |value: fn(u16) -> f32| Stored::Floats(Arc::new(integers.iter().map(|&n| value(n as u16)).collect()));
         Ok(match kind {
             // Their bits.
-            DataType::Float16 => {
-                Stored::Floats(self.integers.iter().map(|&bits| half::f16::from_bits(bits as u16).to_f32()).collect())
-            }
-            DataType::BFloat16 => {
-                Stored::Floats(self.integers.iter().map(|&bits| half::bf16::from_bits(bits as u16).to_f32()).collect())
-            }
+            DataType::Float16 => floats(|bits| half::f16::from_bits(bits).to_f32()),
+            DataType::BFloat16 => floats(|bits| half::bf16::from_bits(bits).to_f32()),
             DataType::Float | DataType::Double => return Err("has integers where its numbers should be".into()),
-            _ => Stored::Integers(self.integers.into_iter().map(|v| kind.wrapped(v)).collect()),
+            _ => {
+                integers.iter_mut().for_each(|n| *n = kind.wrapped(*n));
+                Stored::Integers(integers.into())
+            }
         })
     }
 }

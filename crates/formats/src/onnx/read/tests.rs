@@ -1,6 +1,8 @@
 //! Files written here come back whole, what files spell out is recognised, and hostile files are refused with their place. That
 //! networks give what others make of them is for `crates/cspnet/tests/onnx.rs` and `bench/onnx_cases`.
 
+mod memory;
+
 use std::path::PathBuf;
 
 use cspnet_graph::{Binary, Conv, PoolKind, Unary, Weights, Window};

@@ -3,12 +3,10 @@
 //! A file is read through a small window, so what is long in it, such as the numbers of a tensor, is passed over and never in
 //! memory. Everything that is kept is charged before it is made. Not here: what a field of ONNX means.
 
+use super::allowance::Allowance;
 use crate::error::FormatError;
 use crate::tensors::Bytes;
 use crate::text::shown;
-
-/// Memory that all that is kept of a file may take, in bytes, without the tensors' numbers.
-const MAX_MEMORY: usize = 32 << 20;
 
 /// Fields that are read: more than any network has, and less than a second's work.
 const MAX_FIELDS: usize = 1 << 23;
@@ -48,13 +46,13 @@ pub(super) struct Reader<'a> {
     window: Vec<u8>,
     /// Where in the file the window begins.
     begin: usize,
-    memory_left: usize,
+    allowance: &'a Allowance,
     fields_left: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a Bytes<'a>) -> Self {
-        Self { file, window: Vec::new(), begin: 0, memory_left: MAX_MEMORY, fields_left: MAX_FIELDS }
+    pub(super) fn new(file: &'a Bytes<'a>, allowance: &'a Allowance) -> Self {
+        Self { file, window: Vec::new(), begin: 0, allowance, fields_left: MAX_FIELDS }
     }
 
     /// The whole file, which is one message.
@@ -134,20 +132,23 @@ impl<'a> Reader<'a> {
         Ok(self.window[at - self.begin])
     }
 
-    /// Takes memory for so many things of one type, before they are there. A list that grows may be twice as long as what it
-    /// holds.
+    /// Takes memory for so many things of one type, before they are there: a list that grows may be twice as long as what it holds.
     pub(super) fn charge<T>(&mut self, count: usize) -> Result<(), FormatError> {
-        let left = count.checked_mul(2 * size_of::<T>()).and_then(|bytes| self.memory_left.checked_sub(bytes));
-        self.memory_left = left.ok_or_else(|| {
-            let limit = MAX_MEMORY >> 20;
-            FormatError::OnnxFile(format!("its nodes and names would take more than {limit} MB, without the tensors"))
-        })?;
-        Ok(())
+        self.take(count.saturating_mul(2 * size_of::<T>()))
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), FormatError> {
+        self.allowance.take(bytes).map_err(|why| FormatError::OnnxFile(format!("its nodes and names {why}")))
+    }
+
+    /// Takes memory for so many numbers of a list. It may be the longest thing there is, and lies at two places when it has grown.
+    pub(super) fn charge_numbers<T>(&mut self, count: usize) -> Result<(), FormatError> {
+        self.take(count.saturating_mul(3 * size_of::<T>()))
     }
 
     /// The bytes of a piece, to keep.
-    pub(super) fn bytes(&mut self, span: Span) -> Result<Vec<u8>, FormatError> {
-        self.charge::<u8>(span.len())?;
+    fn bytes(&mut self, span: Span) -> Result<Vec<u8>, FormatError> {
+        self.take(span.len())?;
         let mut bytes = vec![0; span.len()];
         self.file.read(span.begin, &mut bytes)?;
         Ok(bytes)
@@ -159,11 +160,12 @@ impl<'a> Reader<'a> {
         if span.len() > MAX_TEXT {
             return Err(refuse(span.begin, &format!("is a name of {} bytes; at most {MAX_TEXT} are read", span.len())));
         }
-        self.long_text(span)
+        self.long_text(content)
     }
 
     /// A text of any length.
-    pub(super) fn long_text(&mut self, span: Span) -> Result<String, FormatError> {
+    pub(super) fn long_text(&mut self, content: Content) -> Result<String, FormatError> {
+        let span = content.bytes()?;
         let bytes = self.bytes(span)?;
         String::from_utf8(bytes).map_err(|_| refuse(span.begin, "is a text that is not UTF-8"))
     }
@@ -172,12 +174,12 @@ impl<'a> Reader<'a> {
     pub(super) fn integers(&mut self, content: Content, to: &mut Vec<i64>) -> Result<(), FormatError> {
         match content {
             Content::Varint(value) => {
-                self.charge::<i64>(1)?;
+                self.charge_numbers::<i64>(1)?;
                 to.push(value as i64);
             }
             Content::Bytes(mut span) => {
                 // Each has a byte at least.
-                self.charge::<i64>(span.len())?;
+                self.charge_numbers::<i64>(span.len())?;
                 while span.begin < span.end {
                     to.push(self.varint(&mut span)? as i64);
                 }
@@ -191,11 +193,11 @@ impl<'a> Reader<'a> {
     pub(super) fn floats(&mut self, content: Content, to: &mut Vec<f32>) -> Result<(), FormatError> {
         match content {
             Content::Fixed32(bytes) => {
-                self.charge::<f32>(1)?;
+                self.charge_numbers::<f32>(1)?;
                 to.push(f32::from_le_bytes(bytes));
             }
             Content::Bytes(mut span) if span.len() % 4 == 0 => {
-                self.charge::<f32>(span.len() / 4)?;
+                self.charge_numbers::<f32>(span.len() / 4)?;
                 while span.begin < span.end {
                     to.push(f32::from_le_bytes(self.fixed(&mut span)?));
                 }
@@ -243,12 +245,13 @@ fn refuse(at: usize, why: &str) -> FormatError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::read::allowance::MAX_MEMORY;
 
     type Fields = Vec<(u32, Content)>;
 
     fn fields(bytes: &[u8]) -> Result<Fields, String> {
-        let file = Bytes::Memory(bytes);
-        let mut reader = Reader::new(&file);
+        let (file, allowance) = (Bytes::Memory(bytes), Allowance::new());
+        let mut reader = Reader::new(&file, &allowance);
         let mut all = Vec::new();
         let span = reader.all();
         reader
@@ -303,8 +306,8 @@ mod tests {
     #[test]
     fn repeated_numbers_may_be_packed_or_not() {
         let bytes = [1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0x80, 0x3f];
-        let file = Bytes::Memory(&bytes);
-        let mut reader = Reader::new(&file);
+        let (file, allowance) = (Bytes::Memory(&bytes), Allowance::new());
+        let mut reader = Reader::new(&file, &allowance);
         let mut integers = vec![];
         reader.integers(Content::Varint(9), &mut integers).unwrap();
         reader.integers(Content::Bytes(Span { begin: 0, end: 11 }), &mut integers).unwrap();
@@ -319,13 +322,14 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_charged_before_it_is_made() {
-        let bytes = vec![0x61; MAX_MEMORY];
-        let file = Bytes::Memory(&bytes);
-        let mut reader = Reader::new(&file);
+        let bytes = vec![0x61; MAX_MEMORY + 1];
+        let (file, allowance) = (Bytes::Memory(&bytes), Allowance::new());
+        let mut reader = Reader::new(&file, &allowance);
         let name = Content::Bytes(Span { begin: 3, end: 4 + MAX_TEXT });
         assert!(reader.text(name).unwrap_err().to_string().contains("byte 3 is a name of 4097 bytes"));
         let all = reader.all();
-        assert!(reader.long_text(all).unwrap_err().to_string().contains("more than 32 MB"));
+        let told = reader.long_text(Content::Bytes(all)).unwrap_err().to_string();
+        assert!(told.contains("its nodes and names would take more than 48 MB"), "{told}");
         assert!(reader.charge::<u64>(usize::MAX).is_err());
         assert_eq!(reader.text(Content::Bytes(Span { begin: 0, end: 3 })).unwrap(), "aaa");
     }
