@@ -71,7 +71,7 @@ impl Golden {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
         let golden: Self = serde_json::from_str(&text)
             .map_err(|e| format!("{}: is no file of reference values: {e}", path.display()))?;
-        golden.check().map_err(|why| format!("{}: {why}; make it again with make_golden.py", path.display()))?;
+        golden.check().map_err(|why| format!("{}: {why}; make it again with tests/golden/make.py", path.display()))?;
         Ok(golden)
     }
 

@@ -1,11 +1,15 @@
-"""The rule that fills networks for reference values (`cspnet_graph::init::reference`), for the scripts that make them."""
+"""The rule that fills networks for reference values (`cspnet_graph::init::reference`), for the scripts that make them.
+
+Any language can repeat it from a parameter's name alone, so no file of weights goes with the values.
+"""
 
 import numpy as np
 import torch
+from torch import nn
 
 
 def unit(name, n):
-    """The rule of the other reference values."""
+    """Numbers in [0, 1): the upper 24 bits of SplitMix64 of the name's FNV-1a hash, counted on."""
     state = 0xCBF29CE484222325
     for byte in name.encode():
         state = ((state ^ byte) * 0x100000001B3) & ((1 << 64) - 1)
@@ -17,15 +21,23 @@ def unit(name, n):
     return (z >> np.uint64(40)).astype(np.float64) / float(1 << 24)
 
 
-def filled(name, tensor):
-    """A tensor of that name and shape by the rule; a counter of batches stays as it is."""
-    if name.endswith("num_batches_tracked"):
-        return tensor
-    u, leaf = unit(name, tensor.numel()), name.split(".")[1]
-    if name.startswith("norm"):
-        v = 0.5 + u if leaf in ("weight", "running_var") else 0.2 * (u - 0.5)
-    elif leaf == "bias":
+def filled(name, tensor, of_norm):
+    """A parameter of that name and shape by the rule, of a normalisation or not."""
+    u, leaf = unit(name, tensor.numel()), name.rsplit(".", 1)[1]
+    if of_norm and leaf in ("weight", "running_var"):
+        v = 0.5 + u
+    elif of_norm or leaf == "bias":
         v = 0.2 * (u - 0.5)
     else:
         v = (2 * u - 1) * np.sqrt(3.0 / (tensor.numel() // tensor.shape[0]))
     return torch.from_numpy(v.astype(np.float32)).reshape(tensor.shape)
+
+
+def fill(network):
+    """Fills a network by the rule; counters of batches stay as they are."""
+    norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if not name.endswith("num_batches_tracked"):
+            state[name] = filled(name, tensor, name.rsplit(".", 1)[0] in norms)
+    network.load_state_dict(state)

@@ -40,8 +40,8 @@ pub struct FineTuning {
     layer_decay: Option<f64>,
 
     /// Train the classifier alone: what the rest makes of each photo, as evaluation sees it and, unless --hflip is 0, of its mirror
-    /// image, is computed once and kept in memory. Photos do not vary otherwise and are not mixed. Begins from the program's own
-    /// model without --from
+    /// image, is computed once and kept in memory; `cspnet resume` computes it again. Photos do not vary otherwise and are not mixed.
+    /// Begins from the program's own model without --from
     #[arg(long, conflicts_with_all = NOT_WITH_FEATURES)]
     head_only: bool,
 }
@@ -76,14 +76,22 @@ pub struct Base {
 }
 
 impl FineTuning {
-    /// The model to begin from, if there is one: a stem that is whitened may be frozen without.
+    /// Whether there is a model to begin from: a stem that is whitened may be frozen without.
+    fn has_base(&self, whitens_stem: bool) -> bool {
+        self.from.is_some() || self.head_only || (self.freeze_to.is_some() && !whitens_stem)
+    }
+
+    /// Whether more than the classifier goes on from a model.
+    pub fn tunes(&self, whitens_stem: bool) -> bool {
+        self.has_base(whitens_stem) && !self.head_only
+    }
+
+    /// The model to begin from, if there is one.
     pub fn base(&self, recipe: &Recipe) -> Result<Option<Base>, Failure> {
-        let path = match &self.from {
-            Some(path) => path.as_ref(),
-            None if recipe.whiten_stem => return Ok(None),
-            None if self.head_only || self.freeze_to.is_some() => None,
-            None => return Ok(None),
-        };
+        if !self.has_base(recipe.whiten_stem) {
+            return Ok(None);
+        }
+        let path = self.from.iter().flatten().next();
         let file = source::model_file(path.map(PathBuf::as_path))?;
         let path = path.map(|p| p.canonicalize().unwrap_or_else(|_| p.clone()));
         let origin = Origin { path, hash: file.hash()? };

@@ -48,7 +48,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong use of the command line; 3 some of the photos could not be
 read; 4 an exported file does not answer as the network, and was not kept; 5 training diverged;
-130, 143 stopped by a signal, with a checkpoint written.
+130, 143 stopped by a signal, a run with a checkpoint written.
 
 Try: cspnet predict examples/photos";
 

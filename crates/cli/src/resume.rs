@@ -3,13 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cspnet::vision::DecodeOptions;
 use cspnet::zoo;
-use cspnet_data::{DataOptions, DataSet};
 use cspnet_train::{RunFolder, TrainError, Trainer};
 
 use crate::failure::Failure;
-use crate::progress::read_photos;
 use crate::resources::ResourceArgs;
 use crate::running::{self, Told};
 
@@ -45,14 +42,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(divergence) = &checkpoint.state().given_up {
         return Err(divergence.of_run(folder.path()).into());
     }
-    let options = DataOptions {
-        validation_share: config.validation_share,
-        seed: config.recipe.seed,
-        threads: resources.threads,
-        decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
-        ..DataOptions::default()
-    };
-    let data = read_photos(|looked_at| DataSet::open(&config.data, &options, looked_at))?;
+    let data =
+        running::read_data(&config.data, config.validation_share, &config.recipe, &config.preprocess, resources)?;
     if data.fingerprint != config.fingerprint {
         return Err(TrainError::DataChanged { data: config.data }.into());
     }

@@ -9,22 +9,42 @@ use std::time::{Duration, Instant};
 
 use cspnet::formats::text::shown;
 use cspnet::graph::Graph;
-use cspnet_data::{DataSet, Skipped};
+use cspnet::vision::{DecodeOptions, Preprocess};
+use cspnet_data::{DataError, DataOptions, DataSet, Skipped};
 use cspnet_train::{
-    Checkpoint, Config, Divergence, Epoch, Observer, Outcome, Resources, State, Step, Trainer, plot, suggested_lr,
+    Checkpoint, Config, Divergence, Epoch, Observer, Outcome, Probe, Recipe, Resources, State, Step, Trainer, plot,
+    suggested_lr,
 };
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::failure::{Failure, without_path};
-use crate::progress::style;
+use crate::progress::{read_photos, style};
 
 /// Seconds between two lines of a run whose output is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// Files that are named; more are counted.
 pub const NAMED: usize = 10;
+
+/// Reads the photos of a run: those that it begins with, and must find again to go on.
+pub fn read_data(
+    data: &Path,
+    validation_share: f64,
+    recipe: &Recipe,
+    preprocess: &Preprocess,
+    resources: Resources,
+) -> Result<DataSet, DataError> {
+    let options = DataOptions {
+        validation_share,
+        seed: recipe.seed,
+        threads: resources.threads,
+        decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
+        ..DataOptions::default()
+    };
+    read_photos(|looked_at| DataSet::open(data, &options, looked_at))
+}
 
 /// Says what the photos are, and what is wrong with them.
 pub fn describe_data(data: &DataSet) {
@@ -91,18 +111,13 @@ pub fn find_lr(
     resources: Resources,
     picture: &Path,
 ) -> Result<ExitCode, Failure> {
-    let signals = Signals::watch()?;
-    let mut tried = 0;
-    let probes = cspnet_train::find_lr(config, graph, data, start, resources, &mut |probe| {
-        if tried % 10 == 0 {
-            say(&format!("lr {:.2e}  loss {:.3}  smoothed {:.3}", probe.lr, probe.loss, probe.smoothed));
-        }
-        tried += 1;
-        !signals.any()
-    })?;
-    if signals.any() {
+    let (signals, mut told) = (Signals::watch()?, Told::default());
+    let probes = cspnet_train::find_lr(config, graph, data, start, resources, &mut told, &|| signals.any());
+    told.bar.finish_and_clear();
+    let Some(probes) = probes? else {
+        say("stopped; no learning rate was found, and no run begun");
         return Ok(ExitCode::from(signals.exit_code()));
-    }
+    };
     std::fs::write(picture, plot(&probes))
         .map_err(|e| Failure::Message(format!("{}: cannot be written: {e}", picture.display())))?;
     match suggested_lr(&probes) {
@@ -156,6 +171,8 @@ pub struct Told {
     epochs: u32,
     /// Seconds that the run may take, if they are limited: then the epochs are not.
     budget: Option<f64>,
+    /// Learning rates that were tried.
+    tried: usize,
     /// Steps taken by this process, and how long they took.
     steps: u64,
     begin: Instant,
@@ -211,7 +228,17 @@ impl Default for Told {
         let bar = ProgressBar::no_length().with_style(style("{prefix} {bar:16} {percent:>3} %  {wide_msg}"));
         let now = Instant::now();
         let is_terminal = io::stderr().is_terminal();
-        Self { bar, is_terminal, epochs: 0, budget: None, steps: 0, begin: now, last_line: now, skipped: Vec::new() }
+        Self {
+            bar,
+            is_terminal,
+            epochs: 0,
+            budget: None,
+            tried: 0,
+            steps: 0,
+            begin: now,
+            last_line: now,
+            skipped: Vec::new(),
+        }
     }
 }
 
@@ -237,10 +264,20 @@ impl Observer for Told {
             self.bar.set_prefix("features");
             self.bar.set_position(done as u64);
         }
-        if done == all {
+        if done == 0 {
+            self.line(&format!("computing what the network makes of {all} photos, once"));
+            self.begin = Instant::now();
+        } else if done == all {
             self.line(&format!("features of {all} photos: {:.1} s", self.begin.elapsed().as_secs_f64()));
             self.begin = Instant::now();
         }
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        if self.tried % 10 == 0 {
+            self.line(&format!("lr {:.2e}  loss {:.3}  smoothed {:.3}", probe.lr, probe.loss, probe.smoothed));
+        }
+        self.tried += 1;
     }
 
     fn epoch(&mut self, epoch: &Epoch, is_best: bool) {

@@ -1,15 +1,13 @@
-//! `cspnet train`: a model of your own from photos in class folders. What a recipe is made of stands here as flags.
+//! `cspnet train`: a model of your own from photos whose classes are known. What a recipe is made of stands here as flags.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use cspnet::vision::geometry::scaled_side;
-use cspnet::vision::{DecodeOptions, Filter, PaddingMode, Preprocess, Resize};
+use cspnet::vision::{Filter, PaddingMode, Preprocess, Resize};
 use cspnet::zoo::Spec;
-use cspnet_data::{
-    Augment, ColourJitter, CropPadding, DataOptions, DataSet, EraseMode, Mix, RandAugment, RandomErasing,
-};
+use cspnet_data::{Augment, ColourJitter, CropPadding, DataOptions, EraseMode, Mix, RandAugment, RandomErasing};
 use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, whitened};
 
 use crate::class_weights;
@@ -17,14 +15,13 @@ use crate::failure::Failure;
 use crate::fine_tuning::{Base, FineTuning};
 use crate::import::Precision;
 use crate::inspect::size;
-use crate::progress::read_photos;
 use crate::resources::ResourceArgs;
-use crate::running;
+use crate::running::{self, say};
 
 /// The network that is trained where none is asked for.
 const DEFAULT_NETWORK: &str = "csppeleenet";
 
-/// Train a network on photos in class folders.
+/// Train a network on photos whose classes are known.
 ///
 /// DATA holds a folder for every class, named like the class; or train/ and validation/ (or val/), and perhaps test/, with
 /// class folders in each; or it is a Parquet file of photos, or a folder of them whose names begin with their split's, as on
@@ -86,7 +83,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recipe")]
 struct RecipeArgs {
-    /// How often every photo is seen
+    /// How often every photo is seen, but for a rest in each epoch that does not fill a batch
     #[arg(short, long, default_value_t = Recipe::default().epochs)]
     epochs: u32,
 
@@ -107,7 +104,8 @@ struct RecipeArgs {
     seed: u64,
 
     /// Largest learning rate [default: 0.1 for steps of 64 photos, in proportion for others (DenseNet, arXiv:1608.06993);
-    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545)]
+    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545); a tenth of that where more
+    /// than the classifier goes on from a model (R-CNN, arXiv:1311.2524)]
     #[arg(long)]
     lr: Option<f64>,
 
@@ -115,7 +113,7 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().min_lr)]
     min_lr: f64,
 
-    /// Epochs in which the learning rate rises (arXiv:1706.02677)
+    /// Epochs in which the learning rate rises (arXiv:1706.02677); half of all at most
     #[arg(long, default_value_t = Recipe::default().warmup_epochs, value_name = "EPOCHS")]
     warmup_epochs: f64,
 
@@ -264,7 +262,7 @@ struct InputArgs {
     #[arg(long)]
     crop_pct: Option<f64>,
 
-    /// Share of every class that is set aside for validation where DATA is one tree
+    /// Share of every class that is set aside for validation where DATA is one tree, or has Parquet files but none for that
     #[arg(long, default_value_t = DataOptions::default().validation_share, value_name = "SHARE")]
     validation_share: f64,
 }
@@ -308,19 +306,20 @@ enum CropMode {
 }
 
 impl RecipeArgs {
-    fn recipe(&self) -> Recipe {
+    /// The recipe of a run; `tunes` if more than the classifier goes on from a model.
+    fn recipe(&self, tunes: bool) -> Recipe {
         let pair = |values: &[f64]| [values[0], values[1]];
         let optimizer = match self.optimizer {
             OptimizerName::Sgd => Optimizer::Sgd,
             OptimizerName::Adamw => Optimizer::AdamW,
         };
-        let photos = self.batch_size.saturating_mul(self.grad_accum_steps);
+        let default_lr = if tunes { Recipe::default_tuning_lr } else { Recipe::default_lr };
         Recipe {
             epochs: self.epochs,
             batch_size: self.batch_size,
             grad_accum_steps: self.grad_accum_steps,
             seed: self.seed,
-            lr: self.lr.unwrap_or_else(|| Recipe::default_lr(optimizer, photos)),
+            lr: self.lr.unwrap_or_else(|| default_lr(optimizer, self.photos_of_step())),
             min_lr: self.min_lr,
             // A run that is shorter than its warm-up would never reach its learning rate.
             warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
@@ -353,6 +352,20 @@ impl RecipeArgs {
             layer_decay: None,
             whiten_stem: self.whiten_stem,
         }
+    }
+
+    fn photos_of_step(&self) -> usize {
+        self.batch_size.saturating_mul(self.grad_accum_steps)
+    }
+
+    /// Says which learning rate was chosen for want of one.
+    fn describe_lr(&self, lr: f64, tunes: bool) {
+        let (share, why) = match tunes {
+            true => ("a tenth of the default", ", for the run goes on from a model"),
+            false => ("the default", ""),
+        };
+        let photos = self.photos_of_step();
+        say(&format!("learning rate {lr:.2e}: {share} for steps of {photos} photos{why}; --lr sets another"));
     }
 
     fn augment(&self) -> Augment {
@@ -392,7 +405,8 @@ impl RecipeArgs {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let mut recipe = args.tuning.applied_to(args.recipe.recipe());
+    let tunes = args.tuning.tunes(args.recipe.whiten_stem);
+    let mut recipe = args.tuning.applied_to(args.recipe.recipe(tunes));
     recipe.validate()?;
     let base = args.tuning.base(&recipe)?;
     let network = args.network(base.as_ref())?;
@@ -408,14 +422,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(cspnet_train::TrainError::Exists(out).into());
     }
     let data_folder = args.data.canonicalize().unwrap_or_else(|_| args.data.clone());
-    let options = DataOptions {
-        validation_share: args.input.validation_share,
-        seed: recipe.seed,
-        threads: resources.threads,
-        decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
-        ..DataOptions::default()
-    };
-    let data = read_photos(|looked_at| DataSet::open(&data_folder, &options, looked_at))?;
+    let data = running::read_data(&data_folder, args.input.validation_share, &recipe, &preprocess, resources)?;
     running::describe_data(&data);
     recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
     let network = args.network_for(&network, data.classes.len())?;
@@ -442,6 +449,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(picture) = &args.find_lr {
         config.check(&graph)?;
         return running::find_lr(&config, &graph, &data, start, resources, picture);
+    }
+    if args.recipe.lr.is_none() {
+        args.recipe.describe_lr(config.recipe.lr, tunes);
     }
     let folder = RunFolder::create(&out, &config, &graph, &start)?;
     if let Some(base) = &base {

@@ -1,17 +1,21 @@
 //! `cspnet train --from` and its kin as a user meets them: what is taken from a model, what stays as it is, and runs that go on.
 
 mod common;
+#[path = "common/killing.rs"]
+mod killing;
 #[path = "common/stripes.rs"]
 mod stripes;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{cspnet, run, text};
 use cspnet_formats::{ModelFile, StateFile};
+use killing::kill_at;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stripes::striped;
@@ -37,7 +41,12 @@ impl Workshop {
 
     /// A folder with photos of two classes.
     fn photos(&self, data: &str, classes: [&str; 2]) {
-        for (split, photos) in [("train", 0..12), ("validation", 12..16)] {
+        self.numbered_photos(data, classes, [0..12, 12..16]);
+    }
+
+    /// The same with so many to learn from and to judge by.
+    fn numbered_photos(&self, data: &str, classes: [&str; 2], [train, validation]: [Range<usize>; 2]) {
+        for (split, photos) in [("train", train), ("validation", validation)] {
             for (along, class) in classes.iter().enumerate() {
                 let folder = self.path(&format!("{data}/{split}/{class}"));
                 fs::create_dir_all(&folder).unwrap();
@@ -192,14 +201,7 @@ fn a_run_from_a_model_goes_on_without_it_as_if_it_had_not_been_killed() {
     for (i, (flags, point)) in TUNED.iter().enumerate() {
         let (whole, killed) = (format!("whole-{i}"), format!("killed-{i}"));
         workshop.finish(&mut workshop.tune(&whole, "data", flags));
-        let mut command = workshop.tune(&killed, "data", flags);
-        command.env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with(&format!("crash point {point}")), "{flags}: {line}");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(&mut workshop.tune(&killed, "data", flags), *point);
         let model = workshop.path("base/best.safetensors");
         fs::rename(&model, workshop.path("away")).unwrap();
         workshop.finish(&mut workshop.resume(&killed));
@@ -232,6 +234,64 @@ fn a_classifier_alone_is_trained_and_names_what_it_has_learnt() {
     child.wait().unwrap();
     workshop.finish(&mut workshop.resume("stopped"));
     assert!(outcome(&workshop.path("stopped")) == outcome(&workshop.path("run")));
+}
+
+#[test]
+fn signals_end_what_computes_features_before_they_are_complete() {
+    let workshop = Workshop::new();
+    // So many, for a network so large, that a signal comes before the end.
+    workshop.numbered_photos("many", ["flat", "steep"], [0..150, 150..152]);
+    let flags = "--head-only --size 160 --epochs 2";
+    let ended_by = |command: &mut Command, signal: Signal| {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "computing what the network makes of 304 photos, once"));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let rest: Vec<String> = lines.collect();
+        (child.wait().unwrap().code(), rest)
+    };
+    let picture = workshop.path("lr.svg");
+    let (code, rest) = ended_by(workshop.train("run", "many", flags).arg("--find-lr").arg(&picture), Signal::INT);
+    assert_eq!(
+        (code, &rest[..]),
+        (Some(130), &["stopped; no learning rate was found, and no run begun".to_owned()][..])
+    );
+    assert!(!picture.exists() && !workshop.path("run").exists());
+    let (code, rest) = ended_by(&mut workshop.train("run", "many", flags), Signal::INT);
+    assert_eq!(code, Some(130));
+    let [line] = &rest[..] else { panic!("{rest:?}") };
+    assert!(line.starts_with("stopped; `cspnet resume ") && line.ends_with("` continues the run"), "{line}");
+    let told = workshop.finish(&mut workshop.resume("run"));
+    assert!(told.contains("features of 304 photos") && told.contains("epoch 2/2"), "{told}");
+}
+
+#[test]
+fn what_goes_on_from_a_model_does_so_at_a_tenth_of_the_rate() {
+    let workshop = Workshop::new();
+    let sgd = 0.1 * 5.0 / 64.0;
+    let cases = [
+        (
+            "--network densenet_bc:depth=10,growth=4 --size 16 --whiten-stem --freeze-to features.conv0",
+            false,
+            sgd,
+            "the default",
+        ),
+        ("--head-only", true, sgd, "the default"),
+        ("", true, sgd / 10.0, "a tenth of the default"),
+        ("--freeze-to features.transition1", true, sgd / 10.0, "a tenth of the default"),
+        ("--optimizer adamw", true, 0.004 * (5.0_f64 / 4096.0).sqrt() / 10.0, "a tenth of the default"),
+    ];
+    for (i, (flags, is_tuned, lr, reason)) in cases.into_iter().enumerate() {
+        let (name, flags) = (format!("run-{i}"), format!("{flags} --epochs 1"));
+        let begin = if is_tuned { Workshop::tune } else { Workshop::train };
+        let told = workshop.finish(&mut begin(&workshop, &name, "data", &flags));
+        assert!(told.contains(&format!("learning rate {lr:.2e}: {reason}")), "{flags}: {told}");
+        let kept = workshop.config(&name)["recipe"]["lr"].as_f64().unwrap();
+        assert!((kept / lr - 1.0).abs() < 1e-12, "{flags}: {kept}");
+    }
+    let told = workshop.finish(&mut workshop.tune("asked", "data", "--lr 0.02 --epochs 1"));
+    assert!(!told.contains("learning rate"), "{told}");
+    assert_eq!(workshop.config("asked")["recipe"]["lr"], 0.02);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `cspnet train` and `cspnet resume` as a user meets them: runs end the same whether or not, and whenever, they are killed.
 
 mod common;
+#[path = "common/killing.rs"]
+mod killing;
 #[path = "common/stripes.rs"]
 mod stripes;
 #[path = "common/workshop.rs"]
@@ -14,6 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{cspnet, run, text};
+use killing::{CHECKPOINTS, kill_at, waiting_at};
 use rustix::process::{Pid, Signal, kill_process};
 use stripes::striped;
 use workshop::{EPOCHS, Outcome, Workshop};
@@ -60,27 +63,16 @@ fn a_run_that_is_killed_at_two_hundred_moments_ends_as_if_it_had_not_been() {
 fn a_run_that_is_killed_at_any_step_of_writing_a_checkpoint_ends_as_if_it_had_not_been() {
     let workshop = Workshop::new();
     let expected = workshop.finish("whole");
-    // Each file is created, half written, written, brought to the disk, renamed, and its name brought to the disk.
     let points = 6 * (1 + EPOCHS);
-    for point in 0..=points {
+    for point in 0..points {
         let name = format!("killed-{point}");
-        let mut command = workshop.train(&name);
-        command.env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        told.read_line(&mut line).unwrap();
-        if point == points {
-            assert!(child.wait().unwrap().success() && line.is_empty(), "there are no other points: {line}");
-            continue;
-        }
-        assert!(line.starts_with(&format!("crash point {point}")), "point {point}: {line}");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(workshop.finish(&name) == expected, "killed at {line}");
+        kill_at(&mut workshop.train(&name), CHECKPOINTS, point);
+        assert!(workshop.finish(&name) == expected, "killed at point {point}");
         let left: Vec<_> = fs::read_dir(workshop.path(&name).join("checkpoints")).unwrap().collect();
         assert_eq!(left.len(), 2, "the last two checkpoints are kept and nothing else: {left:?}");
     }
+    let output = waiting_at(&mut workshop.train("no-other-point"), CHECKPOINTS, points).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
 }
 
 /// Those that are not checkpoints: the models and the measurements, each when it is written for the second time or later.
@@ -93,15 +85,8 @@ fn a_run_that_is_killed_while_it_writes_another_file_ends_as_if_it_had_not_been(
     for (i, (file, points)) in files.into_iter().enumerate() {
         for point in points {
             let name = format!("killed-{i}-{point}");
-            let mut command = workshop.train(&name);
-            command.env("CSPNET_CRASH_POINT", format!("{point}:{file}"));
-            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            let mut line = String::new();
-            BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-            assert!(line.starts_with(&format!("crash point {point}")) && line.contains(file), "{line}");
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert!(workshop.finish(&name) == expected, "killed at {line}");
+            kill_at(&mut workshop.train(&name), file, point);
+            assert!(workshop.finish(&name) == expected, "killed at point {point} of {file}");
         }
     }
 }

@@ -18,7 +18,7 @@ fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "json"));
     files.sort();
-    assert!(files.len() >= 20, "the reference values are part of the project");
+    assert!(files.len() >= 24, "the reference values are part of the project");
     files
 }
 

@@ -1,23 +1,16 @@
 //! Parquet files as `datasets` writes them, made here with the writer of the same crate, whole and damaged.
 
+#[path = "common/huggingface.rs"]
+mod huggingface;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cspnet_data::{DataError, DataOptions, DataSet, Outline, Split};
 use cspnet_vision::DecodeOptions;
+use huggingface::Made;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
 use tempfile::TempDir;
-
-const SCHEMA: &str = "message schema {
-    optional group img { optional binary bytes; optional binary path (STRING); }
-    optional int64 label;
-}";
 
 /// A photo of one pixel, a different one for each number.
 fn bmp(number: usize) -> Vec<u8> {
@@ -47,55 +40,12 @@ fn noisy_bmp(number: u32) -> Vec<u8> {
     bytes
 }
 
-/// What stands in a file.
-struct Made {
-    names: Option<&'static [&'static str]>,
-    rows: Vec<(Option<Vec<u8>>, Option<i64>)>,
-    compression: Compression,
-}
-
 const CLASSES: &[&str] = &["zebra", "ant"];
 
-impl Made {
-    /// Photos of these numbers, whose classes alternate.
-    fn of(numbers: std::ops::Range<usize>) -> Self {
-        let rows = numbers.map(|n| (Some(bmp(n)), Some(n as i64 % 2))).collect();
-        Self { names: Some(CLASSES), rows, compression: Compression::ZSTD(ZstdLevel::default()) }
-    }
-
-    fn write(&self, path: &Path) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let about = self.names.map(|names| {
-            let features = serde_json::json!({
-                "img": { "_type": "Image" }, "label": { "names": names, "_type": "ClassLabel" }
-            });
-            let json = serde_json::json!({ "info": { "features": features } });
-            vec![KeyValue::new("huggingface".to_owned(), json.to_string())]
-        });
-        let properties = WriterProperties::builder().set_compression(self.compression).set_key_value_metadata(about);
-        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-        let file = fs::File::create(path).unwrap();
-        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).unwrap();
-        // Three rows a group, so that there are several.
-        for rows in self.rows.chunks(3) {
-            let mut group = writer.next_row_group().unwrap();
-            let images: Vec<ByteArray> = rows.iter().filter_map(|(i, _)| Some(i.clone()?.into())).collect();
-            let labels: Vec<i64> = rows.iter().filter_map(|(_, l)| *l).collect();
-            let mut bytes = group.next_column().unwrap().unwrap();
-            let levels: Vec<i16> = rows.iter().map(|(i, _)| if i.is_some() { 2 } else { 0 }).collect();
-            bytes.typed::<ByteArrayType>().write_batch(&images, Some(&levels), None).unwrap();
-            bytes.close().unwrap();
-            let mut paths = group.next_column().unwrap().unwrap();
-            paths.typed::<ByteArrayType>().write_batch(&[], Some(&vec![0; rows.len()]), None).unwrap();
-            paths.close().unwrap();
-            let mut label = group.next_column().unwrap().unwrap();
-            let levels: Vec<i16> = rows.iter().map(|(_, l)| i16::from(l.is_some())).collect();
-            label.typed::<Int64Type>().write_batch(&labels, Some(&levels), None).unwrap();
-            label.close().unwrap();
-            group.close().unwrap();
-        }
-        writer.close().unwrap();
-    }
+/// Photos of these numbers, whose classes alternate.
+fn photos(numbers: std::ops::Range<usize>) -> Made {
+    let rows = numbers.map(|n| (Some(bmp(n)), Some(n as i64 % 2))).collect();
+    Made { names: Some(CLASSES), rows, compression: Compression::ZSTD(ZstdLevel::default()) }
 }
 
 struct Folder(TempDir);
@@ -133,10 +83,10 @@ fn numbers(samples: &[cspnet_data::Sample]) -> Vec<usize> {
 fn files_of_splits_are_read_with_the_classes_in_their_own_order() {
     let folder = Folder::new();
     for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
-        Made { compression, ..Made::of(0..7) }.write(&folder.path("data/train-00000-of-00002.parquet"));
-        Made::of(7..10).write(&folder.path("data/train-00001-of-00002.parquet"));
-        Made::of(20..24).write(&folder.path("data/valid-00000-of-00001.parquet"));
-        Made::of(30..35).write(&folder.path("data/test-00000-of-00001.parquet"));
+        Made { compression, ..photos(0..7) }.write(&folder.path("data/train-00000-of-00002.parquet"));
+        photos(7..10).write(&folder.path("data/train-00001-of-00002.parquet"));
+        photos(20..24).write(&folder.path("data/valid-00000-of-00001.parquet"));
+        photos(30..35).write(&folder.path("data/test-00000-of-00001.parquet"));
         let data = folder.open().unwrap();
         assert_eq!(data.classes, CLASSES);
         assert_eq!(numbers(&data.train), (0..10).collect::<Vec<_>>());
@@ -156,8 +106,8 @@ fn files_of_splits_are_read_with_the_classes_in_their_own_order() {
 #[test]
 fn validation_is_set_aside_from_train_where_there_is_none() {
     let folder = Folder::new();
-    Made::of(0..20).write(&folder.path("train.parquet"));
-    Made::of(40..44).write(&folder.path("test.parquet"));
+    photos(0..20).write(&folder.path("train.parquet"));
+    photos(40..44).write(&folder.path("test.parquet"));
     let data = folder.open().unwrap();
     assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (16, 4, 4));
     let mut all = numbers(&[data.train, data.validation].concat());
@@ -174,7 +124,7 @@ fn validation_is_set_aside_from_train_where_there_is_none() {
 #[test]
 fn rows_that_are_no_photos_are_named_and_the_rest_is_used() {
     let folder = Folder::new();
-    let mut made = Made::of(0..10);
+    let mut made = photos(0..10);
     made.rows[2].0 = None;
     made.rows[3].1 = None;
     made.rows[4].1 = Some(-1);
@@ -196,12 +146,12 @@ fn files_that_cannot_be_a_data_set_say_why() {
         Err(DataError::Parquet { why, .. }) => why,
         other => panic!("{other:?}"),
     };
-    Made { names: None, ..Made::of(0..4) }.write(&file);
+    Made { names: None, ..photos(0..4) }.write(&file);
     assert!(why().contains("huggingface"), "{}", why());
-    Made { names: Some(&["a", "a"]), ..Made::of(0..4) }.write(&file);
+    Made { names: Some(&["a", "a"]), ..photos(0..4) }.write(&file);
     assert!(why().contains("same name"), "{}", why());
-    Made::of(0..6).write(&file);
-    Made { names: Some(&["ant", "zebra"]), ..Made::of(6..9) }.write(&folder.path("train-2.parquet"));
+    photos(0..6).write(&file);
+    Made { names: Some(&["ant", "zebra"]), ..photos(6..9) }.write(&folder.path("train-2.parquet"));
     assert!(why().contains("other classes"), "{}", why());
     fs::remove_file(folder.path("train-2.parquet")).unwrap();
     let options = DataOptions { max_packed: 500 + 5 * bmp(0).len() as u64, ..DataOptions::default() };
@@ -216,7 +166,7 @@ fn photos_that_unpack_to_more_than_any_are_refused_with_their_page() {
     let folder = Folder::new();
     let file = folder.path("train.parquet");
     for compression in [Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
-        let mut made = Made { compression, ..Made::of(0..4) };
+        let mut made = Made { compression, ..photos(0..4) };
         made.rows[1].0 = Some(vec![0; 80 << 20]);
         made.write(&file);
         assert!(fs::metadata(&file).unwrap().len() < 5 << 20);
@@ -235,7 +185,7 @@ fn photos_of_which_much_is_alike_are_read() {
     let file = folder.path("train.parquet");
     let rows: Vec<_> = (0..120).map(|n| (Some(noisy_bmp(n)), Some(i64::from(n % 2)))).collect();
     let unpacked: usize = rows.iter().filter_map(|(photo, _)| Some(photo.as_ref()?.len())).sum();
-    Made { rows, ..Made::of(0..0) }.write(&file);
+    Made { rows, ..photos(0..0) }.write(&file);
     let packed = fs::metadata(&file).unwrap().len() as usize;
     // As in CIFAR-10 of JPEGs, three times the file and more.
     assert!((3 * packed..4 * packed).contains(&unpacked), "{unpacked} bytes in {packed}");
@@ -248,7 +198,7 @@ fn photos_of_which_much_is_alike_are_read() {
 fn damage_anywhere_is_an_error_or_a_row_that_is_named() {
     let folder = Folder::new();
     let file = folder.path("train.parquet");
-    Made { compression: Compression::UNCOMPRESSED, ..Made::of(0..8) }.write(&file);
+    Made { compression: Compression::UNCOMPRESSED, ..photos(0..8) }.write(&file);
     let whole = fs::read(&file).unwrap();
     let expected = folder.open().unwrap();
     let hook = std::panic::take_hook();

@@ -6,7 +6,7 @@
 use cspnet_data::{DataSet, Sample, Skipped};
 use cspnet_engine::{Input, Plan, PlanOptions};
 use cspnet_graph::rewrite::Part;
-use cspnet_graph::{Graph, Weights};
+use cspnet_graph::{Graph, ParamId, Weights};
 use cspnet_vision::Photo;
 
 use crate::config::Config;
@@ -41,7 +41,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Features of the photos to learn from, and those that judge, of a run whose `network`, which takes pixels, has these weights;
-    /// `None` if `stop` said so before the end. `told` is told how many photos of all are done.
+    /// `None` if `stop` said so before the end. `told` is told how many photos of all are done, at first none.
     ///
     /// # Errors
     /// If there are too many, or not one of those to learn from or to be judged by can be read.
@@ -58,6 +58,7 @@ impl Gathered {
         let (train, validation) = (&data.train, &data.validation);
         let all = train.len() + validation.len();
         check_size(views * train.len() + validation.len(), head.graph.input_channels(), all)?;
+        told(0, all);
         let mut gather = |samples: &[Sample], views, before, options: &PlanOptions| {
             let size = (views * BATCH, threads);
             let mut frozen = Frozen::new(&part, weights, config.preprocess.size, size, options)?;
@@ -74,6 +75,11 @@ impl Gathered {
             }
         }
         Ok(Some((train, Self { validation, head })))
+    }
+
+    /// The parameters that learn.
+    pub fn learns(&self) -> &[ParamId] {
+        &self.head.params
     }
 
     /// How `weights` of the whole network do on the validation photos, and those that could not be read.

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::features::Gathered;
 use crate::learner::Learner;
+use crate::observer::Observer;
 use crate::resources::Resources;
 
 /// The first and the last rate.
@@ -35,8 +36,8 @@ pub struct Probe {
     pub smoothed: f64,
 }
 
-/// Tries learning rates from very small to very large on a network as a run of it begins; `told` sees every step, and ends the
-/// test with `false`.
+/// Tries learning rates from very small to very large on a network as a run of it begins; `None` if `stop`, which is asked before every
+/// step and while features are computed, said so before the end.
 ///
 /// # Errors
 /// If the network cannot be trained on photos of that size, or no photo can be read.
@@ -46,8 +47,9 @@ pub fn find_lr(
     data: &DataSet,
     start: Checkpoint,
     resources: Resources,
-    told: &mut dyn FnMut(&Probe) -> bool,
-) -> Result<Vec<Probe>, TrainError> {
+    observer: &mut dyn Observer,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Vec<Probe>>, TrainError> {
     let network = with_normalise(graph, &config.preprocess.mean, &config.preprocess.std)?;
     let Checkpoint { mut weights, mut momentum, .. } = start;
     let mut source = Source::of(config, data);
@@ -55,13 +57,17 @@ pub fn find_lr(
     let threads = resources.threads;
     if config.recipe.is_head_only() {
         let of = (config, &network, &weights);
-        let gathered = Gathered::of(of, data, threads, &mut |_, _| {}, &|| false)?;
-        source.features = gathered.map(|(train, _)| Arc::new(train));
+        let told = &mut |done, all| observer.features(done, all);
+        let Some((train, _)) = Gathered::of(of, data, threads, told, stop)? else { return Ok(None) };
+        source.features = Some(Arc::new(train));
     }
     let source = Arc::new(source);
     let (mut batch, mut probes): (_, Vec<Probe>) = (Batch::default(), Vec::new());
     let (mut batches, mut epoch, mut step) = (Batches::new(&source, 0, 0, threads), 0, 0);
     while probes.len() < STEPS {
+        if stop() {
+            return Ok(None);
+        }
         if step == source.steps() {
             (epoch, step) = (epoch + 1, 0);
             batches = Batches::new(&source, epoch, 0, threads);
@@ -88,11 +94,12 @@ pub fn find_lr(
         }
         is_finite &= learner.update(&mut weights, &mut momentum, &rule).is_none();
         probes.push(probe);
-        if !told(&probe) || !is_finite {
+        observer.probe(&probe);
+        if !is_finite {
             break;
         }
     }
-    Ok(probes)
+    Ok(Some(probes))
 }
 
 /// The rate of a step, counted from 0.

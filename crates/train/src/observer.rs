@@ -1,10 +1,11 @@
-//! What a run tells of itself while it goes on.
+//! What a run, or the search for its learning rate, tells of itself while it goes on.
 
 use std::path::Path;
 
 use cspnet_data::Skipped;
 
 use crate::divergence::Divergence;
+use crate::find_lr::Probe;
 use crate::state::{Epoch, State};
 
 /// A step that has been taken.
@@ -22,8 +23,10 @@ pub struct Step<'a> {
 pub trait Observer {
     /// A step was taken.
     fn step(&mut self, _step: &Step<'_>) {}
-    /// What is frozen of the network has seen so many of all photos, before the first step.
+    /// What is frozen of the network has seen so many of all photos, before the first step; at first none.
     fn features(&mut self, _done: usize, _all: usize) {}
+    /// A learning rate was tried.
+    fn probe(&mut self, _probe: &Probe) {}
     /// An epoch has ended and was judged; `is_best` if no other was better.
     fn epoch(&mut self, _epoch: &Epoch, _is_best: bool) {}
     /// To find where numbers began to be not finite, so many steps since the last checkpoint are taken again.

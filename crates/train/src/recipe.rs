@@ -106,6 +106,14 @@ impl Recipe {
         }
     }
 
+    /// The default learning rate where more of a network than its classifier goes on from a model: a tenth, with which it makes progress
+    /// and does not destroy what it began from (R-CNN: Girshick et al., arXiv:1311.2524, section 2.3). timm's author and that of the
+    /// Swin transformers say to begin with a tenth as well (their issues 25 and 126). A classifier alone has nothing to destroy, and is
+    /// trained at the full rate, as in the first phase of fastai's `fine_tune`.
+    pub fn default_tuning_lr(optimizer: Optimizer, photos: usize) -> f64 {
+        Self::default_lr(optimizer, photos) / 10.0
+    }
+
     /// The default weight decay. SGD: five times DenseNet's, as is usual where photos are few (Zagoruyko and Komodakis,
     /// arXiv:1605.07146). AdamW: ConvNeXt's.
     pub fn default_weight_decay(optimizer: Optimizer) -> f64 {

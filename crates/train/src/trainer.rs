@@ -1,5 +1,6 @@
 //! The loop: epochs of steps, each judged by the averaged weights on the validation photos, with a checkpoint after each.
 
+mod ended;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -26,13 +27,14 @@ use crate::recipe::Recipe;
 use crate::resources::Resources;
 use crate::run_folder::RunFolder;
 use crate::state::State;
+use ended::Ended;
 use guard::Spoilt;
 
 /// A checkpoint is written at the end of every epoch, and within one when the last is older than this.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
 
-/// Where the classifier alone learns, an epoch takes less time than writing its files: they then wait until the last are so old, or
-/// the run ends.
+/// Where the classifier alone learns, an epoch takes less time than writing its files: they then wait until the last are so old, the
+/// run ends, or it goes back to the end of that epoch.
 const WRITE_AFTER: Duration = Duration::from_secs(2);
 
 /// How a run came to its end.
@@ -59,8 +61,10 @@ pub struct Trainer {
     gathered: Option<Gathered>,
     resources: Resources,
     now: Checkpoint,
-    /// Learning rates of the steps since the last checkpoint.
+    /// Learning rates of the steps since the last checkpoint, or since the end of the last epoch if that waits to be one.
     rates: Vec<f64>,
+    /// The end of the last epoch, if it waits to be written.
+    ended: Option<Ended>,
     /// Models of finished epochs that are to be written with the next checkpoint, by the names of their files.
     unwritten: BTreeMap<&'static str, Arc<ModelFile>>,
     last_written: Instant,
@@ -96,6 +100,7 @@ impl Trainer {
             resources,
             now: checkpoint,
             rates: Vec::new(),
+            ended: None,
             unwritten: BTreeMap::new(),
             last_written: Instant::now(),
             clock: Instant::now(),
@@ -359,9 +364,12 @@ impl Trainer {
             self.unwritten.insert("best", Arc::clone(&model));
         }
         self.unwritten.insert("last", model);
-        let may_wait = self.config.recipe.is_head_only() && self.last_written.elapsed() < WRITE_AFTER;
-        if self.now.state.is_over || !may_wait {
-            self.write_checkpoint(observer)?;
+        match &self.gathered {
+            Some(gathered) if !self.now.state.is_over && self.last_written.elapsed() < WRITE_AFTER => {
+                self.ended = Some(Ended::of(&self.now, gathered.learns()));
+                self.rates.clear();
+            }
+            _ => self.write_checkpoint(observer)?,
         }
         let epoch = self.now.state.history.last().expect("an epoch was closed");
         observer.epoch(epoch, is_best);
@@ -380,15 +388,35 @@ impl Trainer {
 
     /// Writes a checkpoint, and before it what the epochs since the last have left.
     fn write_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if self.now.state.step > 0 {
+            self.write_ended(observer)?;
+        }
+        // Between two epochs the run itself stands there.
+        self.ended = None;
+        self.write_models()?;
+        let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
+        self.last_written = Instant::now();
+        self.rates.clear();
+        observer.checkpoint(&path);
+        Ok(())
+    }
+
+    /// Writes the end of the last epoch, if that waits: a run goes back to it from wherever it stands.
+    fn write_ended(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let Some(ended) = self.ended.take() else { return Ok(()) };
+        self.write_models()?;
+        let path = self.folder.write_checkpoint(&ended.restored(&self.now), &self.graph)?;
+        observer.checkpoint(&path);
+        Ok(())
+    }
+
+    /// Writes models and measurements of the epochs since the last checkpoint.
+    fn write_models(&mut self) -> Result<(), TrainError> {
         if !self.unwritten.is_empty() {
             self.unwritten.iter().try_for_each(|(name, model)| self.folder.write_model(name, model))?;
             self.folder.write_metrics(&self.now.state.history)?;
             self.unwritten.clear();
         }
-        let path = self.folder.write_checkpoint(&self.now, &self.graph)?;
-        self.last_written = Instant::now();
-        self.rates.clear();
-        observer.checkpoint(&path);
         Ok(())
     }
 

@@ -42,7 +42,7 @@ fn parameters_are_named_shaped_and_ordered_as_the_library_lists_them() {
 #[test]
 fn parameters_and_stages_are_those_of_the_reference_values() {
     let references = files("", ".json");
-    assert_eq!(references.len(), 22);
+    assert_eq!(references.len(), 24);
     for file in references {
         let reference: Value = serde_json::from_str(&golden(&file)).unwrap();
         let spec = reference["network"].as_str().unwrap();

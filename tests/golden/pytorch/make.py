@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from rule import filled  # noqa: E402
+from rule import fill  # noqa: E402
 
 
 class Network(nn.Module):
@@ -31,13 +31,13 @@ class Network(nn.Module):
 
 
 network = Network()
-network.load_state_dict({name: filled(name, tensor) for name, tensor in network.state_dict().items()})
+fill(network)
 state = network.state_dict()
 
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
 sum(p.sum() for p in network.parameters()).backward()
 optimizer.step()
-network.load_state_dict({name: filled(name, tensor) for name, tensor in network.state_dict().items()})
+fill(network)
 checkpoint = {
     "epoch": 7,
     "arch": "small",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from rule import filled, unit  # noqa: E402
+from rule import fill, unit  # noqa: E402
 
 BATCH, UPDATES = 4, 6
 SGD = dict(lr=0.1, momentum=0.9, nesterov=True)
@@ -42,8 +42,7 @@ class Network(nn.Module):
 
 def run(optimizer, decay, clip, accumulate):
     network = Network().double()
-    state = network.state_dict()
-    network.load_state_dict({n: filled(n, t) for n, t in state.items()})
+    fill(network)
     groups = [
         dict(params=[network.conv.weight, network.fc.weight], weight_decay=decay),
         dict(params=[network.norm.weight, network.norm.bias, network.fc.bias], weight_decay=0.0),

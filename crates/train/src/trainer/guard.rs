@@ -89,9 +89,8 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let is_too_often = before.rollbacks >= State::MOST_ROLLBACKS;
+        self.write_ended(observer)?;
         self.now = self.folder.go_back(&self.graph, observer)?;
-        // Models of epochs that are taken again.
-        self.unwritten.clear();
         let state = &mut self.now.state;
         // Time that was spent in vain is spent all the same.
         state.spent = before.spent;
@@ -132,6 +131,7 @@ impl Trainer {
         let rates = std::mem::take(&mut self.rates);
         observer.repeating(rates.len());
         let place = (self.now.state.epoch, self.now.state.step);
+        self.write_ended(observer)?;
         self.now = self.folder.latest(&self.graph, observer)?;
         let state = &self.now.state;
         if (state.epoch, state.step + rates.len()) != place {
