@@ -274,7 +274,7 @@ impl Observer for Told {
     }
 
     fn probe(&mut self, probe: &Probe) {
-        if self.tried % 10 == 0 {
+        if self.tried.is_multiple_of(10) {
             self.line(&format!("lr {:.2e}  loss {:.3}  smoothed {:.3}", probe.lr, probe.loss, probe.smoothed));
         }
         self.tried += 1;

@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/killing.rs"]
+mod killing;
 #[path = "common/stripes.rs"]
 mod stripes;
 #[path = "common/workshop.rs"]

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use common::{cspnet, run, text};
 use cspnet_formats::{ModelFile, StateFile};
-use killing::kill_at;
+use killing::{CHECKPOINTS, kill_at};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stripes::striped;
@@ -201,7 +201,7 @@ fn a_run_from_a_model_goes_on_without_it_as_if_it_had_not_been_killed() {
     for (i, (flags, point)) in TUNED.iter().enumerate() {
         let (whole, killed) = (format!("whole-{i}"), format!("killed-{i}"));
         workshop.finish(&mut workshop.tune(&whole, "data", flags));
-        kill_at(&mut workshop.tune(&killed, "data", flags), *point);
+        kill_at(&mut workshop.tune(&killed, "data", flags), CHECKPOINTS, *point);
         let model = workshop.path("base/best.safetensors");
         fs::rename(&model, workshop.path("away")).unwrap();
         workshop.finish(&mut workshop.resume(&killed));

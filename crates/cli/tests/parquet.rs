@@ -15,7 +15,7 @@ use std::process::Command;
 
 use common::{cspnet, run, text};
 use huggingface::Made;
-use killing::kill_at;
+use killing::{CHECKPOINTS, kill_at};
 use parquet::basic::Compression;
 use serde_json::Value;
 use stripes::striped;
@@ -62,7 +62,7 @@ fn a_run_from_parquet_files_goes_on_and_its_model_names_their_classes() {
     let whole = told(&mut train(&path("whole"), &data, 30));
     assert!(whole.contains("2 classes; photos: 24 train, 8 validation, 10 test"), "{whole}");
 
-    kill_at(&mut train(&path("killed"), &data, 30), 20);
+    kill_at(&mut train(&path("killed"), &data, 30), CHECKPOINTS, 20);
     told(cspnet(&["resume", "--threads", "3"]).arg(path("killed")));
     assert!(models(&path("killed")) == models(&path("whole")), "a run that was killed ended otherwise");
 
@@ -85,7 +85,7 @@ fn a_run_does_not_go_on_with_other_photos_in_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let (run, data) = (dir.path().join("run"), dir.path().join("photos.parquet"));
     photos(0..12).write(&data);
-    kill_at(&mut train(&run, &data, 2), 8);
+    kill_at(&mut train(&run, &data, 2), CHECKPOINTS, 8);
     photos(1..13).write(&data);
     let output = cspnet(&["resume"]).arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

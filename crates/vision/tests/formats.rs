@@ -128,7 +128,7 @@ fn png((width, height): (usize, usize), depth: usize, colour: u8, interlaced: bo
     const ADAM7: [[usize; 4]; 7] =
         [[0, 0, 8, 8], [0, 4, 8, 8], [4, 0, 8, 4], [0, 2, 4, 4], [2, 0, 4, 2], [0, 1, 2, 2], [1, 0, 2, 1]];
     let channels = [1, 0, 3, 1, 2, 0, 4][usize::from(colour)];
-    let sample = |x: usize, y: usize, c: usize| (x * 40_503 + y * 30_011 + c * 20_201) % 65_536 >> (16 - depth);
+    let sample = |x: usize, y: usize, c: usize| ((x * 40_503 + y * 30_011 + c * 20_201) % 65_536) >> (16 - depth);
     let mut rows = Vec::new();
     let whole = [[0, 0, 1, 1]];
     let passes: &[[usize; 4]] = if interlaced { &ADAM7 } else { &whole };
@@ -168,7 +168,7 @@ fn interlaced_pictures_have_the_pixels_of_those_that_are_not() {
     }
     // The samples themselves.
     let photo = decode(&png((13, 9), 8, 2, true), &options()).unwrap();
-    assert_eq!(photo.pixels()[3 * (4 * 13 + 7) + 1], ((7 * 40_503 + 4 * 30_011 + 20_201) % 65_536 >> 8) as u8);
+    assert_eq!(photo.pixels()[3 * (4 * 13 + 7) + 1], (((7 * 40_503 + 4 * 30_011 + 20_201) % 65_536) >> 8) as u8);
 }
 
 #[test]

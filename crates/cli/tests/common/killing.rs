@@ -1,21 +1,24 @@
-//! Killing the program while it writes a checkpoint (feature `crash-points` of `cspnet-formats`).
+//! Killing the program while it writes a file (feature `crash-points` of `cspnet-formats`).
+#![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use std::io::{BufRead, BufReader};
-use std::path::MAIN_SEPARATOR;
 use std::process::{Command, Stdio};
 
-/// Has a run wait at a point of writing checkpoints, counted from 0: each file is created, half written, written, brought to the disk,
-/// renamed, and its name brought to the disk.
-pub fn waiting_at(command: &mut Command, point: u32) -> &mut Command {
-    command.env("CSPNET_CRASH_POINT", format!("{point}:{MAIN_SEPARATOR}checkpoints"))
+/// Part of the paths of all checkpoints, and of no other file.
+pub const CHECKPOINTS: &str = if cfg!(windows) { "\\checkpoints" } else { "/checkpoints" };
+
+/// Has a run wait at a point of writing files with this part in their paths, counted from 0: each file is created, half written,
+/// written, brought to the disk, renamed, and its name brought to the disk.
+pub fn waiting_at<'a>(command: &'a mut Command, part: &str, point: u32) -> &'a mut Command {
+    command.env("CSPNET_CRASH_POINT", format!("{point}:{part}"))
 }
 
 /// Kills a run at such a point.
-pub fn kill_at(command: &mut Command, point: u32) {
-    let mut child = waiting_at(command, point).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+pub fn kill_at(command: &mut Command, part: &str, point: u32) {
+    let mut child = waiting_at(command, part, point).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with(&format!("crash point {point}")), "{command:?}: {line}");
+    assert!(line.starts_with(&format!("crash point {point}")) && line.contains(part), "{command:?}: {line}");
     child.kill().unwrap();
     child.wait().unwrap();
 }

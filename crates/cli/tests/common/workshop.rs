@@ -2,13 +2,13 @@
 #![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::common::{cspnet, text};
+use crate::killing::{CHECKPOINTS, kill_at};
 use crate::stripes::striped;
 
 /// Splits, their photos of each class, and the number of the first.
@@ -57,16 +57,7 @@ impl Workshop {
     /// A run with these flags that is killed at a point of writing checkpoints, of which each has six, and then brought to its end
     /// by other threads.
     pub fn interrupted(&self, name: &str, flags: &str, point: u32) -> Outcome {
-        let mut command = self.train(name);
-        command
-            .args(flags.split(' '))
-            .env("CSPNET_CRASH_POINT", format!("{point}:{}checkpoints", std::path::MAIN_SEPARATOR));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with(&format!("crash point {point}")), "{line}");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(self.train(name).args(flags.split(' ')), CHECKPOINTS, point);
         let output = self.resume(name).args(["--threads", "3", "--memory", "low"]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
         Outcome::of(&self.path(name))

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use cspnet_graph::{Builder, Weights};
 use cspnet_vision::Preprocess;
 
-use super::constant::{Constant, Files};
+use super::call::Operand;
+use super::constant::Files;
 use super::data_type::DataType;
 use super::messages::{Attribute, Graph, Info, Node, Side, Value};
 use super::title;
@@ -35,7 +36,7 @@ impl Head {
     /// If the file takes no photos, or a node is another than is written for them: which one.
     pub(super) fn of(
         graph: &Graph,
-        initialisers: &HashMap<&str, Result<Constant, String>>,
+        initialisers: &HashMap<&str, Result<Operand, String>>,
         files: &Files<'_>,
         preprocess: &Preprocess,
     ) -> Result<Self, FormatError> {
@@ -70,7 +71,7 @@ fn written(preprocess: &Preprocess) -> Result<proto::Graph, FormatError> {
 /// The name of a file's only input, which are photos, and how many they are.
 fn photo<'a>(
     graph: &'a Graph,
-    initialisers: &HashMap<&str, Result<Constant, String>>,
+    initialisers: &HashMap<&str, Result<Operand, String>>,
 ) -> Result<(&'a str, &'a Side), FormatError> {
     let is_given = |info: &&Info| !initialisers.contains_key(info.name.as_str());
     match graph.inputs.iter().filter(is_given).collect::<Vec<_>>()[..] {
@@ -96,7 +97,7 @@ fn refused(why: String) -> FormatError {
 /// Nodes of a file, held one after another against those that are written.
 struct Comparison<'a> {
     expected: &'a proto::Graph,
-    initialisers: &'a HashMap<&'a str, Result<Constant, String>>,
+    initialisers: &'a HashMap<&'a str, Result<Operand, String>>,
     files: &'a Files<'a>,
     /// What the file calls the values and initialisers that are written under other names.
     names: HashMap<&'a str, &'a str>,
@@ -137,7 +138,7 @@ impl<'a> Comparison<'a> {
         let kind = DataType::of(tensor.data_type.unwrap_or_default().into())?;
         let is_long = |(wanted, found): (&i64, &usize)| usize::try_from(*wanted) == Ok(*found);
         match self.initialisers.get(name) {
-            Some(Ok(found)) if found.dims.len() == tensor.dims.len() => {
+            Some(Ok(Operand::Constant(found))) if found.dims.len() == tensor.dims.len() => {
                 let dims = tensor.dims.iter().zip(&found.dims).all(is_long);
                 Ok(dims && found.is_stored_as(kind, &tensor.raw_data, self.files).map_err(|e| e.to_string())?)
             }
