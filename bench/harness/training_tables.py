@@ -165,7 +165,7 @@ def _notes(results):
     errors = [e["relative_l2"] for c in configurations for e in cells.timed(c)]
     moved = min(abs(1 - of_it[-1] / of_it[0]) for of_it in losses)
     right = (
-        f"The losses of the first {len(losses[0])} steps, between which they change by {100 * moved:.1f} % or more, differ "
+        f"The losses of the first {len(losses[0])} steps, between which they change by {100 * moved:.2g} % or more, differ "
         f"from those of PyTorch in double precision by at most {max(errors):.1e} of their norm where steps are timed."
     )
     notes = [*cells.failures(configurations), right, *_depth_notes(results["depths"]), *cells.doubts(configurations)]

@@ -75,7 +75,7 @@ class Full(unittest.TestCase):
         self.assertIn("- PyTorch, depth 220: 8.0 GB were free; RuntimeError: can't allocate memory", text)
 
     def test_losses_are_told(self):
-        told = "The losses of the first 3 steps, between which they change by 25.0 % or more, differ"
+        told = "The losses of the first 3 steps, between which they change by 25 % or more, differ"
         self.assertIn(told, tables.full(training(ONE)))
 
     def test_noise_is_marked(self):
