@@ -10,8 +10,9 @@ use cspnet_vision::Preprocess;
 use super::call::Operand;
 use super::constant::Files;
 use super::data_type::DataType;
+use super::lower::Initialisers;
 use super::messages::{Attribute, Graph, Info, Node, Side, Value};
-use super::title;
+use super::{is_standard, title};
 use crate::error::FormatError;
 use crate::onnx::{Options, model, proto};
 use crate::text::shown;
@@ -36,7 +37,7 @@ impl Head {
     /// If the file takes no photos, or a node is another than is written for them: which one.
     pub(super) fn of(
         graph: &Graph,
-        initialisers: &HashMap<&str, Result<Operand, String>>,
+        initialisers: &Initialisers<'_>,
         files: &Files<'_>,
         preprocess: &Preprocess,
     ) -> Result<Self, FormatError> {
@@ -69,10 +70,7 @@ fn written(preprocess: &Preprocess) -> Result<proto::Graph, FormatError> {
 }
 
 /// The name of a file's only input, which are photos, and how many they are.
-fn photo<'a>(
-    graph: &'a Graph,
-    initialisers: &HashMap<&str, Result<Operand, String>>,
-) -> Result<(&'a str, &'a Side), FormatError> {
+fn photo<'a>(graph: &'a Graph, initialisers: &Initialisers<'_>) -> Result<(&'a str, &'a Side), FormatError> {
     let is_given = |info: &&Info| !initialisers.contains_key(info.name.as_str());
     match graph.inputs.iter().filter(is_given).collect::<Vec<_>>()[..] {
         [Info { name, element, dims: Some(dims) }] if *element == i64::from(proto::UINT8) => match &dims[..] {
@@ -97,7 +95,7 @@ fn refused(why: String) -> FormatError {
 /// Nodes of a file, held one after another against those that are written.
 struct Comparison<'a> {
     expected: &'a proto::Graph,
-    initialisers: &'a HashMap<&'a str, Result<Operand, String>>,
+    initialisers: &'a Initialisers<'a>,
     files: &'a Files<'a>,
     /// What the file calls the values and initialisers that are written under other names.
     names: HashMap<&'a str, &'a str>,
@@ -105,7 +103,7 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn compare(&mut self, expected: &'a proto::Node, found: &'a Node) -> Result<(), String> {
-        if found.operator != expected.op_type || !matches!(found.domain.as_str(), "" | "ai.onnx") {
+        if found.operator != expected.op_type || !is_standard(&found.domain) {
             return Err(format!("is no {}", expected.op_type));
         }
         let is_there = |a: &proto::Attribute| found.attributes.iter().any(|b| is_same(a, b));

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use super::allowance::{Allowance, table};
 use super::call::{Call, Operand};
-use super::constant::Files;
+use super::constant::{Constant, Files};
 use super::dims::{Dims, Integer, Why};
+use super::external::Externals;
 use super::flow::{self, Flow, Steps};
 use super::messages::{Graph, Info, Node, Side};
-use super::{evaluate, operators, title};
+use super::tensor::Tensor;
+use super::{evaluate, is_standard, operators, title};
 use crate::error::FormatError;
 use crate::text::{shown, told};
 
@@ -32,13 +34,33 @@ pub(super) struct End {
     pub dims: Dims,
 }
 
+/// The tensors that the file gives itself, by name: constants, or why they are not read.
+pub(super) type Initialisers<'a> = HashMap<&'a str, Result<Operand, String>>;
+
+/// Those of a graph, some of which lie in files `beside` it.
+pub(super) fn initialisers<'a>(
+    tensors: &'a [Tensor],
+    beside: &mut Externals,
+    allowance: &Allowance,
+) -> Result<Initialisers<'a>, FormatError> {
+    let too_much = |why: String| FormatError::OnnxFile(format!("its tensors' names {why}"));
+    allowance.take(table::<(&str, Result<Operand, String>)>(tensors.len())).map_err(too_much)?;
+    let mut initialisers = HashMap::with_capacity(tensors.len());
+    for tensor in tensors {
+        let constant = Constant::of(tensor, Some(beside));
+        allowance.take(constant.as_ref().map_or_else(String::len, Constant::beside)).map_err(too_much)?;
+        initialisers.insert(tensor.name.as_str(), constant.map(Operand::Constant));
+    }
+    Ok(initialisers)
+}
+
 /// What of the file is the same however it is read.
 pub(super) struct Source<'a> {
     pub graph: &'a Graph,
     pub opset: i64,
-    /// The nodes, each behind those it reads.
+    /// The nodes that are lowered, each behind those it reads.
     pub order: Vec<usize>,
-    pub initialisers: HashMap<&'a str, Result<Operand, String>>,
+    pub initialisers: Initialisers<'a>,
     pub files: &'a Files<'a>,
     pub allowance: &'a Allowance,
 }
@@ -178,7 +200,7 @@ impl<'a> Source<'a> {
         values: &HashMap<&str, Option<Operand>>,
         images: Integer,
     ) -> Result<Option<Vec<Option<Operand>>>, Why> {
-        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+        if !is_standard(&node.domain) {
             return Err(format!("is of the domain `{}`, whose operators are not known", shown(&node.domain)).into());
         }
         let lower = operators::find(&node.operator);
@@ -192,7 +214,9 @@ impl<'a> Source<'a> {
                 (_, Some(Ok(constant)), _) => Some(constant),
                 (_, Some(Err(why)), _) => return Err(format!("needs `{name}`, which {why}").into()),
                 (_, None, Some(Some(operand))) => Some(operand),
-                (_, None, _) => return Ok(None),
+                (_, None, Some(None)) => return Ok(None),
+                // A value of a node that is left out.
+                (_, None, None) => return Err(format!("reads the value `{name}`, which there is not").into()),
             });
         }
         let (files, allowance) = (self.files, self.allowance);

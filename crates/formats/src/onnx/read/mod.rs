@@ -27,12 +27,12 @@ mod messages;
 mod operators;
 mod order;
 mod places;
+mod sources;
 mod tensor;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -46,13 +46,12 @@ use crate::onnx::PROBABILITIES;
 use crate::onnx::names::Names;
 use crate::tensors::Bytes;
 use crate::text::shown;
-use allowance::{Allowance, Loan, table};
-use call::Operand;
+use allowance::{Allowance, Loan};
 use constant::{Constant, Files};
 use dims::Integer;
 use external::Externals;
 use head::Head;
-use lower::{End, Lowered, Source};
+use lower::{End, Lowered, Source, initialisers};
 use messages::Node;
 use wire::Reader;
 
@@ -145,25 +144,16 @@ impl<'a> Network<'a> {
         if graph.sparse > 0 {
             return Err(FormatError::OnnxUnsupported(format!("{} initialisers are sparse tensors", graph.sparse)));
         }
-        let too_much = |why: String| FormatError::OnnxFile(format!("its tensors' names {why}"));
-        let count = graph.initialisers.len();
-        allowance.take(table::<(&str, Result<Operand, String>)>(count)).map_err(too_much)?;
-        let mut initialisers = HashMap::with_capacity(count);
-        for tensor in &graph.initialisers {
-            let constant = Constant::of(tensor, Some(&mut beside));
-            allowance.take(constant.as_ref().map_or_else(String::len, Constant::beside)).map_err(too_much)?;
-            initialisers.insert(tensor.name.as_str(), constant.map(Operand::Constant));
-        }
+        let initialisers = initialisers(&graph.initialisers, &mut beside, &allowance)?;
         let files = Files { here, beside };
+        // From here on no name stands for two things.
+        let mut order = order::order(&graph, &allowance)?;
         if let Some(preprocess) = facts::embedded(&metadata)? {
-            // So that no name stands for two things.
-            order::order(&graph, &allowance)?;
             let head = Head::of(&graph, &initialisers, &files, &preprocess)?;
-            graph.nodes.drain(..head.nodes);
+            order.retain(|&node| node >= head.nodes);
             graph.inputs.retain(|info| info.name != head.photo);
             graph.inputs.push(head.picture);
         }
-        let order = order::order(&graph, &allowance)?;
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
@@ -246,10 +236,14 @@ fn title(node: &Node) -> String {
     format!("`{}` ({})", shown(called(node)), shown(&node.operator))
 }
 
+/// Whether a domain is that of ONNX's own operators.
+fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
 /// The version of ONNX's own operators.
 fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
-    let own =
-        opsets.iter().filter(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx")).map(|&(_, version)| version);
+    let own = opsets.iter().filter(|(domain, _)| is_standard(domain)).map(|&(_, version)| version);
     match own.max() {
         Some(version @ OLDEST..=NEWEST) => Ok(version),
         Some(version) if version > NEWEST => Err(FormatError::OnnxFile(format!(

@@ -42,7 +42,7 @@ pub(super) enum Content {
 
 /// Reads a file's fields, and counts what that costs.
 pub(super) struct Reader<'a> {
-    pub file: &'a Bytes<'a>,
+    file: &'a Bytes<'a>,
     window: Vec<u8>,
     /// Where in the file the window begins.
     begin: usize,
