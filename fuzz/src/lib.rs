@@ -4,6 +4,8 @@
 //! command no terminal. That it comes back in time is looked at by libFuzzer.
 #![forbid(unsafe_code)]
 
+#[path = "../../crates/data/tests/common/huggingface.rs"]
+pub mod huggingface;
 pub mod pickle;
 pub mod seeds;
 

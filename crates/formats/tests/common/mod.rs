@@ -1,4 +1,4 @@
-//! What tests of PyTorch's files share: archives, the pickles in them, and what holds of files that are refused.
+//! What tests of files that mean harm share: what holds of all that are refused; and PyTorch's archives, with the pickles in them.
 #![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use allocation_counter::measure;
@@ -17,13 +17,18 @@ pub fn read(bytes: &[u8]) -> Result<(Weights, Matching), FormatError> {
     read_published_bytes(bytes, &graph())
 }
 
-/// What is said of a file that cannot be used, while no more memory is taken than is promised.
-pub fn refusal(bytes: &[u8]) -> String {
+/// What a reader says of so many bytes that it refuses, while it takes no more memory than is promised.
+pub fn refusal_of<T>(len: usize, read: impl Fn() -> Result<T, FormatError>) -> String {
     let mut error = String::new();
-    let taken = measure(|| error = read(bytes).unwrap_err().to_string());
-    assert!(taken.bytes_max <= bytes.len() as u64 + (64 << 20), "{} MB for: {error}", taken.bytes_max >> 20);
-    assert!(!error.contains(char::is_control) && error.len() < 2000, "{error:?}");
+    let taken = measure(|| error = read().err().expect("it is refused").to_string()).bytes_max;
+    assert!(taken <= len as u64 + (64 << 20), "{} MB for {} MB: {error:.400}", taken >> 20, len >> 20);
+    assert!(!error.contains(char::is_control) && error.len() < 2000, "{} bytes: {error:.400?}", error.len());
     error
+}
+
+/// What is said of a file of PyTorch that cannot be used.
+pub fn refusal(bytes: &[u8]) -> String {
+    refusal_of(bytes.len(), || read(bytes))
 }
 
 /// Refused, and for the reason that is meant.
