@@ -4,7 +4,11 @@
 //! command no terminal. That it comes back in time is looked at by libFuzzer.
 #![forbid(unsafe_code)]
 
+#[path = "../../crates/data/tests/common/huggingface.rs"]
+pub mod huggingface;
 pub mod pickle;
+#[path = "../../crates/formats/tests/common/pytorch.rs"]
+pub mod pytorch;
 pub mod seeds;
 
 use std::fmt::Display;
@@ -45,11 +49,11 @@ pub fn told(error: impl Display) -> String {
     cspnet_formats::text::shown(&error.to_string()).into_owned()
 }
 
-/// A network with every kind of parameter that published files have.
+/// A network with every kind of parameter that published files have, 23 numbers in all.
 pub fn network() -> Graph {
     let mut b = Builder::new();
     let x = b.input(3);
-    let x = b.conv("conv", x, Conv::new(4, 3));
+    let x = b.conv("conv", x, Conv::new(2, 1));
     let x = b.batch_norm("norm", x);
     let x = b.global_avg_pool("pool", x);
     let x = b.linear("fc", x, 3);

@@ -2,19 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cspnet_formats::{Dtype, Manifest, ModelFile, darknet, onnx};
 use cspnet_graph::Weights;
 use cspnet_train::{Checkpoint, Config, Recipe};
 use cspnet_vision::{Filter, Preprocess};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
 
+use crate::huggingface::Made;
 use crate::network;
 
 /// Puts files into the corpus of a target, where they are not there yet.
@@ -126,46 +122,18 @@ fn bmp(number: u8) -> Vec<u8> {
     [&head[..], &[0; 24], &[number, 0, 0, 0]].concat()
 }
 
-/// Parquet files of photos in every form that is read.
+/// Parquet files of photos in every form that is read, with rows that lack something.
 pub fn parquet_files() -> Vec<Vec<u8>> {
+    let row = |n: u8| ((n % 4 != 2).then(|| bmp(n)), (n % 4 != 1).then(|| i64::from(n % 2)));
     let mut files = Vec::new();
     for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+        let made = Made { names: Some(&["ant", "bee"]), rows: (0..8).map(row).collect(), compression };
         for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
             for has_dictionary in [false, true] {
-                let form = WriterProperties::builder().set_compression(compression).set_writer_version(version);
-                let form = form.set_dictionary_enabled(has_dictionary).set_encoding(Encoding::PLAIN);
-                files.push(parquet_file(form.set_key_value_metadata(Some(about())).build()));
+                let form = WriterProperties::builder().set_writer_version(version).set_encoding(Encoding::PLAIN);
+                files.push(made.to_bytes(form.set_dictionary_enabled(has_dictionary)));
             }
         }
     }
     files
-}
-
-fn about() -> Vec<KeyValue> {
-    let features = serde_json::json!({
-        "img": {"_type": "Image"}, "label": {"names": ["ant", "bee"], "_type": "ClassLabel"}
-    });
-    let json = serde_json::json!({"info": {"features": features}});
-    vec![KeyValue::new("huggingface".to_owned(), json.to_string())]
-}
-
-fn parquet_file(form: WriterProperties) -> Vec<u8> {
-    let schema = "message schema { optional group img { optional binary bytes; optional binary path (STRING); } optional int64 label; }";
-    let schema = Arc::new(parse_message_type(schema).expect("a sound schema"));
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(form)).expect("a writer");
-    for first in [0, 4] {
-        let mut group = writer.next_row_group().expect("a row group");
-        let photos: Vec<ByteArray> = (first..first + 3).map(|n| bmp(n).into()).collect();
-        let mut column = group.next_column().expect("a column").expect("the photos");
-        column.typed::<ByteArrayType>().write_batch(&photos, Some(&[2, 2, 0, 2]), None).expect("photos");
-        column.close().expect("a column");
-        let mut column = group.next_column().expect("a column").expect("the paths");
-        column.typed::<ByteArrayType>().write_batch(&[], Some(&[0; 4]), None).expect("no paths");
-        column.close().expect("a column");
-        let mut column = group.next_column().expect("a column").expect("the classes");
-        column.typed::<Int64Type>().write_batch(&[0, 1, 1], Some(&[1, 0, 1, 1]), None).expect("classes");
-        column.close().expect("a column");
-        group.close().expect("a row group");
-    }
-    writer.into_inner().expect("a file")
 }

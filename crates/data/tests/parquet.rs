@@ -6,7 +6,7 @@ mod huggingface;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cspnet_data::{DataError, DataOptions, DataSet, Outline, Split};
+use cspnet_data::{DataError, DataOptions, DataSet, Draw, Outline, Purpose, Split};
 use cspnet_vision::DecodeOptions;
 use huggingface::Made;
 use parquet::basic::{Compression, ZstdLevel};
@@ -22,20 +22,14 @@ fn bmp(number: usize) -> Vec<u8> {
 }
 
 /// A photo of 640 by 300 pixels, of whose rows the first 80 are noise.
-fn noisy_bmp(number: u32) -> Vec<u8> {
+fn noisy_bmp(number: u64) -> Vec<u8> {
     let (width, height, noisy) = (640_usize, 300_usize, 80_usize);
     let mut bytes = bmp(0);
     bytes.truncate(54);
     bytes[18..22].copy_from_slice(&(width as u32).to_le_bytes());
     bytes[22..26].copy_from_slice(&(height as u32).to_le_bytes());
-    // A generator of Marsaglia's (Xorshift RNGs, 2003): no packer finds a pattern in it.
-    let mut state = number + 1;
-    bytes.extend((0..width * noisy * 3).map(|_| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 24) as u8
-    }));
+    let mut noise = Draw::new(0, 0, number, Purpose::Crop);
+    bytes.extend((0..width * noisy * 3).map(|_| noise.word() as u8));
     bytes.resize(54 + width * height * 3, 0);
     bytes
 }
@@ -183,7 +177,7 @@ fn photos_that_unpack_to_more_than_any_are_refused_with_their_page() {
 fn photos_of_which_much_is_alike_are_read() {
     let folder = Folder::new();
     let file = folder.path("train.parquet");
-    let rows: Vec<_> = (0..120).map(|n| (Some(noisy_bmp(n)), Some(i64::from(n % 2)))).collect();
+    let rows: Vec<_> = (0..120).map(|n| (Some(noisy_bmp(n)), Some((n % 2) as i64))).collect();
     let unpacked: usize = rows.iter().filter_map(|(photo, _)| Some(photo.as_ref()?.len())).sum();
     Made { rows, ..photos(0..0) }.write(&file);
     let packed = fs::metadata(&file).unwrap().len() as usize;

@@ -1,21 +1,11 @@
 //! Files that mean harm, of every kind but PyTorch's: an error that names the place, and little memory. All are made here.
 
-use allocation_counter::measure;
+mod common;
+
+use common::{graph, refusal_of};
 use cspnet_formats::darknet::Network;
-use cspnet_formats::{
-    FormatError, Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published, read_published_bytes,
-};
-use cspnet_graph::{Builder, Conv, Graph, Weights};
-
-/// What a reader may take beside the bytes of its file.
-const SLACK: u64 = 64 << 20;
-
-fn graph() -> Graph {
-    let mut b = Builder::new();
-    let x = b.input(3);
-    let x = b.conv("conv", x, Conv::new(2, 1));
-    b.finish(x).unwrap()
-}
+use cspnet_formats::{Manifest, ModelFile, OpenModel, StateFile, TimmConfig, read_published, read_published_bytes};
+use cspnet_graph::{Builder, Conv, Weights};
 
 fn model() -> ModelFile {
     let mut manifest = Manifest::new("small", graph());
@@ -32,23 +22,14 @@ fn tensor(name: &str, dtype: &str, shape: &str, from: u64, to: u64) -> String {
     format!("\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{from},{to}]}}")
 }
 
-/// What a reader says of bytes that it refuses, while it keeps to the bar.
-fn refusal<T>(len: usize, read: impl Fn() -> Result<T, FormatError>) -> String {
-    let mut error = String::new();
-    let taken = measure(|| error = read().err().expect("it is refused").to_string()).bytes_max;
-    assert!(taken <= len as u64 + SLACK, "{} MB for {} MB: {error:.400}", taken >> 20, len >> 20);
-    assert!(!error.contains(char::is_control) && error.len() < 4000, "{} bytes: {error:.400?}", error.len());
-    error
-}
-
 /// Every reader of safetensors refuses a file, for this reason.
 fn refused(bytes: &[u8], reason: &str) {
     let graph = graph();
     let all = [
-        refusal(bytes.len(), || read_published_bytes(bytes, &graph)),
-        refusal(bytes.len(), || ModelFile::read_bytes(bytes)),
-        refusal(bytes.len(), || OpenModel::from_bytes(bytes)),
-        refusal(bytes.len(), || StateFile::read_bytes(bytes)),
+        refusal_of(bytes.len(), || read_published_bytes(bytes, &graph)),
+        refusal_of(bytes.len(), || ModelFile::read_bytes(bytes)),
+        refusal_of(bytes.len(), || OpenModel::from_bytes(bytes)),
+        refusal_of(bytes.len(), || StateFile::read_bytes(bytes)),
     ];
     for error in all {
         assert!(error.contains(reason), "{error}\ninstead of: {reason}");
@@ -168,14 +149,14 @@ fn every_cut_of_a_model_is_refused() {
     let bytes = model().to_bytes().unwrap();
     assert!(bytes.len() < 4096 && ModelFile::read_bytes(&bytes).is_ok());
     for len in 0..bytes.len() {
-        let error = refusal(len, || ModelFile::read_bytes(&bytes[..len]));
+        let error = refusal_of(len, || ModelFile::read_bytes(&bytes[..len]));
         assert!(error.contains("not a sound safetensors file"), "{len}: {error}");
     }
     // As long as it should be, with an end of zeros: written by a machine that went down.
     for kept in (0..bytes.len() - 24).chain([bytes.len() - 8]) {
         let mut zeros = bytes.clone();
         zeros[kept..].fill(0);
-        refusal(bytes.len(), || ModelFile::read_bytes(&zeros));
+        refusal_of(bytes.len(), || ModelFile::read_bytes(&zeros));
     }
 }
 
@@ -194,9 +175,9 @@ fn the_three_attacks_of_safetensors_on_itself_are_refused() {
     std::fs::write(&path, [&len.to_le_bytes()[..], b"{", begin.as_bytes()].concat()).unwrap();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 + 2 * len).unwrap();
     for error in [
-        refusal(1 << 20, || read_published(&path, &graph())),
-        refusal(1 << 20, || ModelFile::read(&path)),
-        refusal(1 << 20, || StateFile::read(&path)),
+        refusal_of(1 << 20, || read_published(&path, &graph())),
+        refusal_of(1 << 20, || ModelFile::read(&path)),
+        refusal_of(1 << 20, || StateFile::read(&path)),
     ] {
         assert!(
             error.contains("its header would have 787777801 bytes") && error.contains("many.safetensors"),
@@ -240,7 +221,7 @@ fn numbers_that_are_none_are_named() {
         let mut data = vec![0; 6 * size as usize];
         data[..infinite.len()].copy_from_slice(infinite);
         let bytes = file(header.as_bytes(), &data);
-        let error = refusal(bytes.len(), || read_published_bytes(&bytes, &graph()));
+        let error = refusal_of(bytes.len(), || read_published_bytes(&bytes, &graph()));
         assert!(error.contains("conv.weight does not hold finite real numbers"), "{error}");
     }
 }
@@ -258,7 +239,7 @@ fn manifests_of_many_things_take_no_memory() {
     let refusal = |field: &str, value: &str| {
         let bytes =
             with_manifest(&sound.replacen(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"{field}\":"), 1));
-        refusal(bytes.len(), || ModelFile::read_bytes(&bytes))
+        refusal_of(bytes.len(), || ModelFile::read_bytes(&bytes))
     };
     let list = |entry: &str, count: usize| format!("[{}{entry}]", format!("{entry},").repeat(count - 1));
     let map = |count: usize| format!("{{{}}}", (0..count).map(|i| format!("\"{i}\":0")).collect::<Vec<_>>().join(","));
@@ -300,7 +281,7 @@ fn configurations_of_timm_that_mean_harm_are_refused() {
         ("{\"architecture\":\"a\",\"input_size\":[3,8]}".into(), "not a `config.json` of timm"),
         ("{\"architecture\":\"a\",\"input_size\":[3,99999999999,99999999999],\"interpolation\":\"bilinear\",\"crop_pct\":1}".into(), "timm"),
     ] {
-        let error = refusal(text.len(), || TimmConfig::from_json(&text));
+        let error = refusal_of(text.len(), || TimmConfig::from_json(&text));
         assert!(error.contains(reason), "{error}\ninstead of: {reason}");
     }
 }
@@ -330,7 +311,7 @@ fn texts_that_are_no_networks_of_darknet_are_refused_with_the_line() {
         ("[net]\nwidth=8192\nheight=8192\n[convolutional]\nfilters=2147483647\nactivation=relu".to_owned(), "line 4"),
         ("[net]\nwidth=4294967304\nheight=8\n[avgpool]".to_owned(), "line 2: "),
     ] {
-        let error = refusal(text.len(), || Network::parse(&text));
+        let error = refusal_of(text.len(), || Network::parse(&text));
         assert!(error.contains(place), "{error}\ninstead of: {place}");
     }
     // Lines as Windows ends them, and the mark that its editors put in front.

@@ -245,13 +245,13 @@ fn archives_of_attacks_are_refused() {
 /// Lists of lists, each of which holds the one before many times: a billion values if each is counted wherever it is.
 #[test]
 fn values_that_multiply_take_no_memory() {
-    let twice = |by: &[u8]| by.repeat(9);
+    let often = |by: &[u8]| by.repeat(9);
     let laughs = |layers: usize, by: &dyn Fn(usize) -> Vec<u8>| {
         let layer = |i: usize| [&by(i)[..], b"l"].concat();
         pickle([b"(".repeat(layers), text("lol"), (0..layers).flat_map(layer).collect()].concat())
     };
-    let by_copies = laughs(9, &|_| twice(b"2"));
-    let by_memo = laughs(9, &|i| [b"q".as_slice(), &[i as u8], &twice(&[b'h', i as u8])].concat());
+    let by_copies = laughs(9, &|_| often(b"2"));
+    let by_memo = laughs(9, &|i| [b"q".as_slice(), &[i as u8], &often(&[b'h', i as u8])].concat());
     refused(&file(&by_copies), "opcode 0x32");
     refused(&file(&by_memo), "opcode 0x6C");
     let appended = pickle([b"]\x94".to_vec(), b"h\0a".repeat(200)].concat());

@@ -39,6 +39,14 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Bytes that decoding holds at a time, and what comes of it. To be called by who is [`alone`].
+fn measured(decode: impl FnOnce() -> Result<Photo, VisionError>) -> (usize, Result<Photo, VisionError>) {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let result = decode();
+    (MEMORY.peak_usage() - before, result)
+}
+
 #[test]
 fn truncations_of_every_photo_end_in_a_value() {
     let _alone = alone();
@@ -120,10 +128,7 @@ fn decode_damaged(rounds: u64) -> usize {
     let _alone = alone();
     let mut forms = 0;
     let mut hold = |name: &str, bytes: &[u8]| {
-        MEMORY.reset_peak_usage();
-        let before = MEMORY.current_usage();
-        let _ = survive(bytes);
-        let taken = MEMORY.peak_usage() - before;
+        let (taken, _) = measured(|| survive(bytes));
         assert!(taken as u64 <= small().max_alloc + (32 << 20), "{name}: {taken} bytes");
         forms += 1;
     };
@@ -236,10 +241,7 @@ fn hostile_headers_take_no_memory() {
     ];
     let _alone = alone();
     for (name, bytes) in files {
-        MEMORY.reset_peak_usage();
-        let before = MEMORY.current_usage();
-        let result = decode(&bytes, &DecodeOptions::default());
-        let taken = MEMORY.peak_usage() - before;
+        let (taken, result) = measured(|| decode(&bytes, &DecodeOptions::default()));
         let error = result.unwrap_err().to_string();
         // The last two claim a part that is larger than the whole.
         let is_larger = ["WebP frame", "WebP chunk"].contains(&name);
@@ -248,14 +250,6 @@ fn hostile_headers_take_no_memory() {
         assert!(is_larger || names_limit, "{name}: {error}");
         assert!(taken < 1 << 20, "{name} took {taken} bytes");
     }
-}
-
-/// Bytes that decoding holds at a time, and what comes of it.
-fn measured(bytes: &[u8]) -> (usize, Result<Photo, VisionError>) {
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let result = decode(bytes, &DecodeOptions::default());
-    (MEMORY.peak_usage() - before, result)
 }
 
 /// A PNG with one more chunk behind its header.
@@ -275,13 +269,13 @@ fn bombs_beside_the_picture_take_no_memory() {
     let _alone = alone();
     for (kind, content) in [(b"iCCP", named(b"\0")), (b"zTXt", named(b"\0")), (b"iTXt", named(b"\x01\0\0\0"))] {
         let bytes = with_chunk(kind, &content);
-        let (taken, result) = measured(&bytes);
+        let (taken, result) = measured(|| decode(&bytes, &DecodeOptions::default()));
         assert!(taken < bytes.len() + (64 << 20), "{taken} bytes for {}", String::from_utf8_lossy(kind));
         assert_eq!(result.unwrap(), decode(&photo_file("rgb.png"), &DecodeOptions::default()).unwrap());
     }
     // A text as it is has no limit but the file's.
     let bytes = with_chunk(b"tEXt", &[b"name\0", &vec![b'a'; 40 << 20][..]].concat());
-    assert!(measured(&bytes).0 < bytes.len() + (64 << 20));
+    assert!(measured(|| decode(&bytes, &DecodeOptions::default())).0 < bytes.len() + (64 << 20));
 }
 
 /// What fuzzing found: directories of TIFF whose lists claim gigabytes, for which memory was taken before any limit was known.
@@ -293,7 +287,7 @@ fn lists_that_claim_many_values_take_no_memory() {
          0101000100000001000000060103000100000001000049492a0008000000090000010400010000000d00000001010411\
          010400010000007a0000001601040001000000090000001789504e470d0a1a0a010400010000",
     );
-    let (taken, result) = measured(&found);
+    let (taken, result) = measured(|| decode(&found, &DecodeOptions::default()));
     assert!(result.is_err() && taken < 1 << 20, "{taken}");
     let sound = photo_file("rgb.tif");
     let first = u32::from_le_bytes(sound[4..8].try_into().unwrap()) as usize;
@@ -302,7 +296,7 @@ fn lists_that_claim_many_values_take_no_memory() {
         for count in [u32::MAX, 1 << 24, 1 << 20] {
             let mut bytes = sound.clone();
             bytes[at + 4..at + 8].copy_from_slice(&count.to_le_bytes());
-            let (taken, result) = measured(&bytes);
+            let (taken, result) = measured(|| decode(&bytes, &DecodeOptions::default()));
             assert!(result.is_err() && taken < 1 << 20, "{taken} bytes for {count} values at {at}");
         }
     }
@@ -320,7 +314,7 @@ fn pictures_of_many_passes_are_refused_or_end_with_the_first() {
     assert!(error.contains("at most 100 are read"), "{error}");
     let frame = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
     let gif = [b"GIF89a\x01\0\x01\0\x80\0\0\xff\0\0\0\0\0", &frame.repeat(10_000)[..], b"\x3b"].concat();
-    let (taken, photo) = measured(&gif);
+    let (taken, photo) = measured(|| decode(&gif, &DecodeOptions::default()));
     assert_eq!(photo.unwrap().pixels(), [255, 0, 0]);
     assert!(taken < 1 << 20, "{taken}");
     // A directory whose next is itself.

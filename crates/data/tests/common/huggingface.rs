@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
@@ -30,6 +30,11 @@ impl Made {
     /// Writes the file, and its folder where there is none.
     pub fn write(&self, path: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, self.to_bytes(WriterProperties::builder())).unwrap();
+    }
+
+    /// The file's bytes, in this form but for the packing.
+    pub fn to_bytes(&self, form: WriterPropertiesBuilder) -> Vec<u8> {
         let about = self.names.map(|names| {
             let features = serde_json::json!({
                 "img": { "_type": "Image" }, "label": { "names": names, "_type": "ClassLabel" }
@@ -37,10 +42,9 @@ impl Made {
             let json = serde_json::json!({ "info": { "features": features } });
             vec![KeyValue::new("huggingface".to_owned(), json.to_string())]
         });
-        let properties = WriterProperties::builder().set_compression(self.compression).set_key_value_metadata(about);
+        let properties = form.set_compression(self.compression).set_key_value_metadata(about);
         let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-        let file = fs::File::create(path).unwrap();
-        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).unwrap();
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).unwrap();
         // Three rows a group, so that there are several.
         for rows in self.rows.chunks(3) {
             let mut group = writer.next_row_group().unwrap();
@@ -59,6 +63,6 @@ impl Made {
             label.close().unwrap();
             group.close().unwrap();
         }
-        writer.close().unwrap();
+        writer.into_inner().unwrap()
     }
 }
