@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/killing.rs"]
 mod killing;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "common/stripes.rs"]
 mod stripes;
 #[path = "common/workshop.rs"]
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use common::text;
+use killing::{CHECKPOINTS, failing_at};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use workshop::Workshop;
@@ -28,11 +31,9 @@ fn said(fault: Errno) -> String {
 }
 
 impl Workshop {
-    /// What is told of a run in which nothing that its files hold `part` in their paths can be written from a point on.
+    /// What is told of a run in which files with `part` in their paths cannot be written from a point on.
     fn refused(&self, name: &str, part: &str, point: u32, fault: Errno) -> String {
-        let mut command = self.train(name);
-        let output =
-            command.env("CSPNET_CRASH_POINT", format!("{point}:{part}:{}", fault.raw_os_error())).output().unwrap();
+        let output = failing_at(&mut self.train(name), part, point, fault.raw_os_error()).output().unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{part}, point {point}: {told}");
         assert!(told.contains(&said(fault)) && told.contains(part) && !told.contains("panicked"), "{told}");
@@ -58,7 +59,7 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_the_ones_before()
     let cases = FAULTS.iter().zip((0..5).cycle()).map(|(&fault, step)| (fault, step));
     for (i, (fault, step)) in cases.chain((0..5).map(|step| (Errno::NOSPC, step))).enumerate() {
         let name = format!("run-{i}");
-        let told = workshop.refused(&name, "/checkpoints/", 12 + step, fault);
+        let told = workshop.refused(&name, CHECKPOINTS, 12 + step, fault);
         assert!(told.contains("a checkpoint cannot be written") && told.contains("make room"), "{told}");
         assert!(told.contains(&format!("cspnet resume {}", workshop.path(&name).display())), "{told}");
         let left = files(&workshop.path(&name));
@@ -92,7 +93,7 @@ fn models_and_measurements_that_cannot_be_written_end_the_run() {
 fn a_run_that_cannot_begin_leaves_nothing() {
     let workshop = Workshop::new();
     let before = files(&workshop.path("")).len();
-    for file in ["config.json", "metrics.csv", "/checkpoints/"] {
+    for file in ["config.json", "metrics.csv", CHECKPOINTS] {
         for (step, fault) in FAULTS.into_iter().enumerate().take(4) {
             workshop.refused("run", file, step as u32, fault);
             assert_eq!(files(&workshop.path("")).len(), before, "{file}, {fault}");
@@ -109,8 +110,10 @@ fn events_that_cannot_be_written_end_the_run() {
     let mut child = workshop.train_for("run", 100_000).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(told.any(|line| line.starts_with("epoch 2/")));
-    fs::remove_file(&events).unwrap();
-    std::os::unix::fs::symlink("/dev/full", &events).unwrap();
+    // It takes the file's place at once: were there none for a moment, the run could make another.
+    let full = workshop.path("full");
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    fs::rename(&full, &events).unwrap();
     told.for_each(drop);
     let output = child.wait_with_output().unwrap();
     let error = text(&output.stderr);

@@ -3,6 +3,8 @@
 mod common;
 #[path = "common/killing.rs"]
 mod killing;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "common/stripes.rs"]
 mod stripes;
 
@@ -16,6 +18,7 @@ use std::process::{Command, Stdio};
 use common::{cspnet, run, text};
 use cspnet_formats::{ModelFile, StateFile};
 use killing::{CHECKPOINTS, kill_at};
+use outcome::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stripes::striped;
@@ -95,15 +98,6 @@ impl Workshop {
     fn config(&self, run: &str) -> Value {
         serde_json::from_slice(&fs::read(self.path(run).join("config.json")).unwrap()).unwrap()
     }
-}
-
-/// What is left of a run, as far as it must not depend on how it went: its models, and its measurements without times.
-fn outcome(run: &Path) -> [Vec<u8>; 3] {
-    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
-    let untimed: Vec<String> =
-        metrics.lines().map(|line| line.split(',').take(7).collect::<Vec<_>>().join(",")).collect();
-    let [last, best] = ["last", "best"].map(|name| fs::read(run.join(format!("{name}.safetensors"))).unwrap());
-    [last, best, untimed.join("\n").into_bytes()]
 }
 
 /// Bits of all tensors by name.
@@ -206,7 +200,7 @@ fn a_run_from_a_model_goes_on_without_it_as_if_it_had_not_been_killed() {
         fs::rename(&model, workshop.path("away")).unwrap();
         workshop.finish(&mut workshop.resume(&killed));
         fs::rename(workshop.path("away"), &model).unwrap();
-        assert!(outcome(&workshop.path(&killed)) == outcome(&workshop.path(&whole)), "{flags} ended otherwise");
+        assert!(Outcome::of(&workshop.path(&killed)) == Outcome::of(&workshop.path(&whole)), "{flags} ended otherwise");
     }
 }
 
@@ -233,7 +227,7 @@ fn a_classifier_alone_is_trained_and_names_what_it_has_learnt() {
     lines.for_each(drop);
     child.wait().unwrap();
     workshop.finish(&mut workshop.resume("stopped"));
-    assert!(outcome(&workshop.path("stopped")) == outcome(&workshop.path("run")));
+    assert!(Outcome::of(&workshop.path("stopped")) == Outcome::of(&workshop.path("run")));
 }
 
 #[test]

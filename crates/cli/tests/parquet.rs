@@ -5,6 +5,8 @@ mod common;
 mod huggingface;
 #[path = "common/killing.rs"]
 mod killing;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "common/stripes.rs"]
 mod stripes;
 
@@ -16,6 +18,7 @@ use std::process::Command;
 use common::{cspnet, run, text};
 use huggingface::Made;
 use killing::{CHECKPOINTS, kill_at};
+use outcome::Outcome;
 use parquet::basic::Compression;
 use serde_json::Value;
 use stripes::striped;
@@ -44,10 +47,6 @@ fn told(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-fn models(run: &Path) -> [Vec<u8>; 2] {
-    ["best", "last"].map(|name| fs::read(run.join(format!("{name}.safetensors"))).unwrap())
-}
-
 #[test]
 fn a_run_from_parquet_files_goes_on_and_its_model_names_their_classes() {
     let dir = tempfile::tempdir().unwrap();
@@ -64,7 +63,7 @@ fn a_run_from_parquet_files_goes_on_and_its_model_names_their_classes() {
 
     kill_at(&mut train(&path("killed"), &data, 30), CHECKPOINTS, 20);
     told(cspnet(&["resume", "--threads", "3"]).arg(path("killed")));
-    assert!(models(&path("killed")) == models(&path("whole")), "a run that was killed ended otherwise");
+    assert!(Outcome::of(&path("killed")) == Outcome::of(&path("whole")), "a run that was killed ended otherwise");
 
     let [model, files, photo] =
         [path("whole/best.safetensors"), data.clone(), path("16.bmp")].map(|p| p.to_str().unwrap().to_owned());

@@ -3,6 +3,8 @@
 mod common;
 #[path = "common/killing.rs"]
 mod killing;
+#[path = "common/outcome.rs"]
+mod outcome;
 #[path = "common/stripes.rs"]
 mod stripes;
 #[path = "common/workshop.rs"]
@@ -19,7 +21,7 @@ use common::{cspnet, run, text};
 use killing::{CHECKPOINTS, kill_at, waiting_at};
 use rustix::process::{Pid, Signal, kill_process};
 use stripes::striped;
-use workshop::{EPOCHS, Outcome, Workshop};
+use workshop::{EPOCHS, Workshop};
 
 fn terminate(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
@@ -107,7 +109,7 @@ fn every_recipe_goes_on_as_if_it_had_not_been_killed() {
         let (whole, killed) = (format!("whole-{i}"), format!("killed-{i}"));
         let output = workshop.train(&whole).args(flags.split(' ')).output().unwrap();
         assert!(output.status.success(), "{flags}: {}", text(&output.stderr));
-        let expected = Outcome::of(&workshop.path(&whole));
+        let expected = workshop.outcome(&whole);
         assert!(expected.last != plain.last, "{flags} change nothing");
         assert!(workshop.interrupted(&killed, flags, 13) == expected, "{flags} ended otherwise");
     }
@@ -318,7 +320,7 @@ fn a_run_that_diverged_and_was_killed_ends_as_if_it_had_not_been_killed() {
         (output.status.success() && times > 0).then_some((name, flags, times))
     });
     let (whole, flags, times) = went_back.expect("a rate that is too large");
-    let expected = Outcome::of(&workshop.path(&whole));
+    let expected = workshop.outcome(&whole);
     // Before the first six there is no run.
     for point in 6..6 * (1 + EPOCHS + times) {
         let name = format!("killed-{point}");

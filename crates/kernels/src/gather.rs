@@ -10,6 +10,12 @@ type Place = Option<isize>;
 /// A place in a quarter of the memory: how many floats behind a first one, and one more.
 type Near = Option<NonZeroU32>;
 
+/// The place itself, `first` being the first one.
+#[inline(always)]
+fn far(first: usize, near: Near) -> Place {
+    Some((first + near?.get() as usize - 1) as isize)
+}
+
 /// Where the numbers of a value come from.
 #[derive(Debug)]
 enum Origin {
@@ -91,10 +97,9 @@ impl Gather {
                 }
             }
             Origin::Near { first, places } => {
-                let place = |near: Near| Some((first + near?.get() as usize - 1) as isize);
                 for (pixel, lanes) in places[block * pixels..][..pixels].iter().enumerate() {
                     // SAFETY: as above.
-                    unsafe { self.pixel(image, &lanes.map(place), count, at(pixel)) }
+                    unsafe { self.pixel(image, &lanes.map(|near| far(*first, near)), count, at(pixel)) }
                 }
             }
             Origin::Far(places) => {
@@ -219,8 +224,7 @@ mod tests {
             let gather = Gather::new(&input, &output, 0.0, source);
             let found: Vec<[Place; LANES]> = match &gather.origin {
                 Origin::Near { first, places } => {
-                    let place = |near: Near| Some((first + near?.get() as usize - 1) as isize);
-                    places.iter().map(|lanes| lanes.map(place)).collect()
+                    places.iter().map(|lanes| lanes.map(|near| far(*first, near))).collect()
                 }
                 Origin::Far(places) => places.clone(),
                 Origin::Apart { .. } => panic!("channels and pixels do not add up"),

@@ -1,4 +1,4 @@
-//! Killing the program while it writes a file (feature `crash-points` of `cspnet-formats`).
+//! Killing the program while it writes a file, or letting that fail (feature `crash-points` of `cspnet-formats`).
 #![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use std::io::{BufRead, BufReader};
@@ -11,6 +11,11 @@ pub const CHECKPOINTS: &str = if cfg!(windows) { "\\checkpoints" } else { "/chec
 /// written, brought to the disk, renamed, and its name brought to the disk.
 pub fn waiting_at<'a>(command: &'a mut Command, part: &str, point: u32) -> &'a mut Command {
     command.env("CSPNET_CRASH_POINT", format!("{point}:{part}"))
+}
+
+/// Has what comes behind such a point fail from then on, with the system's error of this number.
+pub fn failing_at<'a>(command: &'a mut Command, part: &str, point: u32, error: i32) -> &'a mut Command {
+    command.env("CSPNET_CRASH_POINT", format!("{point}:{part}:{error}"))
 }
 
 /// Kills a run at such a point.

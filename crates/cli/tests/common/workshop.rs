@@ -1,14 +1,15 @@
-//! Runs of the program to compare: photos to learn from, and what is left of a run.
+//! Runs of the program to compare, and photos to learn from.
 #![allow(dead_code, reason = "each test binary compiles this module and uses a part of it")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::common::{cspnet, text};
 use crate::killing::{CHECKPOINTS, kill_at};
+use crate::outcome::Outcome;
 use crate::stripes::striped;
 
 /// Splits, their photos of each class, and the number of the first.
@@ -60,7 +61,7 @@ impl Workshop {
         kill_at(self.train(name).args(flags.split(' ')), CHECKPOINTS, point);
         let output = self.resume(name).args(["--threads", "3", "--memory", "low"]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-        Outcome::of(&self.path(name))
+        self.outcome(name)
     }
 
     pub fn resume(&self, name: &str) -> Command {
@@ -74,29 +75,11 @@ impl Workshop {
         let mut command = if self.path(name).exists() { self.resume(name) } else { self.train(name) };
         let output = command.output().unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-        Outcome::of(&self.path(name))
+        self.outcome(name)
     }
-}
-
-/// What is left of a run, as far as it must not depend on how it went.
-#[derive(Debug, PartialEq)]
-pub struct Outcome {
-    pub last: Vec<u8>,
-    pub best: Vec<u8>,
-    /// `metrics.csv` without times.
-    pub metrics: Vec<String>,
-}
-
-impl Outcome {
-    pub fn of(run: &Path) -> Self {
-        let read = |name: &str| fs::read(run.join(name)).unwrap();
-        let metrics = String::from_utf8(read("metrics.csv")).unwrap();
-        let untimed = |line: &str| line.split(',').take(7).collect::<Vec<_>>().join(",");
-        let outcome = Self {
-            last: read("last.safetensors"),
-            best: read("best.safetensors"),
-            metrics: metrics.lines().map(untimed).collect(),
-        };
+    /// What came of a run that has taken all its epochs.
+    pub fn outcome(&self, name: &str) -> Outcome {
+        let outcome = Outcome::of(&self.path(name));
         assert_eq!(outcome.metrics.len() as u32, 1 + EPOCHS);
         outcome
     }
