@@ -14,9 +14,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cspnet::ModelOptions;
-use cspnet::engine::{Isa, PlanOptions, Rewrite, RunError, StepReport, default_threads};
+use cspnet::engine::{Isa, PlanOptions, Rewrite, RunError, StepReport, TrainOptions, default_threads};
 use cspnet::graph::Shape;
 use cspnet::graph::analysis::Count;
+use cspnet_train::{Footprint, Recipe};
 
 use crate::failure::Failure;
 use crate::inspect::size;
@@ -64,6 +65,10 @@ pub struct Args {
     /// How much memory a step of training may take
     #[arg(long, value_enum, default_value_t = Memory::Fast, requires = "train")]
     memory: Memory,
+
+    /// A step in mixed precision, for processors with Intel's AMX: convolutions of stride 1 multiply in bfloat16
+    #[arg(long, requires = "train")]
+    amp: bool,
 
     /// How long each is measured, and at least ten runs
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
@@ -187,7 +192,12 @@ impl Bench {
         let picture = [network.graph.input_channels(), height, width];
         let options = options(args);
         let subject: Box<dyn Subject> = match args.train {
-            true => Box::new(Training::new(&network, picture, options.plan.isa, args.memory.into())?),
+            true => {
+                let mixed = Recipe { amp: args.amp, ..Recipe::default() }.mixed()?;
+                let recomputes = Footprint::from(args.memory).recomputes();
+                let options = TrainOptions { isa: options.plan.isa, recomputes, mixed };
+                Box::new(Training::new(&network, picture, &options)?)
+            }
             false => Box::new(Inference::new(&network, picture, &options)?),
         };
         Ok(Self {

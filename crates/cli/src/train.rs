@@ -143,6 +143,11 @@ struct RecipeArgs {
     #[arg(long, conflicts_with_all = ["from", "head_only"])]
     whiten_stem: bool,
 
+    /// Mixed precision, for processors with Intel's AMX: convolutions of stride 1 multiply in bfloat16; sums and all else stay in single
+    /// precision (arXiv:1905.12322)
+    #[arg(long)]
+    amp: bool,
+
     /// Label smoothing (arXiv:1512.00567)
     #[arg(long, default_value_t = Recipe::default().smoothing)]
     smoothing: f64,
@@ -351,6 +356,7 @@ impl RecipeArgs {
             freeze: None,
             layer_decay: None,
             whiten_stem: self.whiten_stem,
+            amp: self.amp,
         }
     }
 

@@ -21,7 +21,7 @@ mod train;
 mod translate;
 mod views;
 
-pub use cspnet_kernels::Isa;
+pub use cspnet_kernels::{Isa, TileUnit};
 pub use cspnet_kernels::{cpu, probe};
 pub use error::{PlanError, RunError};
 pub use input::Input;
@@ -29,4 +29,4 @@ pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanInput, PlanOptions, Wo
 pub use report::{Pass, Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;
-pub use train::{Diagnosis, Phase, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+pub use train::{Diagnosis, Phase, Stepped, Symptom, TrainOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};

@@ -4,7 +4,7 @@ mod common;
 
 use common::{CLASSES, PICTURE, random_network};
 use cspnet_engine::reference::{Tensor, train_drawn};
-use cspnet_engine::{Input, Isa, Plan, PlanOptions, Symptom, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::{Input, Isa, Plan, PlanOptions, Symptom, TrainOptions, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_layer_dropout, with_loss};
 use cspnet_graph::{Graph, Op, Weights};
@@ -253,7 +253,8 @@ fn values_that_are_computed_again_give_the_same_step_in_less_memory() {
     let both = |graph: &Graph, picture: [usize; 3]| {
         let graph = with_loss(graph).unwrap();
         let kept = TrainPlan::new(&graph, picture, Isa::detect()).unwrap();
-        let again = TrainPlan::recomputing(&graph, picture, Isa::detect()).unwrap();
+        let again =
+            TrainPlan::with(&graph, picture, &TrainOptions { recomputes: true, ..TrainOptions::default() }).unwrap();
         assert!(step(&kept, &graph, picture) == step(&again, &graph, picture));
         again.activation_bytes() as f64 / kept.activation_bytes() as f64
     };

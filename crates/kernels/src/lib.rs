@@ -21,6 +21,7 @@
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by channel and pixel")]
 
 mod activation;
+mod bfloat16;
 mod combine;
 mod conv;
 pub mod cpu;
@@ -53,7 +54,7 @@ pub use activation::Activation;
 pub use combine::{Combine, Operation};
 pub use conv::{
     Bands, Conv, ConvGrad, ConvShape, ConvWeights, First, Fusion, Grouped, GroupedWeights, Numbers, Pictures, Prologue,
-    Residual, Second, Stem, StemWeights, Winograd, WinogradTile, WinogradWeights,
+    Residual, Second, Stem, StemWeights, TileConv, TileUnit, TileWeights, Winograd, WinogradTile, WinogradWeights,
 };
 pub use dropout::{DropRule, DropUnit, Dropout};
 pub use function::Function;

@@ -3,7 +3,7 @@
 //! Not here: which batches, which learning rate, and what is kept ([`crate::trainer`]).
 
 use cspnet_engine::{
-    Diagnosis, Input, Isa, PlanOptions, Stepped, Symptom, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
+    Diagnosis, Input, PlanOptions, Stepped, Symptom, TrainOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
 };
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Graph, ParamId, Weights};
@@ -65,7 +65,9 @@ impl Learner {
                 running = Some(Frozen::new(&part, weights, config.train_size, (photos, resources.threads), &options)?);
             }
         }
-        let plan = resources.memory.plan(&with_loss(&learns.graph)?, picture, Isa::detect())?.with_rates(rates);
+        let recomputes = resources.memory.recomputes();
+        let options = TrainOptions { recomputes, mixed: config.recipe.mixed()?, ..TrainOptions::default() };
+        let plan = TrainPlan::with(&with_loss(&learns.graph)?, picture, &options)?.with_rates(rates);
         Ok(Self {
             recipe: config.recipe.clone(),
             frozen: running,

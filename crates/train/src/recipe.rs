@@ -1,7 +1,7 @@
 //! How a network is trained, as numbers with the field's usual names.
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
-use cspnet_engine::UpdateRule;
+use cspnet_engine::{TileUnit, UpdateRule};
 use cspnet_graph::Graph;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,9 @@ pub struct Recipe {
     /// Whether a run from nothing begins with a first convolution that whitens patches of the photos (Jordan, arXiv:2404.00498).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whiten_stem: bool,
+    /// Whether factors of convolutions are rounded to bfloat16 ([`cspnet_engine::TrainOptions::mixed`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub amp: bool,
 }
 
 impl Recipe {
@@ -172,6 +175,19 @@ impl Recipe {
     /// Names what it has no place for.
     pub fn check_for(&self, network: &Graph) -> Result<(), TrainError> {
         Parts::of(network, self).map(drop)
+    }
+
+    /// What multiplies tiles of bfloat16, if the recipe asks for them.
+    ///
+    /// # Errors
+    /// If it does and this machine has none.
+    pub fn mixed(&self) -> Result<Option<TileUnit>, TrainError> {
+        let rule =
+            "left out: this processor has no tiles for bfloat16 (Intel's AMX), or the system keeps them from programs";
+        match TileUnit::detect() {
+            None if self.amp => Err(TrainError::Recipe { field: "amp", rule }),
+            unit => Ok(unit.filter(|_| self.amp)),
+        }
     }
 
     /// Whether the classifier alone learns.
@@ -303,6 +319,7 @@ impl Default for Recipe {
             freeze: None,
             layer_decay: None,
             whiten_stem: false,
+            amp: false,
         }
     }
 }

@@ -1,8 +1,5 @@
 //! What a run takes of the machine.
 
-use cspnet_engine::{Isa, PlanError, TrainPlan};
-use cspnet_graph::{Graph, Shape};
-
 /// What a run takes of the machine. Its result does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
@@ -23,14 +20,8 @@ pub enum Footprint {
 }
 
 impl Footprint {
-    /// A network that ends in a loss, compiled for training.
-    ///
-    /// # Errors
-    /// If the picture does not fit the network, or it cannot be trained.
-    pub fn plan(self, learning: &Graph, picture: Shape, isa: Isa) -> Result<TrainPlan, PlanError> {
-        match self {
-            Self::Fast => TrainPlan::new(learning, picture, isa),
-            Self::Low => TrainPlan::recomputing(learning, picture, isa),
-        }
+    /// Whether some values are computed again for the backward pass.
+    pub fn recomputes(self) -> bool {
+        self == Self::Low
     }
 }

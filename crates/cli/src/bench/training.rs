@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use cspnet::engine::{Input, Isa, RunError, StepReport, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use cspnet::engine::{Input, RunError, StepReport, TrainOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet::graph::{Graph, Shape, Weights, init, rewrite};
-use cspnet_train::Footprint;
 
 use super::{Run, Subject};
 use crate::failure::Failure;
@@ -24,8 +23,8 @@ pub struct Training {
 
 impl Training {
     /// With weights as `cspnet train` begins with.
-    pub fn new(network: &Network, picture: Shape, isa: Isa, memory: Footprint) -> Result<Self, Failure> {
-        let plan = memory.plan(&rewrite::with_loss(&network.graph)?, picture, isa)?;
+    pub fn new(network: &Network, picture: Shape, options: &TrainOptions) -> Result<Self, Failure> {
+        let plan = TrainPlan::with(&rewrite::with_loss(&network.graph)?, picture, options)?;
         Ok(Self { graph: network.graph.clone(), plan })
     }
 }

@@ -7,7 +7,7 @@
 
 use cspnet_kernels::{
     Activation, Conv, ConvShape, ConvWeights, Fusion, Grouped, GroupedWeights, Isa, Memory, Planes, Prologue, Residual,
-    Take, Team, Winograd, WinogradWeights,
+    Take, Team, TileConv, TileUnit, TileWeights, Winograd, WinogradWeights,
 };
 
 use crate::plan::ALIKE;
@@ -18,6 +18,7 @@ pub(super) enum Convolution {
     Direct(Box<Conv>),
     Winograd(Box<Winograd>),
     Grouped(Box<Grouped>),
+    Tiles(Box<TileConv>),
 }
 
 /// Memory for the packed weights of one convolution at a time.
@@ -26,17 +27,21 @@ pub(super) struct Packed {
     direct: ConvWeights,
     winograd: WinogradWeights,
     grouped: GroupedWeights,
+    tiles: TileWeights,
 }
 
 impl Convolution {
-    /// `output = W * input + bias`, where something may happen to the input first.
+    /// `output = W * input + bias`, where something may happen to the input first. With a unit for it, in tiles of bfloat16 where it fits.
     pub(super) fn forward(
-        isa: Isa,
+        (isa, unit): (Isa, Option<TileUnit>),
         shape: ConvShape,
         prologue: Option<Prologue>,
         input: &Planes,
         output: &Planes,
     ) -> Self {
+        if let Some(unit) = unit.filter(|_| prologue.is_none() && TileConv::fits(&shape, input, output)) {
+            return Self::Tiles(Box::new(TileConv::forward(isa, unit, shape, input, output)));
+        }
         let fusion = Fusion { prologue, activation: Activation::Identity, residual: Residual::None };
         if let Some(tile) = Winograd::tile_for(ALIKE, &shape, input, output, &fusion) {
             return Self::Winograd(Box::new(Winograd::new(isa, tile, shape, input, output, fusion)));
@@ -49,12 +54,16 @@ impl Convolution {
 
     /// `d_input = W^T d_output`, or added to what is there.
     pub(super) fn backward_data(
-        isa: Isa,
+        (isa, unit): (Isa, Option<TileUnit>),
         shape: ConvShape,
         d_output: &Planes,
         d_input: &Planes,
         accumulate: bool,
     ) -> Self {
+        if let Some(unit) = unit.filter(|_| TileConv::fits(&shape, d_input, d_output)) {
+            let tiles = TileConv::backward_data(isa, unit, shape, d_output, d_input, accumulate);
+            return Self::Tiles(Box::new(tiles));
+        }
         if let Some(tile) = Winograd::backward_tile_for(ALIKE, &shape, d_output, d_input) {
             let winograd = Winograd::backward_data(isa, tile, shape, d_output, d_input, accumulate);
             return Self::Winograd(Box::new(winograd));
@@ -69,7 +78,7 @@ impl Convolution {
     pub(super) fn takes_moments(&self) -> bool {
         match self {
             Self::Direct(conv) => conv.takes_moments(),
-            Self::Winograd(_) | Self::Grouped(_) => true,
+            Self::Winograd(_) | Self::Grouped(_) | Self::Tiles(_) => true,
         }
     }
 
@@ -89,6 +98,7 @@ impl Convolution {
             Self::Winograd(winograd) => {
                 winograd.run_unpacked(weight, bias, (&mut packed.winograd, take), memory, team);
             }
+            Self::Tiles(tiles) => tiles.run_unpacked(weight, bias, (&mut packed.tiles, take), memory, team),
             Self::Grouped(grouped) => {
                 grouped.repack(&mut packed.grouped, weight, bias);
                 grouped.run_taking(&packed.grouped, take, memory, team);
@@ -101,6 +111,7 @@ impl Convolution {
             Self::Direct(conv) => conv.name(),
             Self::Winograd(winograd) => winograd.name(),
             Self::Grouped(grouped) => grouped.name(),
+            Self::Tiles(tiles) => tiles.name(),
         }
     }
 
@@ -109,6 +120,7 @@ impl Convolution {
             Self::Direct(conv) => conv.unpacked_scratch_len(),
             Self::Winograd(winograd) => winograd.unpacked_scratch_len(),
             Self::Grouped(grouped) => grouped.scratch_len(),
+            Self::Tiles(tiles) => tiles.scratch_len(),
         }
     }
 }

@@ -3,13 +3,14 @@
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
     self as kernels, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad,
-    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Take, Team, Transfer,
+    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Take, Team, TileUnit,
+    Transfer,
 };
 
 use super::backward::Back;
 use super::convolution::Convolution;
 use super::norms::Segment;
-use super::{Program, Running, State};
+use super::{Program, Running, State, TrainOptions};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Prologue, Step, Task};
@@ -63,6 +64,8 @@ pub(super) struct Build<'a> {
     graph: &'a Graph,
     shapes: &'a [Shape],
     isa: Isa,
+    /// What multiplies tiles of bfloat16, if they are wanted.
+    unit: Option<TileUnit>,
     program: &'a Program,
     made: Made,
 }
@@ -81,8 +84,9 @@ pub(super) struct Made {
 }
 
 impl<'a> Build<'a> {
-    pub(super) fn new(graph: &'a Graph, shapes: &'a [Shape], isa: Isa, program: &'a Program) -> Self {
-        Self { graph, shapes, isa, program, made: Made::default() }
+    pub(super) fn new(graph: &'a Graph, shapes: &'a [Shape], options: &TrainOptions, program: &'a Program) -> Self {
+        let &TrainOptions { isa, mixed: unit, .. } = options;
+        Self { graph, shapes, isa, unit, program, made: Made::default() }
     }
 
     /// Both passes.
@@ -124,7 +128,7 @@ impl<'a> Build<'a> {
             Task::Import { normalise } => Kernel::Import(Import::new(self.graph, *normalise, output)),
             Task::Conv { node, prologue, .. } => {
                 let shape = conv_shape(&self.graph.node(*node).op);
-                let conv = Convolution::forward(self.isa, shape, before(*prologue), &input(0), &output);
+                let conv = Convolution::forward((self.isa, self.unit), shape, before(*prologue), &input(0), &output);
                 let params = &self.graph.node(*node).params;
                 let norm = prologue.map(|p| self.stats(p.norm));
                 Kernel::Conv { conv, norm, weight: params[0], bias: params.get(1).copied(), slot: None }
@@ -169,13 +173,24 @@ impl<'a> Build<'a> {
                     self.push(sum, Pass::Backward, &[node], output, None);
                 }
                 let (x, dy) = (value(input), gradient(output));
-                let grad = ConvGrad::new(isa, conv_shape(op(node)), &x, &dy, before(prologue));
+                let shape = conv_shape(op(node));
+                let unit = self.unit.filter(|_| prologue.is_none() && ConvGrad::fits_tiles(&shape, &x, &dy));
+                let grad = match unit {
+                    Some(unit) => ConvGrad::in_tiles(isa, unit, shape, &x, &dy),
+                    None => ConvGrad::new(isa, shape, &x, &dy, before(prologue)),
+                };
                 let norm = prologue.map(|p| self.stats(p.norm));
                 Kernel::ConvWeight { grad: Box::new(grad), norm, weight: params[0] }
             }
             Back::ConvData { node, input, output, accumulate } => {
                 let shape = conv_shape(op(node));
-                let conv = Convolution::backward_data(isa, shape, &gradient(output), &gradient(input), accumulate);
+                let conv = Convolution::backward_data(
+                    (isa, self.unit),
+                    shape,
+                    &gradient(output),
+                    &gradient(input),
+                    accumulate,
+                );
                 Kernel::Conv { conv, norm: None, weight: self.graph.node(node).params[0], bias: None, slot: None }
             }
             Back::Norm { node, activation: act, input, output, accumulate } if program.norms.is_summed(node) => {

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, add, average_step, export_nchw, scale,
-    sum_of_squares,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, TileUnit, add, average_step, export_nchw,
+    scale, sum_of_squares,
 };
 
 use crate::error::{PlanError, RunError, check_input};
@@ -58,6 +58,26 @@ pub struct TrainPlan {
     rates: Vec<f64>,
     image_len: usize,
     scratch_len: usize,
+}
+
+/// How a step of training is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainOptions {
+    /// The instruction set.
+    pub isa: Isa,
+    /// Less memory: what normalisations and activations give is not kept between the passes but computed again. A step gives the
+    /// same bits and takes somewhat longer.
+    pub recomputes: bool,
+    /// Mixed precision: what convolutions of stride 1 without groups multiply is rounded to bfloat16 for this unit's tiles where their
+    /// channels come in whole blocks. Sums and all else stay in single precision (Kalamkar et al., arXiv:1905.12322).
+    pub mixed: Option<TileUnit>,
+}
+
+impl Default for TrainOptions {
+    /// The best instruction set of this machine, and single precision.
+    fn default() -> Self {
+        Self { isa: Isa::detect(), recomputes: false, mixed: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,19 +132,14 @@ impl TrainPlan {
     /// # Errors
     /// If the picture does not fit the network, or the graph does not end in a loss or takes more than a picture.
     pub fn new(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
-        Self::compile(graph, picture, isa, false)
+        Self::with(graph, picture, &TrainOptions { isa, ..TrainOptions::default() })
     }
 
-    /// The same with less memory: what normalisations and activations give is not kept between the passes but computed again. A
-    /// step gives the same bits and takes somewhat longer.
+    /// The same with a choice of how it is computed.
     ///
     /// # Errors
     /// As [`TrainPlan::new`].
-    pub fn recomputing(graph: &Graph, picture: Shape, isa: Isa) -> Result<Self, PlanError> {
-        Self::compile(graph, picture, isa, true)
-    }
-
-    fn compile(graph: &Graph, picture: Shape, isa: Isa, recomputes: bool) -> Result<Self, PlanError> {
+    pub fn with(graph: &Graph, picture: Shape, options: &TrainOptions) -> Result<Self, PlanError> {
         let shapes = graph.shapes(picture)?;
         let loss = graph.node(graph.output());
         if loss.op != Op::SoftmaxCrossEntropy {
@@ -138,8 +153,8 @@ impl TrainPlan {
             return Err(PlanError::unsupported(graph, id, "this operation can be run, but not trained through"));
         }
         let logits = loss.inputs[0];
-        let program = Program::new(graph, &shapes, logits, recomputes);
-        let Made { kernels, steps, written, running } = Build::new(graph, &shapes, isa, &program).make();
+        let program = Program::new(graph, &shapes, logits, options.recomputes);
+        let Made { kernels, steps, written, running } = Build::new(graph, &shapes, options, &program).make();
         Ok(Self {
             picture,
             normalises: matches!(&kernels[0], Kernel::Import(import) if import.normalises()),

@@ -10,6 +10,7 @@
 //! ([`Winograd`]).
 
 mod bands;
+mod bf16;
 mod epilogue;
 mod grad;
 mod grouped;
@@ -33,6 +34,7 @@ use strip::Strip;
 use taps::Grid;
 
 pub use bands::{Bands, First, Second};
+pub use bf16::{TileConv, TileUnit, TileWeights};
 pub use grad::ConvGrad;
 pub use grouped::{Grouped, GroupedWeights};
 pub use stem::{Pictures, Stem, StemWeights};

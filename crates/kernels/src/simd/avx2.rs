@@ -143,6 +143,35 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn bfloat16(self, v: Self::V) -> Self::V {
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let is_odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let near = _mm256_add_epi32(bits, _mm256_add_epi32(is_odd, _mm256_set1_epi32(0x7FFF)));
+            let near = _mm256_and_si256(near, _mm256_set1_epi32(0xFFFF_0000_u32.cast_signed()));
+            let none = _mm256_set1_ps(f32::from_bits(0x7FC0_0000));
+            _mm256_blendv_ps(_mm256_castsi256_ps(near), none, _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v))
+        }
+    }
+
+    #[inline(always)]
+    fn upper_halves(self, v: Self::V) -> [u16; 8] {
+        unsafe {
+            let halves = _mm256_srli_epi32::<16>(_mm256_castps_si256(v));
+            let halves = _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
+            std::mem::transmute(halves)
+        }
+    }
+
+    #[inline(always)]
+    fn join_halves(self, low: Self::V, high: Self::V) -> Self::V {
+        unsafe {
+            let low = _mm256_srli_epi32::<16>(_mm256_castps_si256(low));
+            _mm256_castsi256_ps(_mm256_or_si256(low, _mm256_castps_si256(high)))
+        }
+    }
+
+    #[inline(always)]
     fn transpose(self, r: [Self::V; 8]) -> [Self::V; 8] {
         let mut out = r;
         // Within each half pairs of two rows, then of four; then halves change places.

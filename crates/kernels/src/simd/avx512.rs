@@ -143,6 +143,9 @@ unsafe impl Simd for Avx512 {
         fn select_gt(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
         fn round(a: Self::V) -> Self::V;
         fn exp2_whole(n: Self::V) -> Self::V;
+        fn bfloat16(v: Self::V) -> Self::V;
+        fn upper_halves(v: Self::V) -> [u16; 8];
+        fn join_halves(low: Self::V, high: Self::V) -> Self::V;
         fn transpose(rows: [Self::V; 8]) -> [Self::V; 8];
         fn to_array(v: Self::V) -> [f32; 8];
     }

@@ -212,6 +212,13 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, a: Self::V) -> Self::V;
     /// `2^n` for whole `n` in `-126..=127`.
     fn exp2_whole(self, n: Self::V) -> Self::V;
+    /// The nearest number of bfloat16 in every lane, as [`crate::bfloat16::rounded`]: it is the upper half of the lane's bits, and the
+    /// lower half is zero.
+    fn bfloat16(self, v: Self::V) -> Self::V;
+    /// The upper halves of the lanes.
+    fn upper_halves(self, v: Self::V) -> [u16; 8];
+    /// Two vectors of which every lane has only an upper half as one: the first's become the lower halves.
+    fn join_halves(self, low: Self::V, high: Self::V) -> Self::V;
     /// Rows as columns: lane `i` of row `j` becomes lane `j` of row `i`.
     fn transpose(self, rows: [Self::V; 8]) -> [Self::V; 8];
     /// The lanes as an array.

@@ -1,6 +1,7 @@
 //! Eight floats as an array: what runs where no better instruction set is known.
 
 use super::{Simd, pairs_of_two};
+use crate::bfloat16;
 
 /// The instruction set every machine has.
 #[derive(Clone, Copy)]
@@ -115,6 +116,21 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     fn exp2_whole(self, n: Self::V) -> Self::V {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+
+    #[inline(always)]
+    fn bfloat16(self, v: Self::V) -> Self::V {
+        v.map(|x| bfloat16::widened(bfloat16::rounded(x)))
+    }
+
+    #[inline(always)]
+    fn upper_halves(self, v: Self::V) -> [u16; 8] {
+        v.map(|x| (x.to_bits() >> 16) as u16)
+    }
+
+    #[inline(always)]
+    fn join_halves(self, low: Self::V, high: Self::V) -> Self::V {
+        std::array::from_fn(|i| f32::from_bits(low[i].to_bits() >> 16 | high[i].to_bits()))
     }
 
     #[inline(always)]

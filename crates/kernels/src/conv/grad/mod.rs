@@ -7,6 +7,7 @@
 //! long sums stay exact enough. Strips follow in order, and a weight belongs to one part. Not here: the gradient of the input
 //! ([`super::Conv::backward_data`]).
 
+mod bf16;
 mod cells;
 mod depthwise;
 mod pack;
@@ -18,8 +19,9 @@ mod totals;
 mod walk;
 mod winograd;
 
-use super::{ConvShape, Prologue};
+use super::{ConvShape, Prologue, TileUnit};
 use crate::{Isa, Memory, Planes, Team};
+use bf16::TileGrad;
 use prologue::Numbers;
 use tiles::Tiles;
 use walk::Geometry;
@@ -42,6 +44,7 @@ pub struct ConvGrad {
 enum Way {
     Tiles(Tiles),
     Depthwise,
+    Rounded(TileGrad),
 }
 
 impl ConvGrad {
@@ -71,6 +74,29 @@ impl ConvGrad {
         Self { isa, geometry, prologue, way, weights, scratch_len, end: input.end().max(d_output.end()) }
     }
 
+    /// Whether the factors can be rounded to bfloat16 for the processor's tiles.
+    pub fn fits_tiles(shape: &ConvShape, input: &Planes, d_output: &Planes) -> bool {
+        TileGrad::fits(shape, input, d_output)
+    }
+
+    /// With factors that are rounded to bfloat16 for tiles, and no prologue.
+    ///
+    /// # Panics
+    /// If it does not fit, or the machine lacks the unit; else as [`ConvGrad::new`].
+    pub fn in_tiles(isa: Isa, unit: TileUnit, shape: ConvShape, input: &Planes, d_output: &Planes) -> Self {
+        assert!(Self::fits_tiles(&shape, input, d_output), "no gradient in tiles for {shape:?}");
+        let tiles = TileGrad::new(unit, &shape, input, d_output);
+        Self {
+            isa,
+            geometry: Geometry::new(shape.window, input, d_output),
+            prologue: None,
+            weights: input.channels() * d_output.channels() * shape.window.kernel.iter().product::<usize>(),
+            scratch_len: tiles.scratch_len(),
+            way: Way::Rounded(tiles),
+            end: input.end().max(d_output.end()),
+        }
+    }
+
     /// Floats of scratch each thread needs.
     pub fn scratch_len(&self) -> usize {
         self.scratch_len
@@ -82,6 +108,7 @@ impl ConvGrad {
         let way = match &self.way {
             Way::Tiles(tiles) => tiles.name(),
             Way::Depthwise => "depthwise".to_owned(),
+            Way::Rounded(tiles) => return format!("backward weight {h}x{w}, {}", tiles.name()),
         };
         format!("backward weight {h}x{w}, {way}, {}", self.isa)
     }
@@ -105,6 +132,8 @@ impl ConvGrad {
         match &self.way {
             // SAFETY: all lengths have just been checked.
             Way::Tiles(tiles) => unsafe { tiles.run(&run, shared, team) },
+            // SAFETY: as above.
+            Way::Rounded(tiles) => unsafe { tiles.run(&run, shared, team) },
             Way::Depthwise => team.run(depthwise::parts(&self.geometry), &|part, worker| {
                 let totals = shared.scratch(worker);
                 self.isa.run(depthwise::PartOf { run: &run, prologue: self.prologue, part, totals });

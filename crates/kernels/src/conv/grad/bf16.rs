@@ -1,0 +1,355 @@
+//! The gradient of a weight in the processor's tiles, from factors that are rounded to bfloat16 ([`crate::conv::bf16`]).
+//!
+//! Both values are laid out by one list of places with their padding, so a tap is an offset. The products' first factor are input
+//! channels, with places side by side, and their second is the output's gradient, pairs of places after pairs of places. Their sums over
+//! the places of a few images are added to totals in single precision.
+
+use std::ops::Range;
+
+use super::cells::even;
+use super::{Gradient, Run};
+use crate::conv::ConvShape;
+use crate::conv::bf16::source::{Grid, Unit};
+use crate::conv::bf16::tiles::{DEPTH, Product, SIDE, STEP, Sums, TileUnit, Tiles};
+use crate::conv::bf16::{GROUP, fits};
+use crate::memory::Shared;
+use crate::simd::{Body, Simd};
+use crate::{LANES, Planes, Team};
+
+/// Pixels that are summed together, about: enough for the sums to be added up seldom, few enough for the second-level cache.
+const PIXELS: usize = 1024;
+
+/// Parts that keep a team busy.
+const ENOUGH_PARTS: usize = 8;
+
+/// Images of a batch for which work is cut well.
+const IMAGES: usize = 8;
+
+/// Floats that the totals of all groups of images may take together.
+const TOTALS: usize = 512 * 1024;
+
+/// Numbers of a line of the cache.
+const LINE: usize = 32;
+
+/// The work, cut.
+#[derive(Debug)]
+pub(super) struct TileGrad {
+    unit: TileUnit,
+    grid: Grid,
+    /// Offsets of the taps, in places.
+    taps: Vec<usize>,
+    /// Where the places of each step begin, in bytes.
+    steps: Vec<usize>,
+    /// Numbers from one channel's places to the next one's.
+    row_len: usize,
+    /// Groups of input blocks and of output blocks, some in each cell.
+    cells: Vec<[Range<usize>; 2]>,
+    /// Groups of images whose totals are computed apart, at most.
+    groups: usize,
+}
+
+impl TileGrad {
+    /// Whether the gradient can be computed so.
+    pub fn fits(shape: &ConvShape, input: &Planes, d_output: &Planes) -> bool {
+        fits(shape, [input, d_output])
+    }
+
+    /// For a convolution that fits.
+    pub fn new(unit: TileUnit, shape: &ConvShape, input: &Planes, d_output: &Planes) -> Self {
+        let grid = Grid::new(shape.window.kernel, shape.window.padding, input, d_output, PIXELS);
+        let all = [input, d_output].map(|planes| planes.blocks().len().div_ceil(GROUP));
+        let outputs = all[1].min(ENOUGH_PARTS / 2);
+        let inputs = all[0].min(ENOUGH_PARTS.div_ceil(outputs));
+        let cells = even(all[0], inputs).flat_map(|i| even(all[1], outputs).map(move |o| [i.clone(), o])).collect();
+        let taps: Vec<usize> = grid.taps().collect();
+        let totals = all[0] * all[1] * taps.len() * SIDE * SIDE;
+        let most = grid.count(IMAGES).min(TOTALS / totals).max(1);
+        Self {
+            unit,
+            taps,
+            steps: (0..grid.len() / DEPTH).map(|step| step * DEPTH * size_of::<u16>()).collect(),
+            // An odd number of cache lines, so that channels do not compete for the same sets of the cache.
+            row_len: (grid.room().div_ceil(LINE) | 1) * LINE,
+            cells,
+            groups: ENOUGH_PARTS.div_ceil(inputs * outputs).min(most),
+            grid,
+        }
+    }
+
+    pub fn name(&self) -> String {
+        format!("bfloat16, {}", self.unit.name())
+    }
+
+    /// Floats of scratch each thread needs: the totals of all groups of images if there are several, which are the first's, those of a
+    /// cell, and its factors.
+    pub fn scratch_len(&self) -> usize {
+        let most = |of: &dyn Fn(&[Range<usize>; 2]) -> usize| self.cells.iter().map(of).max().unwrap_or(0);
+        self.all_totals_len() + most(&|cell| self.totals_len(cell)) + most(&|cell| self.factors_len(cell))
+    }
+
+    /// Floats of a cell's totals: for each pair of groups and each tap those of a product.
+    fn totals_len(&self, cell: &[Range<usize>; 2]) -> usize {
+        cell.iter().map(Range::len).product::<usize>() * self.taps.len() * SIDE * SIDE
+    }
+
+    fn all_totals_len(&self) -> usize {
+        if self.groups == 1 {
+            0
+        } else {
+            self.groups * self.cells.iter().map(|cell| self.totals_len(cell)).sum::<usize>()
+        }
+    }
+
+    /// Floats of a group of the input, and of one of the output's gradient.
+    fn lens(&self) -> [usize; 2] {
+        [SIDE * self.row_len / 2, self.steps.len() * STEP / 2]
+    }
+
+    fn factors_len(&self, cell: &[Range<usize>; 2]) -> usize {
+        cell.iter().zip(self.lens()).map(|(groups, len)| groups.len() * len).sum()
+    }
+
+    /// Computes the gradient.
+    ///
+    /// # Safety
+    /// The images hold the values, each worker of the team has [`TileGrad::scratch_len`] floats of scratch that nobody else touches,
+    /// and the gradient has a number for each weight.
+    pub unsafe fn run(&self, run: &Run<'_>, shared: Shared, team: &mut Team) {
+        let images = run.images.count;
+        let units = self.grid.count(images);
+        let groups = self.groups.min(units).max(1);
+        let cell_len = |i: usize| self.cells[..i].iter().map(|cell| self.totals_len(cell)).sum::<usize>();
+        let all = cell_len(self.cells.len());
+        let is_apart = self.groups > 1;
+        let totals = |group: usize, cell: usize| shared.scratch(0).wrapping_add(group * all + cell_len(cell));
+        let join = |cell: usize, totals: *mut f32, groups: usize| {
+            run.isa.run(JoinOf { grad: self, run, cell: &self.cells[cell], totals, groups, step: all });
+        };
+        team.run(groups * self.cells.len(), &|part, worker| {
+            let (group, cell) = (part / self.cells.len(), part % self.cells.len());
+            let own = shared.scratch(worker).wrapping_add(self.all_totals_len());
+            let (totals, factors) = match is_apart {
+                true => (totals(group, cell), own),
+                false => (own, own.wrapping_add(self.totals_len(&self.cells[cell]))),
+            };
+            let units = group * units / groups..(group + 1) * units / groups;
+            run.isa.run(PartOf { grad: self, run, cell: &self.cells[cell], units, totals, factors });
+            if !is_apart {
+                join(cell, totals, 1);
+            }
+        });
+        if is_apart {
+            team.run(self.cells.len(), &|cell, _| join(cell, totals(0, cell), groups));
+        }
+    }
+}
+
+/// One cell and some units of work. Whoever makes it answers for the memory.
+struct PartOf<'a> {
+    grad: &'a TileGrad,
+    run: &'a Run<'a>,
+    cell: &'a [Range<usize>; 2],
+    units: Range<usize>,
+    totals: *mut f32,
+    factors: *mut f32,
+}
+
+impl Body for PartOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (grad, [inputs, outputs]) = (self.grad, self.cell);
+        // SAFETY: the totals are the cell's.
+        unsafe { self.totals.write_bytes(0, grad.totals_len(self.cell)) };
+        let tiles = Tiles::set_up(grad.unit);
+        for number in self.units.clone() {
+            let unit = grad.grid.unit(number, self.run.images.count);
+            // SAFETY: the images hold both values, and the factors have room for the cell's groups.
+            unsafe {
+                self.round_inputs(s, &unit);
+                self.round_gradients(s, &unit);
+            }
+            let steps = &grad.steps[..grad.grid.len_of(&unit) / DEPTH];
+            for (i, o) in (0..inputs.len()).flat_map(|i| (0..outputs.len()).map(move |o| (i, o))) {
+                for (t, tap) in grad.taps.iter().enumerate() {
+                    let product = Product {
+                        a: self.input(i).wrapping_add(*tap).cast_const(),
+                        row_len: grad.row_len * size_of::<u16>(),
+                        half_len: SIDE / 2 * grad.row_len * size_of::<u16>(),
+                        steps,
+                        b: self.gradient(o).cast_const(),
+                    };
+                    let totals =
+                        self.totals.wrapping_add(((i * outputs.len() + o) * grad.taps.len() + t) * SIDE * SIDE);
+                    // SAFETY: a tap reaches places of the input's rows from every place of a step, and the totals are the cell's.
+                    unsafe { add_product(s, &tiles, &product, totals) };
+                }
+            }
+        }
+    }
+}
+
+/// Adds a product's sums to totals.
+///
+/// # Safety
+/// The factors can be read, and the totals are the caller's.
+#[inline(always)]
+unsafe fn add_product<S: Simd>(s: S, tiles: &Tiles, product: &Product<'_>, totals: *mut f32) {
+    let mut sums = Sums::zero();
+    // SAFETY: the function's own promise.
+    unsafe {
+        tiles.multiply(product, &mut sums);
+        let from = sums.0.as_ptr().cast::<f32>();
+        for at in (0..SIDE * SIDE).step_by(LANES) {
+            let to = totals.wrapping_add(at);
+            s.store(s.add(s.load(to), s.load(from.wrapping_add(at))), to);
+        }
+    }
+}
+
+impl PartOf<'_> {
+    /// Where the places of a group of the input lie.
+    fn input(&self, group: usize) -> *mut u16 {
+        self.factors.wrapping_add(group * self.grad.lens()[0]).cast()
+    }
+
+    /// Where a group of the output's gradient lies.
+    fn gradient(&self, group: usize) -> *mut u16 {
+        let [input, output] = self.grad.lens();
+        self.factors.wrapping_add(self.cell[0].len() * input + group * output).cast()
+    }
+
+    /// Copies what a unit sees of the input, a row of places for each channel, and zeros to all other places.
+    ///
+    /// # Safety
+    /// The images hold the input, and nobody else has the room for the factor.
+    #[inline(always)]
+    unsafe fn round_inputs<S: Simd>(&self, s: S, unit: &Unit) {
+        let (grad, input) = (self.grad, &self.run.geometry.input);
+        for (i, group) in self.cell[0].clone().enumerate() {
+            // SAFETY: the group's room.
+            unsafe { self.input(i).write_bytes(0, SIDE * grad.row_len) };
+            for (b, block) in input.blocks().iter().skip(group * GROUP).take(GROUP).enumerate() {
+                let rows = self.input(i).wrapping_add(b * LANES * grad.row_len);
+                for row in grad.grid.source_rows(unit) {
+                    let from = self.run.images.image(row.image).wrapping_add(block.offset + row.first);
+                    for first in (0..input.width()).step_by(LANES) {
+                        let count = (input.width() - first).min(LANES);
+                        let mut pixels = [s.splat(0.0); LANES];
+                        for i in 0..count {
+                            // SAFETY: a pixel of the row.
+                            pixels[i] = unsafe { s.load(from.wrapping_add((first + i) * LANES)) };
+                        }
+                        let channels = s.transpose(pixels);
+                        for lane in 0..LANES {
+                            let numbers = s.upper_halves(s.bfloat16(channels[lane]));
+                            let to = rows.wrapping_add(lane * grad.row_len + row.place + first);
+                            // SAFETY: the row's places are the channel's.
+                            unsafe {
+                                match count {
+                                    LANES => to.cast::<[u16; LANES]>().write_unaligned(numbers),
+                                    _ => numbers[..count]
+                                        .iter()
+                                        .enumerate()
+                                        .for_each(|(i, &n)| to.wrapping_add(i).write(n)),
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies what a unit has of the output's gradient in pairs of places, and zeros to all other places.
+    ///
+    /// # Safety
+    /// The images hold the gradient, and nobody else has the room for the factor.
+    #[inline(always)]
+    unsafe fn round_gradients<S: Simd>(&self, s: S, unit: &Unit) {
+        let (grad, d_output) = (self.grad, &self.run.geometry.d_output);
+        let width = d_output.width();
+        for (o, group) in self.cell[1].clone().enumerate() {
+            // SAFETY: the group's room.
+            unsafe { self.gradient(o).write_bytes(0, grad.steps.len() * STEP) };
+            for (b, block) in d_output.blocks().iter().skip(group * GROUP).take(GROUP).enumerate() {
+                let columns = b / 2 * (STEP / 4) + b % 2 * LANES;
+                for row in grad.grid.target_rows(unit) {
+                    let from = self.run.images.image(row.image).wrapping_add(block.offset + row.first);
+                    for pair in row.place / 2..(row.place + width).div_ceil(2) {
+                        let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
+                        // SAFETY: pixels of the row. Where one of a pair's places is none of them, it is padding.
+                        unsafe {
+                            if 2 * pair >= row.place {
+                                low = s.bfloat16(s.load(from.wrapping_add((2 * pair - row.place) * LANES)));
+                            }
+                            if 2 * pair + 1 < row.place + width {
+                                high = s.bfloat16(s.load(from.wrapping_add((2 * pair + 1 - row.place) * LANES)));
+                            }
+                        }
+                        let at = pair / (DEPTH / 2) * (STEP / 2) + pair % (DEPTH / 2) * (SIDE / 2) + columns;
+                        // SAFETY: the pair is the group's.
+                        unsafe { s.store(s.join_halves(low, high), self.gradient(o).cast::<f32>().wrapping_add(at)) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The totals of several groups of images, added up in their order and written.
+struct JoinOf<'a> {
+    grad: &'a TileGrad,
+    run: &'a Run<'a>,
+    cell: &'a [Range<usize>; 2],
+    /// Those of the first group, to which the others' are added.
+    totals: *mut f32,
+    groups: usize,
+    /// Floats from one group's to the next one's.
+    step: usize,
+}
+
+impl Body for JoinOf<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for group in 1..self.groups {
+            let more = self.totals.wrapping_add(group * self.step);
+            for at in (0..self.grad.totals_len(self.cell)).step_by(LANES) {
+                let to = self.totals.wrapping_add(at);
+                // SAFETY: every group has the cell's totals, whole vectors.
+                unsafe { s.store(s.add(s.load(to), s.load(more.wrapping_add(at))), to) };
+            }
+        }
+        // SAFETY: they are complete, and the cell's weights are this part's.
+        unsafe { self.write(self.run.d_weight) };
+    }
+}
+
+impl JoinOf<'_> {
+    /// # Safety
+    /// The totals are there, and nobody else touches the cell's weights.
+    #[inline(always)]
+    unsafe fn write(&self, to: Gradient) {
+        let (geometry, taps) = (&self.run.geometry, self.grad.taps.len());
+        let channels = [geometry.input.channels(), geometry.d_output.channels()];
+        let [inputs, outputs] = self.cell;
+        for (o, i) in (0..outputs.len()).flat_map(|o| (0..inputs.len()).map(move |i| (o, i))) {
+            let totals = self.totals.wrapping_add((i * outputs.len() + o) * taps * SIDE * SIDE);
+            let first = [(inputs.start + i) * SIDE, (outputs.start + o) * SIDE];
+            let counts = [0, 1].map(|axis| SIDE.min(channels[axis] - first[axis]));
+            for (output, input) in (0..counts[1]).flat_map(|o| (0..counts[0]).map(move |i| (o, i))) {
+                let half = SIDE / 2;
+                let quarter = input / half * 2 + output / half;
+                let at = (quarter * half + input % half) * half + output % half;
+                let weight = ((first[1] + output) * channels[0] + first[0] + input) * taps;
+                for tap in 0..taps {
+                    // SAFETY: the function's own promise.
+                    unsafe { *to.0.wrapping_add(weight + tap) = *totals.wrapping_add(tap * SIDE * SIDE + at) };
+                }
+            }
+        }
+    }
+}
