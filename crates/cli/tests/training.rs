@@ -18,7 +18,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{cspnet, run, text};
+use cspnet::engine::TileUnit;
 use killing::{CHECKPOINTS, kill_at, waiting_at};
+use outcome::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 use stripes::striped;
 use workshop::{EPOCHS, Workshop};
@@ -113,6 +115,32 @@ fn every_recipe_goes_on_as_if_it_had_not_been_killed() {
         assert!(expected.last != plain.last, "{flags} change nothing");
         assert!(workshop.interrupted(&killed, flags, 13) == expected, "{flags} ended otherwise");
     }
+}
+
+/// Where the processor has no tiles, that is told and nothing begins.
+#[test]
+fn mixed_precision_goes_on_as_it_began() {
+    let workshop = Workshop::new();
+    let train = |name: &str, flags: &[&str]| {
+        let mut command = cspnet(&["train", "--network", "cspresnet9:width=16", "--size", "16", "--batch-size", "5"]);
+        command.args(["--epochs", "2", "--threads", "2", "--seed", "3"]).args(flags);
+        command.arg("--out").arg(workshop.path(name)).arg(workshop.path("data"));
+        command
+    };
+    let output = train("whole", &["--amp"]).output().unwrap();
+    if TileUnit::detect().is_none() {
+        assert!(!output.status.success() && text(&output.stderr).contains("--amp must be left out"));
+        assert!(!workshop.path("whole").exists());
+        return;
+    }
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let whole = Outcome::of(&workshop.path("whole"));
+    kill_at(&mut train("killed", &["--amp"]), CHECKPOINTS, 8);
+    let output = workshop.resume("killed").args(["--threads", "3"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(Outcome::of(&workshop.path("killed")) == whole, "a run that was killed ended otherwise");
+    assert!(train("single", &[]).output().unwrap().status.success());
+    assert!(Outcome::of(&workshop.path("single")).last != whole.last, "--amp changes nothing");
 }
 
 /// The columns `epoch`, `lr` and `val_loss` of a run's measurements.

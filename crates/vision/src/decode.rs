@@ -11,10 +11,7 @@ use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limit
 
 use crate::options::{Budget, DecodeOptions};
 use crate::orient::upright;
-use crate::{Photo, VisionError, colour, jpeg, tiff, webp};
-
-/// Bytes that what stands before a PNG file's pixels may take, beyond those of the file.
-const BEFORE_PIXELS: u64 = 16 << 20;
+use crate::{Photo, VisionError, colour, jpeg, png, tiff, webp};
 
 /// Decodes the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file to an upright RGB photo.
 ///
@@ -40,7 +37,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Photo, VisionErro
     budget.bytes(bytes.len() as u64)?;
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, budget),
-        Ok(ImageFormat::Png) => decode_as(ImageFormat::Png, "PNG", bytes, budget),
+        Ok(ImageFormat::Png) => decode_as(ImageFormat::Png, "PNG", png::checked(bytes)?, budget),
         Ok(ImageFormat::WebP) => decode_as(ImageFormat::WebP, "WebP", webp::checked(bytes)?, budget),
         Ok(ImageFormat::Gif) => decode_as(ImageFormat::Gif, "GIF", bytes, budget),
         Ok(ImageFormat::Bmp) => decode_as(ImageFormat::Bmp, "BMP", bytes, budget),
@@ -95,7 +92,7 @@ fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budg
     let limit = budget.0.max_alloc;
     let error = |error| from_image(error, name, limit);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits(if format == ImageFormat::Png { before_pixels(bytes).min(limit) } else { limit }));
+    reader.limits(limits(if format == ImageFormat::Png { png::before_pixels(bytes).min(limit) } else { limit }));
     let mut decoder = reader.into_decoder().map_err(error)?;
     let (width, height) = decoder.dimensions();
     let (colour, orientation) = (decoder.color_type(), decoder.orientation().map_err(error)?);
@@ -121,14 +118,6 @@ fn limits(max_alloc: u64) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(max_alloc);
     limits
-}
-
-/// What PNG's decoder may take for all but the picture, in bytes: it holds two rows, and unpacks a colour profile, which nothing here
-/// uses, up to what it may take. Other decoders are given their limits when their pictures are known.
-fn before_pixels(bytes: &[u8]) -> u64 {
-    // Where the file says its width (ISO 15948, 11.2.2); a pixel has up to eight bytes.
-    let width = bytes.get(16..20).and_then(|b| b.first_chunk()).map_or(0, |&b| u32::from_be_bytes(b));
-    bytes.len() as u64 + BEFORE_PIXELS + 16 * u64::from(width)
 }
 
 /// What a decoder holds for itself besides the samples it puts out, in bytes, where it knows no limits or hits them late.

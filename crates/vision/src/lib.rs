@@ -31,6 +31,7 @@ mod jpeg;
 mod options;
 mod orient;
 mod photo;
+mod png;
 mod preprocess;
 mod resize;
 mod shift;

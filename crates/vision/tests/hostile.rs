@@ -302,6 +302,30 @@ fn lists_that_claim_many_values_take_no_memory() {
     }
 }
 
+/// What fuzzing found: palettes of PNG that end within a colour, on which the decoder panicked.
+#[test]
+fn palettes_of_broken_colours_are_refused() {
+    let sound = photo_file("palette.png");
+    let at = sound.windows(4).position(|w| w == b"PLTE").unwrap() - 4;
+    let length = u32::from_be_bytes(sound[at..at + 4].try_into().unwrap()) as usize;
+    let colours = &sound[at + 8..at + 8 + length];
+    let _alone = alone();
+    for palette in
+        [&colours[..length - 1], &colours[..length - 2], &colours[..1], &[], &[7; 3 * 257], &[7; 3 * 256 + 1]]
+    {
+        for kind in [b"PLTE", b"tRNS"] {
+            let mut bytes = sound.clone();
+            let (end, more) = if kind == b"PLTE" { (at + 12 + length, vec![]) } else { (at, chunk(b"PLTE", colours)) };
+            bytes.splice(at..end, [chunk(kind, palette), more].concat());
+            let result = survive(&bytes);
+            if kind == b"PLTE" {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(&format!("a palette of {} bytes", palette.len())), "{error}");
+            }
+        }
+    }
+}
+
 /// What is small and takes long: pictures of many passes, of which one would do.
 #[test]
 fn pictures_of_many_passes_are_refused_or_end_with_the_first() {

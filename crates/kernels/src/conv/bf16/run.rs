@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::source::Unit;
-use super::tiles::{Product, SIDE, Sums, Tiles};
+use super::tiles::{Product, SIDE, STEP, Sums, Tiles};
 use super::{GROUP, TileConv, TileWeights};
 use crate::memory::Shared;
 use crate::moments::{Region, Take, Tallies, taking};
@@ -86,6 +86,8 @@ impl Body for PartOf<'_> {
                     half_len: SIDE / 2 * row_len,
                     steps: &conv.steps,
                     b,
+                    b_half_len: STEP / 2 * size_of::<u16>(),
+                    b_step: STEP * size_of::<u16>(),
                 };
                 // SAFETY: from every place of the target a tap reaches a place of the source, and the weights are those of the group.
                 unsafe {

@@ -3,6 +3,7 @@
 //!
 //! Not here: what the numbers are ([`super::TileConv`]).
 
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use crate::bfloat16::widened;
@@ -57,9 +58,11 @@ pub(in crate::conv) struct Product<'a> {
     pub half_len: usize,
     /// Where the rows of each step begin: bytes from `a`.
     pub steps: &'a [usize],
-    /// The second factor, step after step: two times 16 columns, each pairs of rows after pairs of rows, of which a column has its
-    /// two numbers side by side.
+    /// The second factor: for each step pairs of rows after pairs of rows, of which each of 16 columns has its two numbers side by side.
     pub b: *const u16,
+    /// Bytes from the first 16 columns to the others, and from a step to the next.
+    pub b_half_len: usize,
+    pub b_step: usize,
 }
 
 /// Sums as they come: of four quarters, row by row, 16 rows of 16 columns each.
@@ -78,8 +81,8 @@ impl Sums {
     }
 }
 
-/// A thread's tile registers while they are set up for [`Product`]s.
-pub(in crate::conv) struct Tiles(TileUnit);
+/// A thread's tile registers while they are set up for [`Product`]s. They are that thread's only.
+pub(in crate::conv) struct Tiles(TileUnit, PhantomData<*const ()>);
 
 impl Tiles {
     /// Sets the thread's registers up, if the unit has any.
@@ -91,7 +94,7 @@ impl Tiles {
         if unit == TileUnit::Amx {
             configure();
         }
-        Self(unit)
+        Self(unit, PhantomData)
     }
 
     /// Computes a product.
@@ -128,7 +131,8 @@ unsafe fn emulate(product: &Product<'_>, sums: &mut Sums) {
             let at = step + row / HALF * product.half_len + row % HALF * product.row_len;
             let a = product.a.wrapping_byte_add(at);
             for column in 0..SIDE {
-                let b = product.b.wrapping_add(i * STEP + column / HALF * (STEP / 2) + column % HALF * 2);
+                let b = product.b.wrapping_byte_add(i * product.b_step + column / HALF * product.b_half_len);
+                let b = b.wrapping_add(column % HALF * 2);
                 let sum = &mut sums.0[row / HALF * 2 + column / HALF][row % HALF][column % HALF];
                 for k in 0..DEPTH {
                     // SAFETY: the function's own promise; the first factor may lie anywhere.
@@ -203,7 +207,7 @@ mod amx {
     /// # Safety
     /// Both factors can be read, for all steps, and the thread's registers are set up.
     pub unsafe fn multiply(product: &Product<'_>, sums: &mut Sums) {
-        let &Product { a, row_len, half_len, steps, b } = product;
+        let &Product { a, row_len, half_len, steps, b, b_half_len, b_step } = product;
         assert!(!steps.is_empty(), "a product of nothing");
         // SAFETY: the function's own promise: rows of the first factor are read from each step's place on, the second in order, and the
         // sums have room for four registers. The registers are whole and nobody else's.
@@ -218,15 +222,16 @@ mod amx {
                 "add {place}, {a}",
                 "tileloadd tmm4, [{place} + {row}*1]",
                 "tileloadd tmm6, [{b} + {line}*1]",
-                "tileloadd tmm7, [{b} + {line}*1 + 1024]",
                 "add {place}, {half}",
+                "lea {other}, [{b} + {b_half}]",
+                "tileloadd tmm7, [{other} + {line}*1]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm5, [{place} + {row}*1]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {step}, 8",
-                "add {b}, 2048",
+                "add {b}, {b_step}",
                 "dec {count}",
                 "jnz 2b",
                 "tilestored [{to} + {line}*1], tmm0",
@@ -234,12 +239,15 @@ mod amx {
                 "tilestored [{to} + {line}*1 + 2048], tmm2",
                 "tilestored [{to} + {line}*1 + 3072], tmm3",
                 place = out(reg) _,
+                other = out(reg) _,
                 step = inout(reg) steps.as_ptr() => _,
                 count = inout(reg) steps.len() => _,
                 a = in(reg) a,
                 row = in(reg) row_len,
                 half = in(reg) half_len,
                 b = inout(reg) b => _,
+                b_half = in(reg) b_half_len,
+                b_step = in(reg) b_step,
                 line = in(reg) 64_usize,
                 to = in(reg) sums.0.as_mut_ptr(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -282,7 +290,15 @@ mod tests {
         let (row, steps) = (128, [64, 0, 192]);
         let a: Vec<u16> = (0..64 * row).map(number).collect();
         let b: Vec<u16> = (0..steps.len() * STEP).map(|i| number(i + 31)).collect();
-        let product = Product { a: a.as_ptr(), row_len: 2 * row, half_len: 2 * 20 * row, steps: &steps, b: b.as_ptr() };
+        let product = Product {
+            a: a.as_ptr(),
+            row_len: 2 * row,
+            half_len: 2 * 20 * row,
+            steps: &steps,
+            b: b.as_ptr(),
+            b_half_len: STEP,
+            b_step: 2 * STEP,
+        };
         let (mut expected, mut found) = (Sums::zero(), Sums::zero());
         let Some(unit) = TileUnit::detect() else { return };
         // SAFETY: the last row begins at 35 * 128 numbers, 96 behind its beginning.

@@ -1,8 +1,9 @@
 //! The gradient of a weight in the processor's tiles, from factors that are rounded to bfloat16 ([`crate::conv::bf16`]).
 //!
-//! Both values are laid out by one list of places with their padding, so a tap is an offset. The products' first factor are input
-//! channels, with places side by side, and their second is the output's gradient, pairs of places after pairs of places. Their sums over
-//! the places of a few images are added to totals in single precision.
+//! Both values are laid out by one list of places with their padding, so a tap is an offset. The products' first factor is the output's
+//! gradient, a row of places for each channel, and their second the input, pairs of places after pairs of places: once in pairs that begin
+//! with even places and once with odd ones, so that every tap finds whole cache lines. Their sums over the places of a few images are added
+//! to totals in single precision.
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ use super::cells::even;
 use super::{Gradient, Run};
 use crate::conv::ConvShape;
 use crate::conv::bf16::source::{Grid, Unit};
-use crate::conv::bf16::tiles::{DEPTH, Product, SIDE, STEP, Sums, TileUnit, Tiles};
+use crate::conv::bf16::tiles::{DEPTH, Product, SIDE, Sums, TileUnit, Tiles};
 use crate::conv::bf16::{GROUP, fits};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
@@ -40,8 +41,10 @@ pub(super) struct TileGrad {
     taps: Vec<usize>,
     /// Where the places of each step begin, in bytes.
     steps: Vec<usize>,
-    /// Numbers from one channel's places to the next one's.
+    /// Numbers from one channel of the gradient to the next.
     row_len: usize,
+    /// Ways in which places of the input are paired: one, if all taps are even places away.
+    pairings: usize,
     /// Groups of input blocks and of output blocks, some in each cell.
     cells: Vec<[Range<usize>; 2]>,
     /// Groups of images whose totals are computed apart, at most.
@@ -69,7 +72,8 @@ impl TileGrad {
             taps,
             steps: (0..grid.len() / DEPTH).map(|step| step * DEPTH * size_of::<u16>()).collect(),
             // An odd number of cache lines, so that channels do not compete for the same sets of the cache.
-            row_len: (grid.room().div_ceil(LINE) | 1) * LINE,
+            row_len: (grid.len().div_ceil(LINE) | 1) * LINE,
+            pairings: if grid.taps().all(|tap| tap.is_multiple_of(2)) { 1 } else { 2 },
             cells,
             groups: ENOUGH_PARTS.div_ceil(inputs * outputs).min(most),
             grid,
@@ -102,7 +106,12 @@ impl TileGrad {
 
     /// Floats of a group of the input, and of one of the output's gradient.
     fn lens(&self) -> [usize; 2] {
-        [SIDE * self.row_len / 2, self.steps.len() * STEP / 2]
+        [self.pairings * self.pairing_len(), SIDE * self.row_len / 2]
+    }
+
+    /// Floats of a group of the input in pairs, each of which is a float.
+    fn pairing_len(&self) -> usize {
+        self.grid.room() / 2 * SIDE
     }
 
     fn factors_len(&self, cell: &[Range<usize>; 2]) -> usize {
@@ -167,22 +176,24 @@ impl Body for PartOf<'_> {
             let unit = grad.grid.unit(number, self.run.images.count);
             // SAFETY: the images hold both values, and the factors have room for the cell's groups.
             unsafe {
-                self.round_inputs(s, &unit);
+                self.pair_inputs(s, &unit);
                 self.round_gradients(s, &unit);
             }
             let steps = &grad.steps[..grad.grid.len_of(&unit) / DEPTH];
             for (i, o) in (0..inputs.len()).flat_map(|i| (0..outputs.len()).map(move |o| (i, o))) {
                 for (t, tap) in grad.taps.iter().enumerate() {
                     let product = Product {
-                        a: self.input(i).wrapping_add(*tap).cast_const(),
+                        a: self.gradient(o).cast_const(),
                         row_len: grad.row_len * size_of::<u16>(),
                         half_len: SIDE / 2 * grad.row_len * size_of::<u16>(),
                         steps,
-                        b: self.gradient(o).cast_const(),
+                        b: self.input(i, tap % 2).wrapping_add(tap / 2 * (SIDE / 2)).cast_const().cast(),
+                        b_half_len: grad.pairing_len() / 2 * size_of::<f32>(),
+                        b_step: DEPTH / 2 * (SIDE / 2) * size_of::<f32>(),
                     };
                     let totals =
                         self.totals.wrapping_add(((i * outputs.len() + o) * grad.taps.len() + t) * SIDE * SIDE);
-                    // SAFETY: a tap reaches places of the input's rows from every place of a step, and the totals are the cell's.
+                    // SAFETY: from every place of a step a tap reaches a place of the input, and the totals are the cell's.
                     unsafe { add_product(s, &tiles, &product, totals) };
                 }
             }
@@ -209,9 +220,9 @@ unsafe fn add_product<S: Simd>(s: S, tiles: &Tiles, product: &Product<'_>, total
 }
 
 impl PartOf<'_> {
-    /// Where the places of a group of the input lie.
-    fn input(&self, group: usize) -> *mut u16 {
-        self.factors.wrapping_add(group * self.grad.lens()[0]).cast()
+    /// Where the pairs of a group of the input lie that begin with even places, or with odd ones.
+    fn input(&self, group: usize, parity: usize) -> *mut f32 {
+        self.factors.wrapping_add(group * self.grad.lens()[0] + parity * self.grad.pairing_len())
     }
 
     /// Where a group of the output's gradient lies.
@@ -220,39 +231,86 @@ impl PartOf<'_> {
         self.factors.wrapping_add(self.cell[0].len() * input + group * output).cast()
     }
 
-    /// Copies what a unit sees of the input, a row of places for each channel, and zeros to all other places.
+    /// Copies what a unit sees of the input in pairs of places, with zeros in all places that have no pixel.
     ///
     /// # Safety
     /// The images hold the input, and nobody else has the room for the factor.
     #[inline(always)]
-    unsafe fn round_inputs<S: Simd>(&self, s: S, unit: &Unit) {
+    unsafe fn pair_inputs<S: Simd>(&self, s: S, unit: &Unit) {
         let (grad, input) = (self.grad, &self.run.geometry.input);
         for (i, group) in self.cell[0].clone().enumerate() {
-            // SAFETY: the group's room.
-            unsafe { self.input(i).write_bytes(0, SIDE * grad.row_len) };
             for (b, block) in input.blocks().iter().skip(group * GROUP).take(GROUP).enumerate() {
-                let rows = self.input(i).wrapping_add(b * LANES * grad.row_len);
+                let columns = b / 2 * (grad.pairing_len() / 2) + b % 2 * LANES;
+                let to = [0, 1].map(|parity| self.input(i, parity).wrapping_add(columns));
+                let mut pairs = Pairs { s, to, pairings: grad.pairings, next: 0, last: s.splat(0.0) };
                 for row in grad.grid.source_rows(unit) {
                     let from = self.run.images.image(row.image).wrapping_add(block.offset + row.first);
-                    for first in (0..input.width()).step_by(LANES) {
-                        let count = (input.width() - first).min(LANES);
+                    // SAFETY: the group's places, and pixels of the row.
+                    unsafe {
+                        pairs.skip_to(row.place);
+                        for column in 0..input.width() {
+                            pairs.push(s.bfloat16(s.load(from.wrapping_add(column * LANES))));
+                        }
+                    }
+                }
+                // SAFETY: the group's places.
+                unsafe { pairs.skip_to(grad.grid.room()) };
+            }
+            let absent = GROUP.saturating_sub(input.blocks().len() - group * GROUP);
+            if absent > 0 {
+                // SAFETY: the group's room.
+                unsafe { self.clear_columns(s, i, GROUP - absent) };
+            }
+        }
+    }
+
+    /// Zeros in the columns of blocks that a group of the input does not have.
+    ///
+    /// # Safety
+    /// Nobody else has the room for the factor.
+    #[inline(always)]
+    unsafe fn clear_columns<S: Simd>(&self, s: S, group: usize, first: usize) {
+        let grad = self.grad;
+        for (parity, b) in (0..grad.pairings).flat_map(|parity| (first..GROUP).map(move |b| (parity, b))) {
+            let columns = b / 2 * (grad.pairing_len() / 2) + b % 2 * LANES;
+            for pair in 0..grad.grid.room() / 2 {
+                let to = self.input(group, parity).wrapping_add(columns + pair * (SIDE / 2));
+                // SAFETY: the function's own promise.
+                unsafe { s.store(s.splat(0.0), to) };
+            }
+        }
+    }
+
+    /// Copies what a unit has of the output's gradient, a row of places for each channel, and zeros to all other places.
+    ///
+    /// # Safety
+    /// The images hold the gradient, and nobody else has the room for the factor.
+    #[inline(always)]
+    unsafe fn round_gradients<S: Simd>(&self, s: S, unit: &Unit) {
+        let (grad, d_output) = (self.grad, &self.run.geometry.d_output);
+        for (o, group) in self.cell[1].clone().enumerate() {
+            // SAFETY: the group's room.
+            unsafe { self.gradient(o).write_bytes(0, SIDE * grad.row_len) };
+            for (b, block) in d_output.blocks().iter().skip(group * GROUP).take(GROUP).enumerate() {
+                let rows = self.gradient(o).wrapping_add(b * LANES * grad.row_len);
+                for row in grad.grid.target_rows(unit) {
+                    let from = self.run.images.image(row.image).wrapping_add(block.offset + row.first);
+                    for first in (0..d_output.width()).step_by(LANES) {
+                        let count = (d_output.width() - first).min(LANES);
                         let mut pixels = [s.splat(0.0); LANES];
                         for i in 0..count {
                             // SAFETY: a pixel of the row.
-                            pixels[i] = unsafe { s.load(from.wrapping_add((first + i) * LANES)) };
+                            pixels[i] = unsafe { s.bfloat16(s.load(from.wrapping_add((first + i) * LANES))) };
                         }
                         let channels = s.transpose(pixels);
                         for lane in 0..LANES {
-                            let numbers = s.upper_halves(s.bfloat16(channels[lane]));
+                            let numbers = s.upper_halves(channels[lane]);
                             let to = rows.wrapping_add(lane * grad.row_len + row.place + first);
                             // SAFETY: the row's places are the channel's.
                             unsafe {
                                 match count {
                                     LANES => to.cast::<[u16; LANES]>().write_unaligned(numbers),
-                                    _ => numbers[..count]
-                                        .iter()
-                                        .enumerate()
-                                        .for_each(|(i, &n)| to.wrapping_add(i).write(n)),
+                                    _ => to.copy_from_nonoverlapping(numbers.as_ptr(), count),
                                 }
                             }
                         }
@@ -261,39 +319,46 @@ impl PartOf<'_> {
             }
         }
     }
+}
 
-    /// Copies what a unit has of the output's gradient in pairs of places, and zeros to all other places.
+/// Places of a block one after another, each paired with the one before it and with the one behind it.
+struct Pairs<S: Simd> {
+    s: S,
+    /// Where the pairs lie that begin with even places, and those that begin with odd ones.
+    to: [*mut f32; 2],
+    pairings: usize,
+    /// The next place.
+    next: usize,
+    /// The numbers of the one before it.
+    last: S::V,
+}
+
+impl<S: Simd> Pairs<S> {
+    /// The numbers of the next place.
     ///
     /// # Safety
-    /// The images hold the gradient, and nobody else has the room for the factor.
+    /// There is room for as many places.
     #[inline(always)]
-    unsafe fn round_gradients<S: Simd>(&self, s: S, unit: &Unit) {
-        let (grad, d_output) = (self.grad, &self.run.geometry.d_output);
-        let width = d_output.width();
-        for (o, group) in self.cell[1].clone().enumerate() {
-            // SAFETY: the group's room.
-            unsafe { self.gradient(o).write_bytes(0, grad.steps.len() * STEP) };
-            for (b, block) in d_output.blocks().iter().skip(group * GROUP).take(GROUP).enumerate() {
-                let columns = b / 2 * (STEP / 4) + b % 2 * LANES;
-                for row in grad.grid.target_rows(unit) {
-                    let from = self.run.images.image(row.image).wrapping_add(block.offset + row.first);
-                    for pair in row.place / 2..(row.place + width).div_ceil(2) {
-                        let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
-                        // SAFETY: pixels of the row. Where one of a pair's places is none of them, it is padding.
-                        unsafe {
-                            if 2 * pair >= row.place {
-                                low = s.bfloat16(s.load(from.wrapping_add((2 * pair - row.place) * LANES)));
-                            }
-                            if 2 * pair + 1 < row.place + width {
-                                high = s.bfloat16(s.load(from.wrapping_add((2 * pair + 1 - row.place) * LANES)));
-                            }
-                        }
-                        let at = pair / (DEPTH / 2) * (STEP / 2) + pair % (DEPTH / 2) * (SIDE / 2) + columns;
-                        // SAFETY: the pair is the group's.
-                        unsafe { s.store(s.join_halves(low, high), self.gradient(o).cast::<f32>().wrapping_add(at)) };
-                    }
-                }
-            }
+    unsafe fn push(&mut self, numbers: S::V) {
+        let (s, place) = (self.s, self.next);
+        // The first place is no other's second.
+        if place % 2 == 1 || (place > 0 && self.pairings == 2) {
+            let (parity, pair) = ((place + 1) % 2, (place - 1) / 2);
+            // SAFETY: the function's own promise.
+            unsafe { s.store(s.join_halves(self.last, numbers), self.to[parity].wrapping_add(pair * (SIDE / 2))) };
+        }
+        (self.last, self.next) = (numbers, place + 1);
+    }
+
+    /// Zeros up to a place.
+    ///
+    /// # Safety
+    /// As [`Pairs::push`].
+    #[inline(always)]
+    unsafe fn skip_to(&mut self, place: usize) {
+        while self.next < place {
+            // SAFETY: the function's own promise.
+            unsafe { self.push(self.s.splat(0.0)) };
         }
     }
 }
@@ -342,8 +407,8 @@ impl JoinOf<'_> {
             let counts = [0, 1].map(|axis| SIDE.min(channels[axis] - first[axis]));
             for (output, input) in (0..counts[1]).flat_map(|o| (0..counts[0]).map(move |i| (o, i))) {
                 let half = SIDE / 2;
-                let quarter = input / half * 2 + output / half;
-                let at = (quarter * half + input % half) * half + output % half;
+                let quarter = output / half * 2 + input / half;
+                let at = (quarter * half + output % half) * half + input % half;
                 let weight = ((first[1] + output) * channels[0] + first[0] + input) * taps;
                 for tap in 0..taps {
                     // SAFETY: the function's own promise.
