@@ -23,13 +23,13 @@ fn targets() -> Vec<f32> {
 }
 
 /// The loss and all gradients.
-fn gradients(graph: &Graph, mixed: Option<TileUnit>) -> (f64, Vec<Vec<f32>>) {
-    let (plan, weights) = (plan(graph, mixed), Weights::published(graph, 7));
+fn gradients(graph: &Graph, weights: &Weights, mixed: Option<TileUnit>) -> (f64, Vec<Vec<f32>>) {
+    let plan = plan(graph, mixed);
     let in_tiles = plan.steps().iter().filter(|step| step.kernel.contains("bfloat16")).count();
     assert_eq!(in_tiles > 20, mixed.is_some(), "{in_tiles} kernels multiply in tiles");
     let mut workspace = plan.workspace(IMAGES, 2);
     let x = reference_input(IMAGES * PICTURE.iter().product::<usize>());
-    let loss = plan.gradients(&mut workspace, &weights, Input::Real(&x), &targets()).unwrap();
+    let loss = plan.gradients(&mut workspace, weights, Input::Real(&x), &targets()).unwrap();
     (loss, (0..graph.params().len()).map(|id| workspace.gradient(id).to_vec()).collect())
 }
 
@@ -37,20 +37,37 @@ fn norm(of: impl Iterator<Item = f32>) -> f64 {
     of.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// A factor has a relative error of at most 2^-9, and a gradient went through some tens of layers.
+/// What is beside the norm of what it should be.
+fn off(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f64 {
+    let differences = found.iter().zip(expected).flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b));
+    norm(differences) / norm(expected.iter().flatten().copied())
+}
+
+/// Weights whose matrices are rounded to bfloat16.
+fn rounded(graph: &Graph) -> Weights {
+    let mut weights = Weights::published(graph, 7);
+    for (id, _) in graph.params().iter().enumerate().filter(|(_, param)| param.shape.len() > 1) {
+        for w in weights.get_mut(id) {
+            *w = f32::from_bits((w.to_bits() + 0x7FFF + (w.to_bits() >> 16 & 1)) & 0xFFFF_0000);
+        }
+    }
+    weights
+}
+
+/// Three factors are rounded: weights, what they are multiplied with, and gradients. So what it does to the gradients is held against what
+/// it does to round the weights alone; where a maximum of two pixels changes, that is more than rounding.
 #[test]
 fn gradients_are_near_those_of_single_precision() {
     for name in ["cspresnet9:width=32,units=2", "resnet50:classes=10", "cspresnet50:classes=10"] {
         let graph = cspnet_zoo::build(name).unwrap();
-        let (loss, exact) = gradients(&graph, None);
-        let all = exact.iter().flatten().copied();
-        let all = norm(all);
+        let weights = Weights::published(&graph, 7);
+        let (loss, exact) = gradients(&graph, &weights, None);
+        let usual = off(&gradients(&graph, &rounded(&graph), None).1, &exact);
         for unit in units() {
-            let (found, rounded) = gradients(&graph, Some(unit));
+            let (found, mixed) = gradients(&graph, &weights, Some(unit));
             assert!((found - loss).abs() < 0.02 * loss, "{name}: a loss of {found} for {loss}");
-            let off = exact.iter().zip(&rounded).flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b));
-            let off = norm(off) / all;
-            assert!(off > 0.0 && off < 0.05, "{name}: {off}");
+            let off = off(&mixed, &exact);
+            assert!(off > 0.0 && off < 4.0 * usual, "{name}: {off:.4}, and {usual:.4} by rounded weights");
         }
     }
 }
