@@ -38,17 +38,24 @@ RECIPES = {
             "cspresnet9",
             "https://huggingface.co/datasets/uoft-cs/cifar10",
             # The schedule is one for this number of epochs. Views are those of the papers: a mirror image or not, moved by up to
-            # four pixels. A fiftieth of the training photos shows on the way how it goes.
+            # four pixels, and in half of the batches a part of another photo. A hundredth of the training photos shows on the way how
+            # it goes. Mixed precision is a matter of time only; without it the same epochs come out alike.
             (
-                "--epochs=16",
+                "--epochs=50",
                 "--batch-size=128",
                 "--lr=0.2",
                 "--warmup-epochs=2",
                 "--crop-padding=4",
                 "--color-jitter=0",
                 "--mixup=0",
+                "--cutmix=1",
+                "--mixup-prob=0.5",
+                "--alternate-flip",
                 "--model-ema-decay=0.995",
-                "--validation-share=0.02",
+                "--validation-share=0.01",
+                "--whiten-stem",
+                "--freeze-to=stem",
+                "--amp",
             ),
         ),
     )
