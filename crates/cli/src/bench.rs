@@ -20,7 +20,7 @@ use cspnet::graph::analysis::Count;
 use cspnet_train::{Footprint, Recipe};
 
 use crate::failure::Failure;
-use crate::inspect::size;
+use crate::numbers::size;
 use crate::planning::Planning;
 use crate::resources::Memory;
 use crate::rewrites::{self, Saved};

@@ -1,19 +1,20 @@
 //! `cspnet import`: a model file from the weights of another library, or from an ONNX file.
 
+mod darknet;
+
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use cspnet::formats::onnx::{self, ReadOptions, is_onnx};
 use cspnet::formats::text::shown;
-use cspnet::formats::{Dtype, FormatError, Manifest, Matching, ModelFile, Published, TimmConfig};
-use cspnet::graph::Graph;
+use cspnet::formats::{FormatError, Manifest, Matching, ModelFile, Published, TimmConfig};
 use cspnet::vision::{Filter, Preprocess};
-use cspnet::{Assume, published_preprocess, zoo};
+use cspnet::{Assume, zoo};
 
-use crate::darknet;
 use crate::failure::Failure;
+use crate::making::{Precision, labels, preprocess, say_written};
 
 /// Make a model file from a file of timm, torchvision or Hugging Face, from an ONNX file, or from Darknet's files.
 ///
@@ -84,32 +85,11 @@ enum Library {
     Torchvision,
 }
 
-/// Precision of stored weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// Single precision
-    F32,
-    /// Half precision
-    F16,
-    /// bfloat16: the range of single precision, with three digits
-    Bf16,
-}
-
 impl From<Library> for Assume {
     fn from(library: Library) -> Self {
         match library {
             Library::Timm => Self::Timm,
             Library::Torchvision => Self::Torchvision,
-        }
-    }
-}
-
-impl From<Precision> for Dtype {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::F16 => Self::F16,
-            Precision::Bf16 => Self::Bf16,
         }
     }
 }
@@ -273,43 +253,4 @@ fn tell(matching: &Matching) -> io::Result<()> {
         writeln!(err, "{} left over: {}", names.len(), names.join(", "))?;
     }
     Ok(())
-}
-
-/// How photos are brought to a network of the zoo; `None` where it takes something else than red, green and blue.
-pub fn preprocess(
-    network: &str,
-    graph: &Graph,
-    assume: Assume,
-    size: Option<u32>,
-) -> Result<Option<Preprocess>, Failure> {
-    match (graph.input_channels(), size) {
-        (3, _) => Ok(Some(published_preprocess(&zoo::entry(network)?.input, assume, size)?)),
-        (_, None) => Ok(None),
-        (channels, Some(_)) => Err(Failure::Message(format!(
-            "{network} takes {channels}-channel pictures, a photo has 3 channels; leave `--size` out"
-        ))),
-    }
-}
-
-/// Names of classes: from a file with one a line, or given themselves.
-pub fn labels(from: Option<&Path>) -> Result<Vec<String>, Failure> {
-    let Some(from) = from else { return Ok(Vec::new()) };
-    let names = |text: &str, by: char| {
-        text.split(by).map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let given = from.to_string_lossy();
-    if !from.exists() && given.contains(',') {
-        return Ok(names(&given, ','));
-    }
-    match std::fs::read_to_string(from) {
-        Ok(text) => Ok(names(&text, '\n')),
-        Err(e) => Err(Failure::Message(format!("{given}: the labels cannot be read: {e}"))),
-    }
-}
-
-/// Says what has been written.
-pub fn say_written(model: &ModelFile, path: &Path) -> Result<ExitCode, Failure> {
-    let (network, params) = (&model.manifest.network, model.manifest.graph.param_count());
-    writeln!(io::stdout(), "{}: {network}, {params} parameters, sha256 {}", path.display(), model.hash()?)?;
-    Ok(ExitCode::SUCCESS)
 }

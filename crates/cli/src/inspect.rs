@@ -9,6 +9,7 @@ use cspnet::graph::analysis::Count;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::numbers::{grouped, size};
 use crate::rewrites::{self, Saved};
 use crate::{source, table};
 
@@ -30,18 +31,6 @@ pub struct Args {
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
-}
-
-/// `224` or `192x256`.
-pub fn size(text: &str) -> Result<[usize; 2], String> {
-    let side = |s: &str| match s.parse::<usize>() {
-        Ok(n) if (1..=8192).contains(&n) => Ok(n),
-        _ => Err(format!("`{s}` is no number of pixels from 1 to 8192")),
-    };
-    match text.split_once('x') {
-        Some((height, width)) => Ok([side(height)?, side(width)?]),
-        None => side(text).map(|n| [n, n]),
-    }
 }
 
 #[derive(Serialize)]
@@ -188,34 +177,4 @@ fn named(what: &str, all: &[Named]) -> String {
 /// Nothing for zero, so that a column shows where the work is.
 fn some(n: u64) -> String {
     if n == 0 { String::new() } else { grouped(n) }
-}
-
-/// `1234567` as `1,234,567`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_one_number_or_two() {
-        assert_eq!(size("224"), Ok([224, 224]));
-        assert_eq!(size("96x128"), Ok([96, 128]));
-        assert!(size("0").is_err() && size("96x").is_err() && size("99999").is_err());
-    }
-
-    #[test]
-    fn digits_are_grouped() {
-        assert_eq!([0, 999, 1000, 27_642_184].map(grouped), ["0", "999", "1,000", "27,642,184"]);
-    }
 }

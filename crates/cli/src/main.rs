@@ -5,7 +5,6 @@
 
 mod bench;
 mod class_weights;
-mod darknet;
 mod embedded;
 mod eval;
 mod export;
@@ -13,8 +12,10 @@ mod failure;
 mod fine_tuning;
 mod import;
 mod inspect;
+mod making;
 mod models;
 mod new;
+mod numbers;
 mod photos;
 mod planning;
 mod predict;

@@ -9,7 +9,7 @@ use cspnet::graph::Weights;
 use cspnet::{Assume, zoo};
 
 use crate::failure::Failure;
-use crate::import::{Precision, labels, preprocess, say_written};
+use crate::making::{Precision, labels, preprocess, say_written};
 
 /// Write a model file of an untrained network.
 #[derive(Debug, clap::Args)]

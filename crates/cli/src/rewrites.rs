@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use cspnet::engine::{Report, Rewrite};
 use serde::Serialize;
 
-use crate::inspect::grouped;
+use crate::numbers::grouped;
 use crate::table;
 
 /// A rewrite by its name.

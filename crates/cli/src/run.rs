@@ -17,7 +17,7 @@ use cspnet::vision::{DecodeOptions, Filter, Preprocess, Resize, decode_file};
 use cspnet::{Feed, Photo, Photos, Runner};
 
 use crate::failure::Failure;
-use crate::inspect::size;
+use crate::numbers::size;
 use crate::planning::Planning;
 use crate::source::{self, File, Network};
 

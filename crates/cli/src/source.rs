@@ -10,7 +10,7 @@ use cspnet::{Assume, Model, ModelOptions, zoo};
 
 use crate::embedded;
 use crate::failure::Failure;
-use crate::import;
+use crate::making;
 
 /// A network to look at: its graph, and the size of photo it is meant for.
 pub struct Network {
@@ -67,7 +67,7 @@ impl Network {
     pub fn preprocess(&self) -> Result<Option<Preprocess>, Failure> {
         match &self.file {
             Some(file) => Ok(file.manifest().preprocess.clone()),
-            None => import::preprocess(&self.name, &self.graph, Assume::Timm, None),
+            None => making::preprocess(&self.name, &self.graph, Assume::Timm, None),
         }
     }
 

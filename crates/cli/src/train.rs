@@ -13,8 +13,8 @@ use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, whitened};
 use crate::class_weights;
 use crate::failure::Failure;
 use crate::fine_tuning::{Base, FineTuning};
-use crate::import::Precision;
-use crate::inspect::size;
+use crate::making::Precision;
+use crate::numbers::size;
 use crate::resources::ResourceArgs;
 use crate::running::{self, say};
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::DataError;
-use crate::folders::Split;
+use crate::split::Split;
 
 /// The class that a folder's name stands for.
 pub(crate) fn class_of(folder: &Path) -> Result<String, DataError> {

@@ -10,22 +10,10 @@ use crate::check::{ContentHash, check};
 use crate::classes::{class_name, same_classes};
 use crate::duplicates::{Duplicate, across_splits};
 use crate::error::DataError;
-use crate::folders::Split;
 use crate::places::{Place, one, splits};
-use crate::sample::Sample;
-use crate::split::set_aside;
-
-/// A file that is not used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// The file.
-    pub path: PathBuf,
-    /// Why it is not used.
-    pub why: String,
-    /// Whether it lies in a class folder, in sight, and cannot be read as a photo: what somebody should look at. Otherwise it is
-    /// hidden or beside the class folders, and was probably never meant to be used.
-    pub unreadable: bool,
-}
+use crate::sample::{Sample, Skipped};
+use crate::set_aside::set_aside;
+use crate::split::Split;
 
 /// How a data set is read.
 #[derive(Clone, Debug)]

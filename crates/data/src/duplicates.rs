@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::check::ContentHash;
-use crate::folders::Split;
+use crate::split::Split;
 
 /// Two files of equal bytes in two splits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::folders::Split;
+use crate::split::Split;
 
 /// Why a folder is no data set.
 #[derive(Debug, thiserror::Error)]

@@ -4,46 +4,14 @@
 //! else is one tree of class folders. Below a class folder all files count, at any depth.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use crate::classes::class_of;
-use crate::dataset::Skipped;
 use crate::error::DataError;
-use crate::sample::Sample;
-
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Split {
-    /// What is learnt from.
-    Train,
-    /// What decides between recipes and epochs.
-    Validation,
-    /// What is looked at once, at the end.
-    Test,
-}
-
-impl Split {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-
-    /// Names of its folder.
-    fn folders(self) -> &'static [&'static str] {
-        match self {
-            Self::Train => &["train"],
-            Self::Validation => &["validation", "val", "valid"],
-            Self::Test => &["test"],
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.folders()[0])
-    }
-}
+use crate::sample::{Sample, Skipped};
+use crate::split::Split;
 
 /// The classes of one split, and their photos.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::folders::Split;
 use crate::places::one;
+use crate::split::Split;
 
 /// What [`DataSet::open_one`](crate::DataSet::open_one) would read: found in no time, so that a model which does not fit is told
 /// before all photos have been looked at.

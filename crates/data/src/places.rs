@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Skipped;
 use crate::error::DataError;
-use crate::folders::{Split, Tree, entries, is_hidden, split_folders, tree};
+use crate::folders::{Tree, entries, is_hidden, split_folders, tree};
 use crate::parquet::Shard;
-use crate::sample::Sample;
+use crate::sample::{Sample, Skipped};
+use crate::split::Split;
 
 /// Where the photos of a split are.
 #[derive(Clone, Debug, PartialEq, Eq)]

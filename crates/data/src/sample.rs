@@ -1,4 +1,4 @@
-//! A photo of a data set: where it is, and how it is read.
+//! A photo of a data set: where it is, and how it is read; and what is none.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +16,18 @@ pub struct Sample {
     pub class: usize,
     /// The encoded photo, where it is no file of its own.
     packed: Option<Packed>,
+}
+
+/// A file that is not used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it is not used.
+    pub why: String,
+    /// Whether it lies in a class folder, in sight, and cannot be read as a photo: what somebody should look at. Otherwise it is
+    /// hidden or beside the class folders, and was probably never meant to be used.
+    pub unreadable: bool,
 }
 
 /// An encoded photo in memory: a part of a page of its file, which lives as long as any of its photos.

@@ -6,7 +6,7 @@ use cspnet::graph::rewrite::with_normalise;
 use cspnet::graph::{Axis, Graph, LazyWeights, Op, Shape};
 use cspnet::vision::{DecodeOptions, Filter, Preprocess, resize};
 
-use super::parity::Reader;
+use super::reader::Reader;
 use crate::failure::Failure;
 
 /// How a photo becomes a network's picture.

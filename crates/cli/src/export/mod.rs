@@ -4,12 +4,15 @@
 //! answers are compared ([`parity`]), and by whom the files are read again ([`engine`], [`onnx_runtime`]).
 
 mod check_photos;
-pub mod engine;
+mod darknet;
+mod engine;
 mod onnx_runtime;
 mod parity;
+mod reader;
+mod written;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -17,17 +20,17 @@ use cspnet::formats::atomic::Pending;
 use cspnet::formats::onnx::ReadOptions;
 use cspnet::formats::text::shown;
 use cspnet::formats::{Dtype, Manifest, ModelFile, onnx};
-use cspnet::graph::{LazyWeights, Weights};
+use cspnet::graph::LazyWeights;
 
-use crate::darknet;
 use crate::failure::Failure;
-use crate::import::Precision;
-use crate::inspect::size;
+use crate::making::Precision;
+use crate::numbers::size;
 use crate::source::{self, Network};
 use check_photos::CheckPhotos;
 use engine::{Engine, Pictures};
 use onnx_runtime::OnnxRuntime;
 use parity::{Check, Readers};
+use written::Written;
 
 /// Write a network with its weights as a file that other programs read.
 ///
@@ -138,25 +141,6 @@ impl Args {
             }
             other => other,
         }
-    }
-}
-
-/// What has been written and has no names yet.
-pub struct Written {
-    /// In the order in which they get their names: the last is the one that was asked for.
-    pub files: Vec<Pending>,
-    /// What it is, in a line.
-    pub said: String,
-    /// How photos are brought to the network that is compared.
-    pub pictures: Pictures,
-    /// The weights as they were rounded, if they were.
-    pub rounded: Option<Weights>,
-}
-
-impl Written {
-    /// The file that was asked for.
-    fn file(&self) -> &Path {
-        self.files.last().expect("something was written").path()
     }
 }
 

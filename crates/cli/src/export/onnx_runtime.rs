@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::engine::{Pictures, numbers};
-use super::parity::Reader;
+use super::reader::Reader;
 use crate::failure::Failure;
 
 const SCRIPT: &str = include_str!("onnx_runtime.py");

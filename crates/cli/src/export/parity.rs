@@ -4,27 +4,15 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-use cspnet::Photo;
 use cspnet::formats::text::shown;
 
 use super::check_photos::CheckPhotos;
 use super::engine::Engine;
+use super::reader::Reader;
 use crate::failure::Failure;
 
 /// Most by which a probability may differ.
 const TOLERANCE: f32 = 1e-4;
-
-/// Who has read a file and answers for photos.
-pub trait Reader {
-    /// What it is called.
-    fn name(&self) -> String;
-
-    /// The probability of every class for a photo as it was decoded.
-    ///
-    /// # Errors
-    /// If there is no answer: that of what was read, if that is to blame ([`Failure::Unequal`]).
-    fn answer(&mut self, photo: &Photo) -> Result<Vec<f32>, Failure>;
-}
 
 /// All who have read a file.
 pub type Readers = Vec<Box<dyn Reader>>;

@@ -30,6 +30,9 @@ impl Default for Header {
 }
 
 impl Header {
+    /// What it is called among the facts of a model's training.
+    pub const FACT: &str = "darknet";
+
     /// Bytes of the version.
     const VERSION_LEN: usize = 12;
 

@@ -1,84 +1,19 @@
-//! Darknet's files for `cspnet import` and `cspnet export`: a model file from a `.cfg` and a `.weights` file, and back.
+//! A network as Darknet's files: a `.cfg` file, a `.weights` file and, if it has labels, a `.names` file; and as they are read again.
 
 use std::path::Path;
-use std::process::ExitCode;
 
+use cspnet::formats::Manifest;
 use cspnet::formats::atomic::Pending;
-use cspnet::formats::darknet::{self, Header, ORIGINALS, original};
+use cspnet::formats::darknet::{self, Header};
 use cspnet::formats::text::shown;
-use cspnet::formats::{Dtype, Manifest, ModelFile};
 use cspnet::graph::LazyWeights;
 use cspnet::graph::rewrite::with_normalise;
-use cspnet::vision::{Filter, Preprocess, Resize};
+use cspnet::vision::{Preprocess, Resize};
 
-use crate::export::Written;
-use crate::export::engine::{Engine, Pictures};
+use super::engine::{Engine, Pictures};
+use super::written::Written;
 use crate::failure::Failure;
-use crate::import::say_written;
 use crate::source::Network;
-
-/// The fact of a model's training that is the header of its `.weights` file.
-const HEADER: &str = "darknet";
-
-/// What `cspnet import` asks for.
-pub struct Import<'a> {
-    /// A `.cfg` file, or the name of a network whose text is known.
-    pub cfg: &'a Path,
-    /// The `.weights` file.
-    pub weights: &'a Path,
-    /// Names of the classes.
-    pub labels: Vec<String>,
-    /// Precision of the stored weights.
-    pub dtype: Dtype,
-    /// Licence of the weights.
-    pub licence: Option<String>,
-    /// The model file to write.
-    pub output: &'a Path,
-}
-
-/// Makes a model file of Darknet's.
-pub fn import(args: Import<'_>) -> Result<ExitCode, Failure> {
-    let network = network(args.cfg)?;
-    let (weights, header) = network.read_weights(args.weights)?;
-    let name = args.cfg.file_stem().unwrap_or_default().to_string_lossy();
-    let mut manifest = Manifest::new(shown(&name), network.graph);
-    manifest.preprocess = preprocess(network.size, manifest.graph.input_channels());
-    manifest.labels = args.labels;
-    manifest.licence = args.licence;
-    manifest.dtype = args.dtype;
-    manifest.training.insert(HEADER.into(), serde_json::to_value(header)?);
-    let model = ModelFile { manifest, weights };
-    model.write(args.output)?;
-    say_written(&model, args.output)
-}
-
-/// The network of a file, or the known one of this name if there is no such file.
-fn network(path: &Path) -> Result<darknet::Network, Failure> {
-    let known = path.to_str().and_then(original);
-    match known.filter(|_| !path.exists()) {
-        Some(text) => Ok(darknet::Network::parse(&text)?),
-        None if !path.exists() && path.extension().is_none() => Err(Failure::Message(format!(
-            "{}: no such file, and none of the networks of Darknet that are known by name: {}",
-            path.display(),
-            ORIGINALS.join(", ")
-        ))),
-        None => Ok(darknet::Network::read(path)?),
-    }
-}
-
-/// How Darknet prepares a photo to classify it: the shorter side to the picture's, the centre of that, divided by 255. Darknet's
-/// way of resizing takes the nearest four pixels, also where many become one; ours all of them.
-fn preprocess([height, width]: [usize; 2], channels: usize) -> Option<Preprocess> {
-    let (height, width) = (height as u32, width as u32);
-    (channels == 3).then_some(Preprocess {
-        size: (height, width),
-        resize: Resize::ShorterSide(height.max(width)),
-        filter: Filter::Bilinear,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        background: [255; 3],
-    })
-}
 
 /// Writes a network as a `.cfg` file, a `.weights` file beside it and, if it has labels, a `.names` file; the `.weights` file is the
 /// first to get its name and the `.cfg` file the last, so that whoever sees it finds its weights.
@@ -88,7 +23,7 @@ pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: 
         Some(p) if p.mean != [0.0; 3] || p.std != [1.0; 3] => &with_normalise(&network.graph, &p.mean, &p.std)?,
         _ => &network.graph,
     };
-    let header = manifest.training.get(HEADER).and_then(|fact| serde_json::from_value(fact.clone()).ok());
+    let header = manifest.training.get(Header::FACT).and_then(|fact| serde_json::from_value(fact.clone()).ok());
     let header: Header = header.unwrap_or_default();
     let written = darknet::write(graph, &network.weights().to_weights()?, size, header)?;
     let (weights, names) = (output.with_extension("weights"), output.with_extension("names"));

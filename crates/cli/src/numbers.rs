@@ -1,0 +1,43 @@
+//! Numbers as people write them: sizes of photos, and digits in groups.
+
+/// `224` or `192x256`.
+pub fn size(text: &str) -> Result<[usize; 2], String> {
+    let side = |s: &str| match s.parse::<usize>() {
+        Ok(n) if (1..=8192).contains(&n) => Ok(n),
+        _ => Err(format!("`{s}` is no number of pixels from 1 to 8192")),
+    };
+    match text.split_once('x') {
+        Some((height, width)) => Ok([side(height)?, side(width)?]),
+        None => side(text).map(|n| [n, n]),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_one_number_or_two() {
+        assert_eq!(size("224"), Ok([224, 224]));
+        assert_eq!(size("96x128"), Ok([96, 128]));
+        assert!(size("0").is_err() && size("96x").is_err() && size("99999").is_err());
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1000, 27_642_184].map(grouped), ["0", "999", "1,000", "27,642,184"]);
+    }
+}
