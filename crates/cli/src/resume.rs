@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return running::finished(folder.path(), checkpoint.state());
     }
     if let Some(divergence) = &checkpoint.state().given_up {
-        return Err(divergence.of_run(folder.path()).into());
+        return Err(TrainError::diverged(folder.path(), divergence).into());
     }
     let data =
         running::read_data(&config.data, config.validation_share, &config.recipe, &config.preprocess, resources)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cspnet_graph::{GraphError, ReadError, WeightsError};
 use cspnet_vision::VisionError;
 
-use crate::published::Matching;
+use crate::published::matching::Matching;
 use crate::text::{shown, told};
 
 /// Why a file cannot be used.

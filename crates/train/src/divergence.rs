@@ -3,13 +3,10 @@
 //! Not here: how that is found ([`cspnet_engine::TrainPlan::diagnose`]) and what a run does then (`trainer/guard.rs`).
 
 use std::fmt;
-use std::path::Path;
 
 use cspnet_formats::text::shown;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-
-use crate::error::TrainError;
 
 /// Photos that are named for people; all are in the run's events.
 const NAMED: usize = 3;
@@ -61,13 +58,6 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Err
         }
     }
     deserializer.deserialize_seq(Few)
-}
-
-impl Divergence {
-    /// Why a run was given up.
-    pub fn of_run(&self, run: &Path) -> TrainError {
-        TrainError::Diverged { run: run.to_owned(), divergence: Box::new(self.clone()) }
-    }
 }
 
 impl fmt::Display for Divergence {

@@ -1,6 +1,6 @@
 //! Why a run cannot begin, continue or go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cspnet_data::DataError;
 use cspnet_engine::{PlanError, RunError};
@@ -166,4 +166,11 @@ pub enum TrainError {
     /// The preprocessing makes no sense.
     #[error(transparent)]
     Preprocess(#[from] VisionError),
+}
+
+impl TrainError {
+    /// Why a run was given up.
+    pub fn diverged(run: &Path, divergence: &Divergence) -> Self {
+        Self::Diverged { run: run.to_owned(), divergence: Box::new(divergence.clone()) }
+    }
 }

@@ -128,7 +128,7 @@ impl Trainer {
     /// If steps diverge again and again, no photo can be read any more, or something cannot be written.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<Outcome, TrainError> {
         if let Some(divergence) = &self.now.state.given_up {
-            return Err(divergence.of_run(self.folder.path()));
+            return Err(TrainError::diverged(self.folder.path(), divergence));
         }
         self.note_beginning()?;
         self.clock = Instant::now();

@@ -1,7 +1,9 @@
 //! Files of other libraries: tensors by their published names, and nothing else. Whose a file is, is told by its bytes.
 
-mod matching;
-mod numbers;
+mod find;
+pub(crate) mod matching;
+pub(crate) mod numbers;
+pub(crate) mod part;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,30 +14,14 @@ use crate::error::FormatError;
 use crate::header::MAX_HEADER;
 use crate::pytorch::{self, Form};
 use crate::tensors::{Bytes, Header};
+use find::Places;
 pub use matching::Matching;
-use matching::Places;
-pub(crate) use numbers::Numbers;
+use numbers::Numbers;
+use part::{Part, Tensor};
 
 /// How many times their own bytes the storages of tensors may have, and what they may have in any case.
 const MAX_AROUND: usize = 4;
 const MIN_AROUND: usize = 256 << 20;
-
-/// The tensors of a dictionary in a file.
-#[derive(Debug)]
-pub(crate) struct Part {
-    /// Names of the dictionaries around it, with points between them; empty for the file's own tensors.
-    pub path: String,
-    /// In the order of the file.
-    pub tensors: Vec<Tensor>,
-}
-
-/// A tensor in a file.
-#[derive(Debug)]
-pub(crate) struct Tensor {
-    pub name: String,
-    /// Where its numbers are, or why they are not read.
-    pub content: Result<Numbers, String>,
-}
 
 /// A file of another library, safetensors or PyTorch's, of which the tensors' names and places are known.
 ///
@@ -88,7 +74,7 @@ impl<'a> Published<'a> {
     }
 
     fn read(&self, graph: &Graph, part: Option<&str>) -> Result<(Weights, Matching), FormatError> {
-        let Places { mut matching, numbers } = matching::find(&self.parts, graph, part)?;
+        let Places { mut matching, numbers } = find::find(&self.parts, graph, part)?;
         if !matching.is_complete() {
             return Err(FormatError::Mismatch(matching.into()));
         }

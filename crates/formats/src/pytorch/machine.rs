@@ -1,12 +1,13 @@
 //! Runs a pickle's opcodes: those that make up plain values and containers, of protocols 2 to 5. Every other is refused.
 //!
-//! The language is that of Python's `pickletools`. Not here: what calls give ([`super::globals`]).
+//! The language is that of Python's `pickletools`. Not here: what calls give ([`super::calls`]).
 
 mod older;
 
 use std::collections::HashMap;
 
-use super::globals::{self, Global};
+use super::calls;
+use super::globals::Global;
 use super::heap::{Heap, Object, Value};
 use crate::archive::Member;
 use crate::error::FormatError;
@@ -314,7 +315,7 @@ impl<'a> Machine<'a> {
     fn call(&mut self) -> Result<(), String> {
         let values = self.last(2)?;
         let made = match self.heap.get(values[0]) {
-            Some(&Object::Global(global)) => global.call(&mut self.heap, values[1])?,
+            Some(&Object::Global(global)) => calls::call(global, &mut self.heap, values[1])?,
             Some(&Object::Opaque { made_by, .. }) => self.heap.add(Object::Opaque { made_by, state: None })?,
             _ => return Err("a call of something that cannot be called".into()),
         };
@@ -335,7 +336,7 @@ impl<'a> Machine<'a> {
 
     fn reference(&mut self, member: &impl Fn(&str) -> Option<Member>) -> Result<(), String> {
         let identifier = self.pop()?;
-        let storage = globals::storage(&mut self.heap, identifier, member)?;
+        let storage = calls::storage(&mut self.heap, identifier, member)?;
         self.push(storage)
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Such a file is a zip archive ([`crate::archive`]) of a pickle and the tensors' bytes. A pickle is a program in a small language
 //! ([`machine`]), which in Python may call anything. Here nothing is called: of the classes and functions that it names
-//! ([`globals`]), those that make tensors and containers are understood, and all others stand for themselves. So what comes out
+//! ([`globals`]), those that make tensors and containers are understood ([`calls`]), and all others stand for themselves. So what comes out
 //! ([`heap`]) are values that refer to pieces of the file, among which the named tensors are found ([`parts`]).
 //!
 //! Everything is held to limits before memory is taken for it, and every tensor lies within the file. Not here: which tensor is
 //! which parameter ([`crate::published`]).
 
+mod calls;
 mod globals;
 mod heap;
 mod machine;
@@ -15,7 +16,7 @@ mod parts;
 
 use crate::archive::Archive;
 use crate::error::FormatError;
-use crate::published::Part;
+use crate::published::part::Part;
 use crate::tensors::Bytes;
 use heap::Object;
 

@@ -1,7 +1,8 @@
 //! The tensors of a checkpoint by name: those of each dictionary of it, and of each module that was stored whole.
 
 use super::heap::{Heap, Id, Object, Tensor, Value};
-use crate::published::{Numbers, Part, Tensor as Published};
+use crate::published::numbers::Numbers;
+use crate::published::part::{Part, Tensor as Published};
 use crate::tensors::{Entry, Stored};
 use crate::text;
 

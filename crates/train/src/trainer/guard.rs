@@ -99,7 +99,7 @@ impl Trainer {
         self.note_divergence(&divergence)?;
         self.write_checkpoint(observer)?;
         if is_too_often {
-            return Err(divergence.of_run(self.folder.path()));
+            return Err(TrainError::diverged(self.folder.path(), &divergence));
         }
         observer.rolled_back(&divergence, &self.now.state);
         Ok(())

@@ -2,12 +2,11 @@
 
 use cspnet_graph::{Binary, Op, Unary};
 
-use super::call::{Call, Operand, decimal};
+use super::call::{Call, Given, Operand, decimal};
 use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Why, broadcast};
 use super::flow::{self, Flow, Steps};
 use super::fused::near;
-use super::layers::Given;
 use super::tensor;
 
 /// The value `function` gives of every element.

@@ -14,6 +14,9 @@ pub(super) enum Operand {
     Flow(Flow),
 }
 
+/// What a node gives.
+pub(super) type Given = Result<Vec<Operand>, Why>;
+
 /// A node with what it is given.
 pub(super) struct Call<'a> {
     pub node: &'a Node,

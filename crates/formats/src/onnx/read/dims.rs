@@ -2,7 +2,7 @@
 //!
 //! Not here: numbers other than lengths and places.
 
-use super::{messages, tensor};
+use super::{limits, tensor};
 
 /// Why a node cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,9 +213,9 @@ fn resolve(lengths: Vec<Option<usize>>, count: usize, may_be_left: bool) -> Resu
 
 /// Refuses more dimensions than a tensor may have.
 pub(super) fn check_rank(rank: usize) -> Result<(), String> {
-    match rank <= messages::MAX_RANK {
+    match rank <= limits::MAX_RANK {
         true => Ok(()),
-        false => Err(messages::too_many()),
+        false => Err(limits::too_many()),
     }
 }
 

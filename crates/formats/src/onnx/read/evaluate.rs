@@ -184,7 +184,7 @@ fn integers<'a>(call: &Call<'a>, dims: Vec<usize>, numbers: &[i64]) -> Result<Ar
 /// A list of lengths as a shape that is not too large.
 fn lengths(list: &[i64]) -> Result<(Vec<usize>, usize), String> {
     let sides: Option<Vec<usize>> = list.iter().map(|&n| usize::try_from(n).ok()).collect();
-    let sides = sides.filter(|sides| sides.len() <= super::messages::MAX_RANK);
+    let sides = sides.filter(|sides| sides.len() <= super::limits::MAX_RANK);
     let sized = sides.and_then(|sides| tensor::count(&sides).map(|count| (sides, count)));
     sized.ok_or_else(|| format!("makes a tensor of the shape {list:?}"))
 }

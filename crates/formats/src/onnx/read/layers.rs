@@ -3,13 +3,10 @@
 use cspnet_graph::{Axis, Binary, Op, Padding, PoolKind, Rearrange, Reduction, Unary, Window};
 
 use super::arithmetic::{dims_of, joined};
-use super::call::{Call, Operand};
+use super::call::{Call, Given, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
 use super::flow::{self, Flow, Parameter, Steps};
-
-/// What a node gives.
-pub(super) type Given = Result<Vec<Operand>, Why>;
 
 /// Images with channels first, of one or two further sides.
 pub(super) struct Images {

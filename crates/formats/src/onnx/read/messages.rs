@@ -3,18 +3,13 @@
 //!
 //! Not here: whether they make a network.
 
+use super::limits::{MAX_RANK, MAX_SIDE, too_many};
 use super::tensor::{self, Tensor};
-use super::wire::{Content, Reader, Span};
+use super::wire::{Content, Reader, Span, entry};
 use crate::error::FormatError;
 
 /// Most nodes, and most of anything else that is counted.
 const MAX_COUNT: usize = cspnet_graph::GraphError::MAX_NODES;
-
-/// Most dimensions of a tensor.
-pub(super) const MAX_RANK: usize = 16;
-
-/// Longest side of a tensor.
-pub(super) const MAX_SIDE: i64 = 1 << 32;
 
 /// `ModelProto`.
 #[derive(Debug, Default)]
@@ -134,24 +129,6 @@ fn opset(reader: &mut Reader<'_>, content: Content) -> Result<(String, i64), For
     Ok((domain, version))
 }
 
-/// `StringStringEntryProto`, whose value is read by `read`.
-pub(super) fn entry<'a>(
-    reader: &mut Reader<'a>,
-    span: Span,
-    read: fn(&mut Reader<'a>, Content) -> Result<String, FormatError>,
-) -> Result<(String, String), FormatError> {
-    let (mut key, mut value) = (String::new(), String::new());
-    reader.each(span, |reader, number, content| {
-        match number {
-            1 => key = reader.text(content)?,
-            2 => value = read(reader, content)?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok((key, value))
-}
-
 fn graph(reader: &mut Reader<'_>, span: Span) -> Result<Graph, FormatError> {
     let mut graph = Graph::default();
     reader.each(span, |reader, number, content| {
@@ -262,11 +239,6 @@ fn tensor_type(reader: &mut Reader<'_>, span: Span, info: &mut Info) -> Result<(
         }
         Ok(())
     })
-}
-
-/// What is wrong with a tensor of too many dimensions.
-pub(super) fn too_many() -> String {
-    format!("has more than {MAX_RANK} dimensions")
 }
 
 fn side(reader: &mut Reader<'_>, span: Span) -> Result<Side, FormatError> {

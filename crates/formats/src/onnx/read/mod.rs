@@ -22,6 +22,7 @@ mod flow;
 mod fused;
 mod head;
 mod layers;
+mod limits;
 mod lower;
 mod messages;
 mod operators;

@@ -1,8 +1,7 @@
 //! Which of ONNX's operators are understood (<https://onnx.ai/onnx/operators/>), and where.
 
-use super::call::Call;
+use super::call::{Call, Given};
 use super::flow::Steps;
-use super::layers::Given;
 use super::{arithmetic, layers, places};
 
 /// What adds the steps of a node and gives its outputs.

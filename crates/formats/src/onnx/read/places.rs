@@ -3,11 +3,11 @@
 use cspnet_graph::{Axis, Binary, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
 
 use super::arithmetic::{self, joined};
-use super::call::{Call, Operand};
+use super::call::{Call, Given, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Integer, Place, Run, Why};
 use super::flow::{self, Flow, Steps};
-use super::layers::{Given, Images};
+use super::layers::Images;
 use super::tensor;
 
 /// Most pieces that one node takes of a value.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::data_type::DataType;
-use super::messages::{self, MAX_RANK, MAX_SIDE};
-use super::wire::{Content, Reader, Span};
+use super::limits::{MAX_RANK, MAX_SIDE, too_many};
+use super::wire::{Content, Reader, Span, entry};
 use crate::error::FormatError;
 use crate::text::shown;
 
@@ -81,14 +81,14 @@ pub(super) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Tensor, Format
             10 => doubles(reader, content, &mut fields)?,
             13 => {
                 reader.charge::<(String, String)>(1)?;
-                fields.place.push(messages::entry(reader, content.bytes()?, Reader::text)?);
+                fields.place.push(entry(reader, content.bytes()?, Reader::text)?);
             }
             14 => fields.is_elsewhere = content.integer()? == 1,
             _ => {}
         }
         // So that even the longest list is no longer than this before anybody looks.
         if fields.dims.len() > MAX_RANK {
-            return Err(FormatError::OnnxFile(format!("`{}` {}", fields.name, messages::too_many())));
+            return Err(FormatError::OnnxFile(format!("`{}` {}", fields.name, too_many())));
         }
         Ok(())
     })?;

@@ -242,6 +242,24 @@ fn refuse(at: usize, why: &str) -> FormatError {
     FormatError::OnnxFile(format!("byte {at} {}", shown(why)))
 }
 
+/// `StringStringEntryProto`, whose value is read by `read`.
+pub(super) fn entry<'a>(
+    reader: &mut Reader<'a>,
+    span: Span,
+    read: fn(&mut Reader<'a>, Content) -> Result<String, FormatError>,
+) -> Result<(String, String), FormatError> {
+    let (mut key, mut value) = (String::new(), String::new());
+    reader.each(span, |reader, number, content| {
+        match number {
+            1 => key = reader.text(content)?,
+            2 => value = read(reader, content)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((key, value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Whatever a file says, reading it takes no more memory than its size and 64 MB. What is measured is the most that is there at once.
 
 use super::*;
-use crate::onnx::read::messages::MAX_RANK;
+use crate::onnx::read::limits::MAX_RANK;
 
 /// What a reader may take beside the bytes of its file.
 pub(super) const SLACK: usize = 64 << 20;
