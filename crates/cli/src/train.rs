@@ -8,7 +8,7 @@ use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{Filter, PaddingMode, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{Augment, ColourJitter, CropPadding, DataOptions, EraseMode, Mix, RandAugment, RandomErasing};
-use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, whitened};
+use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, check_for, whitened};
 
 use crate::class_weights;
 use crate::failure::Failure;
@@ -417,7 +417,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let base = args.tuning.base(&recipe)?;
     let network = args.network(base.as_ref())?;
     check_channels(&network)?;
-    recipe.check_for(&network.build()?)?;
+    check_for(&recipe, &network.build()?)?;
     if !(0.0..1.0).contains(&args.input.validation_share) {
         return Err(Failure::Message("--validation-share must be at least 0 and below 1".into()));
     }

@@ -8,6 +8,7 @@ use cspnet_vision::Preprocess;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::frozen::check_for;
 use crate::recipe::Recipe;
 
 /// The model that a run began from.
@@ -62,7 +63,7 @@ impl Config {
         self.recipe.validate()?;
         self.viewed().validate()?;
         self.manifest(graph).validate()?;
-        self.recipe.check_for(graph)?;
+        check_for(&self.recipe, graph)?;
         if self.recipe.class_weights.as_ref().is_some_and(|w| w.len() != self.classes.len()) {
             return Err(TrainError::Recipe { field: "class-weights", rule: "as many as there are classes" });
         }

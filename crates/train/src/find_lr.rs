@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::features::Gathered;
 use crate::learner::Learner;
-use crate::observer::Observer;
+use crate::observer::{Observer, Probe};
 use crate::resources::Resources;
 
 /// The first and the last rate.
@@ -24,17 +24,6 @@ const STEPS: usize = 120;
 const SMOOTHING: f64 = 0.9;
 /// The loss has run away where it is so many times the smallest.
 const TOO_MUCH: f64 = 4.0;
-
-/// A step of the test.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probe {
-    /// Its learning rate.
-    pub lr: f64,
-    /// Mean loss of its photos, before the step.
-    pub loss: f64,
-    /// The moving mean of the losses so far.
-    pub smoothed: f64,
-}
 
 /// Tries learning rates from very small to very large on a network as a run of it begins; `None` if `stop`, which is asked before every
 /// step and while features are computed, said so before the end.

@@ -40,6 +40,14 @@ impl Parts {
     }
 }
 
+/// Whether a network has a place for all that a recipe asks for.
+///
+/// # Errors
+/// Names what it has no place for.
+pub fn check_for(recipe: &Recipe, network: &Graph) -> Result<(), TrainError> {
+    Parts::of(network, recipe).map(drop)
+}
+
 /// The value up to which a network stays as it is, if there is any.
 fn frozen_to(network: &Graph, recipe: &Recipe) -> Result<Option<ValueId>, TrainError> {
     match &recipe.freeze {

@@ -5,7 +5,6 @@ use std::path::Path;
 use cspnet_data::Skipped;
 
 use crate::divergence::Divergence;
-use crate::find_lr::Probe;
 use crate::state::{Epoch, State};
 
 /// A step that has been taken.
@@ -17,6 +16,17 @@ pub struct Step<'a> {
     pub steps: usize,
     /// Learning rate of the step.
     pub lr: f64,
+}
+
+/// A step of the search for a learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Its learning rate.
+    pub lr: f64,
+    /// Mean loss of its photos, before the step.
+    pub loss: f64,
+    /// The moving mean of the losses so far.
+    pub smoothed: f64,
 }
 
 /// Who is told what a run does. Every method does nothing unless it is written.

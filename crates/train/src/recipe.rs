@@ -2,11 +2,9 @@
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
 use cspnet_engine::{TileUnit, UpdateRule};
-use cspnet_graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::frozen::Parts;
 
 /// How gradients change parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,14 +165,6 @@ impl Recipe {
                 update,
             },
         }
-    }
-
-    /// Whether a network has a place for all that the recipe asks for.
-    ///
-    /// # Errors
-    /// Names what it has no place for.
-    pub fn check_for(&self, network: &Graph) -> Result<(), TrainError> {
-        Parts::of(network, self).map(drop)
     }
 
     /// What multiplies tiles of bfloat16, if the recipe asks for them.

@@ -13,6 +13,7 @@ mod bands;
 mod bf16;
 mod epilogue;
 mod grad;
+mod ground;
 mod grouped;
 mod run;
 mod stem;
@@ -29,7 +30,7 @@ mod winograd;
 use std::ops::Range;
 
 use crate::{Activation, Isa, LANES, Planes, Window};
-use bands::InBand;
+use ground::InBand;
 use strip::Strip;
 use taps::Grid;
 

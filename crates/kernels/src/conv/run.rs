@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::bands::Ground;
 use super::epilogue::TOTALS;
+use super::ground::Ground;
 use super::strip::Strip;
 use super::tile::{Ahead, CHAIN, Chain, LINE, Tiling};
 use super::{Conv, ConvWeights, Panel, Part, Pixel, RUN};

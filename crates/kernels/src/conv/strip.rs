@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::bands::Ground;
+use super::ground::Ground;
 use super::taps::Grid;
 use super::{Conv, Part, Prologue};
 use crate::activation::with_activation;

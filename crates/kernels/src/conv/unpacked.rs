@@ -5,7 +5,7 @@
 //! Training does so, for its weights change with every step. No bit depends on how it is done. Not here: how weights are packed
 //! ([`super::weights`]) and parts are run ([`super::run`]).
 
-use super::bands::Ground;
+use super::ground::Ground;
 use super::run::PartOf;
 use super::tile::LINE;
 use super::weights::{PackPanels, Piece};

@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use super::pack::step_of;
-use super::walk::{Geometry, cut};
+use super::walk::{Geometry, cut, step_of};
 use crate::conv::width_of;
 use crate::{Block, Isa, LANES};
 

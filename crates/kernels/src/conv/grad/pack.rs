@@ -7,9 +7,9 @@ use super::Images;
 use super::prologue::{Read, with_prologue};
 use super::strips::Strip;
 use super::walk::Geometry;
+use crate::LANES;
 use crate::conv::Prologue;
 use crate::simd::Simd;
-use crate::{Block, LANES};
 
 /// Some neighbouring blocks of the input, as they are packed.
 pub(super) struct Inputs<'a> {
@@ -20,12 +20,6 @@ pub(super) struct Inputs<'a> {
     pub numbers: *const f32,
     /// Floats from one place to the next.
     pub step: usize,
-}
-
-/// Floats from one place to the next that packing some blocks asks for: those of their channels, and of the last one's pad lanes.
-pub(super) fn step_of(blocks: &[Block]) -> usize {
-    let (first, last) = (&blocks[0], &blocks[blocks.len() - 1]);
-    last.first - first.first + LANES
 }
 
 impl Inputs<'_> {

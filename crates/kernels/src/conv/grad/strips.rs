@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::cells::Sizes;
-use super::pack::step_of;
-use super::walk::{Geometry, cut};
+use super::walk::{Geometry, cut, step_of};
 use crate::{Block, LANES};
 
 /// Output pixels of a strip, at most: few enough for what a tile reads of it to stay in the first-level cache, and for their

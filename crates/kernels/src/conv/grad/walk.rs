@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Images;
-use crate::{LANES, Planes, Window};
+use crate::{Block, LANES, Planes, Window};
 
 /// Output pixels summed in registers: few enough for their gradients and inputs to stay in the first-level cache for all
 /// tiles and taps, and for their sum to be exact enough.
@@ -99,6 +99,12 @@ impl Geometry {
             axes: lengthen_innermost(axes),
         }
     }
+}
+
+/// Floats from one place to the next that packing some blocks asks for: those of their channels, and of the last one's pad lanes.
+pub(super) fn step_of(blocks: &[Block]) -> usize {
+    let (first, last) = (&blocks[0], &blocks[blocks.len() - 1]);
+    last.first - first.first + LANES
 }
 
 /// A range from zero in pieces.

@@ -12,7 +12,7 @@ mod strip;
 
 use std::ops::Range;
 
-use super::bands::InBand;
+use super::ground::InBand;
 use super::{ConvShape, PARTS};
 use crate::{Activation, AlignedBuf, Isa, LANES, Planes, Window};
 use strip::Strip;

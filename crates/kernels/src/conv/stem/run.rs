@@ -6,7 +6,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use super::strip::Picture;
 use super::{PANEL, Pictures, Stem, StemWeights};
 use crate::activation::with_activation;
-use crate::conv::bands::Ground;
+use crate::conv::ground::Ground;
 use crate::simd::{Body, Simd};
 use crate::{Activation, LANES, Memory, Team};
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::scheme::Scheme;
 use super::{TAPS, Winograd, odd_lines};
 use crate::LANES;
-use crate::conv::bands::Ground;
+use crate::conv::ground::Ground;
 use crate::simd::Simd;
 use crate::simd::lanes::{Lanes, One, Two};
 

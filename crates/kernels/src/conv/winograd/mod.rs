@@ -27,7 +27,7 @@ mod weights;
 
 use std::ops::Range;
 
-use super::bands::InBand;
+use super::ground::InBand;
 use super::{ConvShape, Fusion, Residual};
 use crate::memory::MOST_FLOATS;
 use crate::{Activation, Isa, LANES, Planes};

@@ -9,7 +9,7 @@ use super::product::{GroupOf, Sums, multiply};
 use super::scheme::with_scheme;
 use super::weights::PackGroup;
 use super::{CHAIN, GROUP, PAIR, Winograd, WinogradWeights, odd_lines};
-use crate::conv::bands::Ground;
+use crate::conv::ground::Ground;
 use crate::conv::tile::LINE;
 use crate::conv::{Numbers, PART_WORK, PARTS};
 use crate::memory::Shared;
