@@ -10,7 +10,7 @@ use crate::archive::Member;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 16;
 
-/// What calling it with these arguments gives.
+/// What calling a class or function with these arguments gives.
 pub(super) fn call<'a>(global: Global<'a>, heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'a>, String> {
     let given = heap.tuple(arguments).ok_or("the arguments of a call are no tuple")?;
     match (global.module, global.name, given) {
