@@ -39,7 +39,7 @@ RECIPES = {
             "https://huggingface.co/datasets/uoft-cs/cifar10",
             # The schedule is one for this number of epochs. Views are those of the papers: a mirror image or not, moved by up to
             # four pixels, and in half of the batches a part of another photo. A hundredth of the training photos shows on the way how
-            # it goes. Mixed precision is a matter of time only; without it the same epochs come out alike.
+            # it goes. Mixed precision is for the time.
             (
                 "--epochs=50",
                 "--batch-size=128",

@@ -17,7 +17,7 @@ use cspnet::ModelOptions;
 use cspnet::engine::{Isa, PlanOptions, Rewrite, RunError, StepReport, TrainOptions, default_threads};
 use cspnet::graph::Shape;
 use cspnet::graph::analysis::Count;
-use cspnet_train::{Footprint, Recipe};
+use cspnet_train::{Footprint, tile_unit};
 
 use crate::failure::Failure;
 use crate::numbers::size;
@@ -193,9 +193,8 @@ impl Bench {
         let options = options(args);
         let subject: Box<dyn Subject> = match args.train {
             true => {
-                let mixed = Recipe { amp: args.amp, ..Recipe::default() }.mixed()?;
                 let recomputes = Footprint::from(args.memory).recomputes();
-                let options = TrainOptions { isa: options.plan.isa, recomputes, mixed };
+                let options = TrainOptions { isa: options.plan.isa, recomputes, mixed: tile_unit(args.amp)? };
                 Box::new(Training::new(&network, picture, &options)?)
             }
             false => Box::new(Inference::new(&network, picture, &options)?),

@@ -8,7 +8,7 @@ use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{Filter, PaddingMode, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{Augment, ColourJitter, CropPadding, DataOptions, EraseMode, Mix, RandAugment, RandomErasing};
-use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, check_for, whitened};
+use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, check_for, tile_unit, whitened};
 
 use crate::class_weights;
 use crate::failure::Failure;
@@ -414,6 +414,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let tunes = args.tuning.tunes(args.recipe.whiten_stem);
     let mut recipe = args.tuning.applied_to(args.recipe.recipe(tunes));
     recipe.validate()?;
+    // Before any photo is looked at.
+    tile_unit(recipe.amp)?;
     let base = args.tuning.base(&recipe)?;
     let network = args.network(base.as_ref())?;
     check_channels(&network)?;

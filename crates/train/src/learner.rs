@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::frozen::{Frozen, Parts, with_part};
 use crate::recipe::Recipe;
-use crate::resources::Resources;
+use crate::resources::{Resources, tile_unit};
 
 /// A network that learns by a recipe.
 pub(crate) struct Learner {
@@ -66,7 +66,7 @@ impl Learner {
             }
         }
         let recomputes = resources.memory.recomputes();
-        let options = TrainOptions { recomputes, mixed: config.recipe.mixed()?, ..TrainOptions::default() };
+        let options = TrainOptions { recomputes, mixed: tile_unit(config.recipe.amp)?, ..TrainOptions::default() };
         let plan = TrainPlan::with(&with_loss(&learns.graph)?, picture, &options)?.with_rates(rates);
         Ok(Self {
             recipe: config.recipe.clone(),

@@ -39,7 +39,7 @@ pub use find_lr::{find_lr, plot, suggested_lr};
 pub use frozen::check_for;
 pub use observer::{Observer, Probe, Step};
 pub use recipe::{Freeze, Optimizer, Recipe};
-pub use resources::{Footprint, Resources};
+pub use resources::{Footprint, Resources, tile_unit};
 pub use run_folder::RunFolder;
 pub use start::{Loaded, start_from};
 pub use state::{Best, Epoch, State};

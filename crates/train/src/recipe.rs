@@ -1,7 +1,7 @@
 //! How a network is trained, as numbers with the field's usual names.
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
-use cspnet_engine::{TileUnit, UpdateRule};
+use cspnet_engine::UpdateRule;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -164,19 +164,6 @@ impl Recipe {
                 decay: self.weight_decay,
                 update,
             },
-        }
-    }
-
-    /// What multiplies tiles of bfloat16, if the recipe asks for them.
-    ///
-    /// # Errors
-    /// If it does and this machine has none.
-    pub fn mixed(&self) -> Result<Option<TileUnit>, TrainError> {
-        let rule =
-            "left out: this processor has no tiles for bfloat16 (Intel's AMX), or the system keeps them from programs";
-        match TileUnit::detect() {
-            None if self.amp => Err(TrainError::Recipe { field: "amp", rule }),
-            unit => Ok(unit.filter(|_| self.amp)),
         }
     }
 

@@ -10,7 +10,8 @@ use cspnet_kernels::{
 use super::backward::Back;
 use super::convolution::Convolution;
 use super::norms::Segment;
-use super::{Program, Running, State, TrainOptions};
+use super::program::Program;
+use super::{Running, State, TrainOptions};
 use crate::import::{Import, copies};
 use crate::input::Input;
 use crate::lower::{Prologue, Step, Task};

@@ -103,6 +103,9 @@ const RUN: usize = 224;
 /// pixels and many channels.
 const PARTS: usize = 4;
 
+/// Parts that keep a team busy, also towards the end of a run.
+const ENOUGH_PARTS: usize = 8;
+
 /// Multiply-adds of a part below which waking another thread for it costs more than it saves: some five microseconds.
 const PART_WORK: usize = 1 << 18;
 

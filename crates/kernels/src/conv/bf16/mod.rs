@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::ConvShape;
 use crate::{Isa, LANES, Planes};
 use source::Grid;
-use tiles::{SIDE, TileUnit as Unit};
+use tiles::SIDE;
 
 pub use tiles::TileUnit;
 pub use weights::TileWeights;
@@ -34,7 +34,7 @@ const PIXELS: usize = 640;
 #[derive(Debug)]
 pub struct TileConv {
     isa: Isa,
-    unit: Unit,
+    unit: TileUnit,
     source: Planes,
     target: Planes,
     grid: Grid,
@@ -98,7 +98,14 @@ impl TileConv {
         Self { accumulate, transposed: true, ..Self::over(isa, unit, kernel, padding, d_output, d_input) }
     }
 
-    fn over(isa: Isa, unit: Unit, kernel: [usize; 2], padding: [usize; 2], source: &Planes, target: &Planes) -> Self {
+    fn over(
+        isa: Isa,
+        unit: TileUnit,
+        kernel: [usize; 2],
+        padding: [usize; 2],
+        source: &Planes,
+        target: &Planes,
+    ) -> Self {
         assert!(isa.is_available() && unit.is_available(), "{isa} and {} on a machine without it", unit.name());
         assert!(source.is_apart_from(target) && target.is_disjoint(), "a convolution cannot overwrite its input");
         let grid = Grid::new(kernel, padding, source, target, PIXELS);

@@ -5,13 +5,11 @@ use std::ops::Range;
 use super::source::Unit;
 use super::tiles::{Product, SIDE, STEP, Sums, Tiles};
 use super::{GROUP, TileConv, TileWeights};
+use crate::conv::ENOUGH_PARTS;
 use crate::memory::Shared;
 use crate::moments::{Region, Take, Tallies, taking};
 use crate::simd::{Body, Simd};
 use crate::{LANES, Memory, Team};
-
-/// Parts that keep a team busy.
-const ENOUGH_PARTS: usize = 8;
 
 impl TileConv {
     /// Computes all images of the memory, with a weight `[out, in, kh, kw]` and a bias `[out]`; `weights` is memory for packing them.

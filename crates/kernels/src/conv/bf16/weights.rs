@@ -1,5 +1,7 @@
 //! Weights rounded to bfloat16, in the order in which tiles read them.
 
+use std::ops::Range;
+
 use super::tiles::{DEPTH, SIDE, STEP};
 use super::{GROUP, TileConv};
 use crate::bfloat16::rounded;
@@ -81,7 +83,7 @@ impl TileConv {
     }
 
     /// Channels of a group of target blocks.
-    fn channels(&self, group: usize) -> std::ops::Range<usize> {
+    fn channels(&self, group: usize) -> Range<usize> {
         let blocks = self.blocks(group);
         blocks.start * LANES..blocks.end * LANES
     }

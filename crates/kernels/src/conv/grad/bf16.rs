@@ -7,27 +7,19 @@
 
 use std::ops::Range;
 
-use super::cells::even;
+use super::cells::{IMAGES, SUMS, even};
+use super::totals::{add, add_groups};
 use super::{Gradient, Run};
-use crate::conv::ConvShape;
 use crate::conv::bf16::source::{Grid, Unit};
 use crate::conv::bf16::tiles::{DEPTH, Product, SIDE, Sums, TileUnit, Tiles};
 use crate::conv::bf16::{GROUP, fits};
+use crate::conv::{ConvShape, ENOUGH_PARTS};
 use crate::memory::Shared;
 use crate::simd::{Body, Simd};
 use crate::{LANES, Planes, Team};
 
 /// Pixels that are summed together, about: enough for the sums to be added up seldom, few enough for the second-level cache.
 const PIXELS: usize = 1024;
-
-/// Parts that keep a team busy.
-const ENOUGH_PARTS: usize = 8;
-
-/// Images of a batch for which work is cut well.
-const IMAGES: usize = 8;
-
-/// Floats that the totals of all groups of images may take together.
-const TOTALS: usize = 512 * 1024;
 
 /// Numbers of a line of the cache.
 const LINE: usize = 32;
@@ -66,7 +58,7 @@ impl TileGrad {
         let cells = even(all[0], inputs).flat_map(|i| even(all[1], outputs).map(move |o| [i.clone(), o])).collect();
         let taps: Vec<usize> = grid.taps().collect();
         let totals = all[0] * all[1] * taps.len() * SIDE * SIDE;
-        let most = grid.count(IMAGES).min(TOTALS / totals).max(1);
+        let most = grid.count(IMAGES).min(SUMS / totals).max(1);
         Self {
             unit,
             taps,
@@ -172,6 +164,7 @@ impl Body for PartOf<'_> {
         // SAFETY: the totals are the cell's.
         unsafe { self.totals.write_bytes(0, grad.totals_len(self.cell)) };
         let tiles = Tiles::set_up(grad.unit);
+        let mut sums = Sums::zero();
         for number in self.units.clone() {
             let unit = grad.grid.unit(number, self.run.images.count);
             // SAFETY: the images hold both values, and the factors have room for the cell's groups.
@@ -194,27 +187,12 @@ impl Body for PartOf<'_> {
                     let totals =
                         self.totals.wrapping_add(((i * outputs.len() + o) * grad.taps.len() + t) * SIDE * SIDE);
                     // SAFETY: from every place of a step a tap reaches a place of the input, and the totals are the cell's.
-                    unsafe { add_product(s, &tiles, &product, totals) };
+                    unsafe {
+                        tiles.multiply(&product, &mut sums);
+                        add(s, totals, sums.0.as_ptr().cast(), SIDE * SIDE);
+                    }
                 }
             }
-        }
-    }
-}
-
-/// Adds a product's sums to totals.
-///
-/// # Safety
-/// The factors can be read, and the totals are the caller's.
-#[inline(always)]
-unsafe fn add_product<S: Simd>(s: S, tiles: &Tiles, product: &Product<'_>, totals: *mut f32) {
-    let mut sums = Sums::zero();
-    // SAFETY: the function's own promise.
-    unsafe {
-        tiles.multiply(product, &mut sums);
-        let from = sums.0.as_ptr().cast::<f32>();
-        for at in (0..SIDE * SIDE).step_by(LANES) {
-            let to = totals.wrapping_add(at);
-            s.store(s.add(s.load(to), s.load(from.wrapping_add(at))), to);
         }
     }
 }
@@ -380,14 +358,8 @@ impl Body for JoinOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for group in 1..self.groups {
-            let more = self.totals.wrapping_add(group * self.step);
-            for at in (0..self.grad.totals_len(self.cell)).step_by(LANES) {
-                let to = self.totals.wrapping_add(at);
-                // SAFETY: every group has the cell's totals, whole vectors.
-                unsafe { s.store(s.add(s.load(to), s.load(more.wrapping_add(at))), to) };
-            }
-        }
+        // SAFETY: every group has the cell's totals, which are this part's.
+        unsafe { add_groups(s, self.totals, self.grad.totals_len(self.cell), self.groups, self.step) };
         // SAFETY: they are complete, and the cell's weights are this part's.
         unsafe { self.write(self.run.d_weight) };
     }

@@ -4,20 +4,17 @@
 use std::ops::Range;
 
 use super::walk::{Geometry, cut, step_of};
-use crate::conv::width_of;
+use crate::conv::{ENOUGH_PARTS, width_of};
 use crate::{Block, Isa, LANES};
 
-/// Parts that keep a team busy, also towards the end of a run.
-const ENOUGH_PARTS: usize = 8;
-
 /// Images of a batch for which work is cut well.
-const IMAGES: usize = 8;
+pub(super) const IMAGES: usize = 8;
 
 /// Channels of a slab, at most: two or four full tiles.
 const SLAB: usize = 24;
 
 /// Floats that all groups of pixels may take for their sums together.
-const SUMS: usize = 512 * 1024;
+pub(super) const SUMS: usize = 512 * 1024;
 
 /// What a way of computing asks of a cell.
 pub(super) trait Sizes {

@@ -12,7 +12,7 @@ use super::pack::{Inputs, pack_gradient};
 use super::prologue::spread;
 use super::strips::Strips;
 use super::tile::Tile;
-use super::totals::Totals;
+use super::totals::{Totals, add_groups};
 use super::walk::Geometry;
 use super::winograd::{self, Winograd};
 use crate::conv::tile::Tiling;
@@ -354,14 +354,8 @@ impl Body for JoinOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for group in 1..self.groups {
-            let more = self.totals.wrapping_add(group * self.tiles.cells.totals_len());
-            for at in (0..self.cell.totals_len()).step_by(LANES) {
-                let to = self.totals.wrapping_add(at);
-                // SAFETY: every group has the cell's totals, whole vectors.
-                unsafe { s.store(s.add(s.load(to), s.load(more.wrapping_add(at))), to) };
-            }
-        }
+        // SAFETY: every group has the cell's totals, which are this part's.
+        unsafe { add_groups(s, self.totals, self.cell.totals_len(), self.groups, self.tiles.cells.totals_len()) };
         // SAFETY: they are complete, and the cell is this part's.
         unsafe { self.tiles.write(s, self.run, self.cell, self.totals) };
     }

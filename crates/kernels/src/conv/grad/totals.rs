@@ -8,6 +8,31 @@ use super::walk::Geometry;
 use crate::simd::Simd;
 use crate::{Block, LANES};
 
+/// Adds the totals of other groups of pixels, each `step` floats behind the one before, to those of the first, in their order.
+///
+/// # Safety
+/// Every group has so many floats, whole vectors, and the first's are the caller's.
+#[inline(always)]
+pub(super) unsafe fn add_groups<S: Simd>(s: S, totals: *mut f32, len: usize, groups: usize, step: usize) {
+    for group in 1..groups {
+        // SAFETY: the function's own promise.
+        unsafe { add(s, totals, totals.wrapping_add(group * step), len) };
+    }
+}
+
+/// Adds so many floats to totals.
+///
+/// # Safety
+/// Both have as many, whole vectors, and the totals are the caller's.
+#[inline(always)]
+pub(super) unsafe fn add<S: Simd>(s: S, totals: *mut f32, more: *const f32, len: usize) {
+    for at in (0..len).step_by(LANES) {
+        let to = totals.wrapping_add(at);
+        // SAFETY: the function's own promise.
+        unsafe { s.store(s.add(s.load(to), s.load(more.wrapping_add(at))), to) };
+    }
+}
+
 /// The totals of a panel: for every channel and every tap a vector for each of its blocks.
 pub(super) struct Totals<'a> {
     pub geometry: &'a Geometry,
