@@ -185,11 +185,12 @@ fn run_in_the_middle(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
     all[CANARIES..CANARIES + len].to_vec()
 }
 
-/// Products are below one, so a sum of `length` of them in random order is of the size of its root.
+/// Products are about one or below, so a sum of `length` of them is on its way of the size of that number's root, or of its
+/// own end where they lean to one side, as those of a prologue that shifts do.
 fn check(case: &Case, run: &Run) {
     let length = (case.images * case.output[1] * case.output[2]) as f64;
     for (i, (got, exact)) in run.got.iter().zip(case.gradient(&run.x, &run.dy)).enumerate() {
-        let allowed = 1e-6 * length.sqrt();
+        let allowed = 1e-6 * (length.sqrt() + exact.abs());
         assert!((f64::from(*got) - exact).abs() <= allowed, "{}: weight {i} is {got} instead of {exact}", run.name);
     }
 }
