@@ -97,7 +97,10 @@ impl Cells {
     pub fn new(isa: Isa, geometry: &Geometry, group: [usize; 2], sizes: &dyn Sizes) -> Self {
         let sections = sections(isa, geometry, group);
         let [kh, kw] = geometry.window.kernel;
-        let pieces = Pieces::best(geometry, &sections, sizes);
+        // The order of the sum is one for all instruction sets, so it is chosen as one of them has it.
+        let wide = self::sections(Isa::Avx512, geometry, group);
+        let groups = Pieces::best(geometry, &wide, sizes, &[1, 2, 4, 8]).groups;
+        let pieces = Pieces::best(geometry, &sections, sizes, &[groups]);
         let mut cells: Vec<Cell> = Vec::new();
         for section in &sections {
             for panels in even(section.panels.len(), pieces.panels) {
@@ -183,19 +186,20 @@ fn sections(isa: Isa, geometry: &Geometry, group: [usize; 2]) -> Vec<Section> {
 }
 
 impl Pieces {
-    /// Those with which least is read and written, for a batch of an ordinary size, where they keep a team busy.
-    fn best(geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes) -> Self {
+    /// Those with which least is read and written, for a batch of an ordinary size, where they keep a team busy; with one of these
+    /// numbers of groups.
+    fn best(geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes, groups: &[usize]) -> Self {
         let [kh, kw] = geometry.window.kernel;
         let most = |of: fn(&Section) -> usize| sections.iter().map(of).max().unwrap_or(1).min(4 * ENOUGH_PARTS);
         let (panels, blocks) = (most(|s| s.panels.len()), most(|s| s.blocks.len()));
         let mut all = Vec::new();
         for (panels, blocks) in (1..=panels).flat_map(|p| (1..=blocks).map(move |b| (p, b))) {
             let taps = if sizes.cuts_taps() { vec![1, kh, kh * kw] } else { vec![1] };
-            for (taps, groups) in taps.into_iter().flat_map(|t| [1, 2, 4, 8].map(|g| (t, g))) {
+            for (taps, groups) in taps.into_iter().flat_map(|t| groups.iter().map(move |&g| (t, g))) {
                 all.push(Self { panels, blocks, taps, groups });
             }
         }
-        let possible = |p: &&Self| p.groups == 1 || p.fits(geometry, sections, sizes);
+        let possible = |p: &&Self| p.groups == groups[0] || p.fits(geometry, sections, sizes);
         let rank = |p: &&Self| {
             let parts = p.parts(sections).min(ENOUGH_PARTS);
             (

@@ -1,10 +1,10 @@
 //! The gradient of a 3x3 weight of stride 1 in fewer multiplications.
 //!
-//! Transposing Winograd's convolution gives `dW = G^T [(A dY A^T) * (B^T x B)] G` for a tile of 2x2 outputs and the window of
-//! 4x4 inputs that it sees (Lavin and Gray, arXiv:1509.09308, with [`crate::conv::Winograd`]'s points): 16 products for
-//! every pair of channels instead of 36. Their sums over tiles are what registers hold, so a block of tiles is
-//! taken to points ([`transform`]), multiplied point by point in the tiles of the direct way, and the sums over all blocks are
-//! taken to taps ([`taps`]). For which layers that is worth it, [`choice`] says.
+//! Transposing Winograd's convolution gives `dW = G^T [(A dY A^T) * (B^T x B)] G` for a tile of outputs and the window of
+//! inputs that it sees (Lavin and Gray, arXiv:1509.09308, with [`crate::conv::Winograd`]'s points): for 2x2 outputs 16 products
+//! for every pair of channels instead of 36, for 4x4 outputs 36 instead of 144. Their sums over tiles are what registers hold, so
+//! a block of tiles is taken to points ([`transform`]), multiplied point by point in the tiles of the direct way, and the sums over
+//! all blocks are taken to taps ([`taps`]). For which layers that is worth it and with which tiles, [`choice`] says.
 
 mod choice;
 mod scheme;
@@ -22,7 +22,7 @@ use super::strips::Pair;
 use super::tile::Tile;
 use super::walk::{Geometry, cut};
 use crate::conv::tile::Tiling;
-use crate::conv::winograd::scheme::F2;
+use crate::conv::winograd::scheme::{F2, F4};
 use crate::conv::winograd::{TAPS, odd_lines};
 use crate::conv::{ConvShape, Prologue, WinogradTile};
 use crate::simd::{Body, Simd};
@@ -30,22 +30,24 @@ use crate::{Block, LANES};
 use scheme::Transposed;
 use transform::{Gradients, Inputs, Points, Window, Windows};
 
-/// What is computed together. Larger tiles save more products, but their gradient's error is three to four times that of the direct
-/// sum, where this one's is near it.
-const TILE: WinogradTile = WinogradTile::F2;
-
 /// Tiles of a block: their sum begins anew with each block, as that of a strip of pixels.
 const BLOCK: usize = 64;
 
 /// Floats of the sums at all points that a cell may ask for.
 const SUMS: usize = 160 * 1024;
 
-/// Blocks of the input that are taken to points at a time.
-const CHUNK: usize = 8;
+/// Blocks of the input that are taken to points at a time: with more points fewer, so that they keep to the second-level cache.
+fn most_blocks(tile: WinogradTile) -> usize {
+    match tile {
+        WinogradTile::F2 | WinogradTile::F2Strided => 8,
+        WinogradTile::F4 | WinogradTile::F4Strided => 4,
+    }
+}
 
 /// The gradient by tiles; see the module.
 #[derive(Debug)]
 pub(super) struct Winograd {
+    tile: WinogradTile,
     padding: [usize; 2],
     prologue: Option<Prologue>,
     /// Rows and columns of tiles of one image.
@@ -59,26 +61,27 @@ pub(super) struct Winograd {
 impl Winograd {
     /// For a layer that is computed faster so.
     pub fn for_layer(shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Option<Self> {
-        choice::is_worth_it(shape, geometry).then(|| Self::new(shape, geometry, prologue))
+        choice::best(shape, geometry).map(|tile| Self::new(tile, shape, geometry, prologue))
     }
 
-    /// For a layer of the form that the method is for.
-    fn new(shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Self {
+    /// For a layer of the form that the method is for, with tiles of stride 1.
+    fn new(tile: WinogradTile, shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Self {
         let blocks = geometry.input.blocks();
         // An odd number of cache lines, so that tiles do not compete for the same sets of the cache.
-        let step = odd_lines(CHUNK.min(blocks.len()) * LANES);
+        let step = odd_lines(most_blocks(tile).min(blocks.len()) * LANES);
         let pair = |tile: usize| Pair { dy: (tile * LANES) as u32, x: (tile * step) as u32 };
         Self {
+            tile,
             padding: shape.window.padding,
             prologue,
-            tiles: [geometry.d_output.height(), geometry.d_output.width()].map(|n| n.div_ceil(TILE.outputs())),
+            tiles: [geometry.d_output.height(), geometry.d_output.width()].map(|n| n.div_ceil(tile.outputs())),
             step,
             pairs: (0..BLOCK).map(pair).collect(),
         }
     }
 
     pub fn name(&self) -> String {
-        format!("winograd {0}x{0}", TILE.outputs())
+        format!("winograd {0}x{0}", self.tile.outputs())
     }
 
     /// Tiles of so many images.
@@ -88,9 +91,9 @@ impl Winograd {
 
     /// Where a cell's numbers lie in a thread's scratch.
     fn room(&self, cell: &Cell) -> Room {
-        let points = TILE.points();
+        let points = self.tile.points();
         let step = self.step;
-        let row_len = odd_lines(transform::most_columns(TILE.outputs()) * LANES);
+        let row_len = odd_lines(transform::most_columns(self.tile.outputs()) * LANES);
         let rows = points.isqrt() * row_len;
         let numbers = 2 * cell.blocks.len() * LANES;
         let columns = numbers.next_multiple_of(2 * LANES);
@@ -98,7 +101,7 @@ impl Winograd {
         let point_len = odd_lines(BLOCK * step);
         let gradients = inputs + points * point_len;
         let sums = gradients + points * cell.outputs().len() * slot(BLOCK);
-        let end = sums + points * cell.outputs().len() * slot(CHUNK * LANES);
+        let end = sums + points * cell.outputs().len() * slot(most_blocks(self.tile) * LANES);
         Room { columns, rows: columns + rows, row_len, inputs, point_len, gradients, sums, end }
     }
 
@@ -119,7 +122,7 @@ impl Sizes for Winograd {
     }
 
     fn fits(&self, outputs: usize, inputs: &[Block]) -> bool {
-        TILE.points() * inputs.len().min(CHUNK) * outputs * LANES * LANES <= SUMS
+        self.tile.points() * inputs.len().min(most_blocks(self.tile)) * outputs * LANES * LANES <= SUMS
     }
 
     fn cuts_taps(&self) -> bool {
@@ -127,7 +130,7 @@ impl Sizes for Winograd {
     }
 
     fn sums(&self) -> usize {
-        3 + 2 * TILE.points() / (TAPS * TAPS)
+        3 + 2 * self.tile.points() / (TAPS * TAPS)
     }
 }
 
@@ -181,9 +184,14 @@ impl Body for PartOf<'_> {
             }
         }
         let of = Sums { room: self.winograd.room(cell), part: &self };
-        for chunk in cut(cell.blocks.len(), CHUNK).filter(|_| !self.units.is_empty()) {
+        for chunk in cut(cell.blocks.len(), most_blocks(self.winograd.tile)).filter(|_| !self.units.is_empty()) {
             // SAFETY: the images hold the values, and the scratch has the room.
-            unsafe { of.chunk::<S, F2, 2, 4>(s, &chunk) };
+            unsafe {
+                match self.winograd.tile {
+                    WinogradTile::F4 => of.chunk::<S, F4, 4, 6>(s, &chunk),
+                    _ => of.chunk::<S, F2, 2, 4>(s, &chunk),
+                }
+            }
         }
     }
 }
@@ -206,12 +214,12 @@ impl Sums<'_> {
 
     /// Where a panel of the output's gradient lies at all points.
     fn points(&self, panel: &Range<usize>) -> *mut f32 {
-        self.place(self.room.gradients + TILE.points() * self.before(panel) * slot(BLOCK))
+        self.place(self.room.gradients + self.part.winograd.tile.points() * self.before(panel) * slot(BLOCK))
     }
 
     /// Where the sums of a panel and so many channels lie at all points.
     fn sums(&self, panel: &Range<usize>, channels: usize) -> *mut f32 {
-        self.place(self.room.sums + TILE.points() * self.before(panel) * slot(channels))
+        self.place(self.room.sums + self.part.winograd.tile.points() * self.before(panel) * slot(channels))
     }
 
     /// The totals of some blocks of the input, counted within the cell.
@@ -358,7 +366,7 @@ impl Sums<'_> {
     /// Both operands are there, for so many channels of the chunk.
     #[inline(always)]
     unsafe fn multiply<S: Simd>(&self, s: S, channels: usize, tiles: usize, begins: bool) {
-        for point in 0..TILE.points() {
+        for point in 0..self.part.winograd.tile.points() {
             for panel in &self.part.cell.panels {
                 // SAFETY: the function's own promise; a panel has as many blocks as said.
                 unsafe {
