@@ -47,12 +47,14 @@ pub struct FineTuning {
 }
 
 /// Flags that vary photos, or what is not trained.
-const NOT_WITH_FEATURES: [&str; 19] = [
+const NOT_WITH_FEATURES: [&str; 21] = [
     "freeze_to",
     "layer_decay",
     "drop_path",
     "proj_drop",
     "train_size",
+    "initial_scale",
+    "finetune_fraction",
     "mixup",
     "cutmix",
     "mixup_prob",

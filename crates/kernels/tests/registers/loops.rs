@@ -116,7 +116,7 @@ impl Function {
         let products: Vec<_> = code.iter().filter(|i| is_multiply_add(i)).collect();
         let (sums, added) = carried(&code);
         let count = |of: &dyn Fn(&Instruction) -> bool| code.iter().filter(|i| of(i)).count();
-        (2 * added >= products.len()).then(|| Loop {
+        (sums > 0 && 2 * added >= products.len()).then(|| Loop {
             address: code[0].ip(),
             lanes: products.iter().map(|i| i.op0_register().size() / 4).max().unwrap_or(0),
             sums,
@@ -185,7 +185,8 @@ fn has_vector(i: &Instruction) -> bool {
     (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && is_vector(i.op_register(n)))
 }
 
-/// The vectors that go from one round of a loop to the next and change there, and how many multiply-adds add to them.
+/// The vectors to which something is added between one round of a loop and the next, and how many multiply-adds do so. Constants that
+/// change their registers on the way are no sums.
 fn carried(code: &[&Instruction]) -> (usize, usize) {
     let mut factory = InstructionInfoFactory::new();
     let used: Vec<Vec<UsedRegister>> = code.iter().map(|i| vectors(&mut factory, i)).collect();
@@ -206,7 +207,7 @@ fn carried(code: &[&Instruction]) -> (usize, usize) {
             now.insert(i.op0_register().full_register().number());
         }
     }
-    (sums.len(), added)
+    (now.intersection(&sums).count(), added)
 }
 
 fn vectors(factory: &mut InstructionInfoFactory, i: &Instruction) -> Vec<UsedRegister> {
@@ -329,6 +330,20 @@ mod tests {
         let apply = |a: &mut CodeAssembler| {
             a.vmovups(ymm0, ymmword_ptr(rsi)).unwrap();
             a.vfmadd213ps(ymm0, ymm14, ymm15).unwrap();
+            a.vmovups(ymmword_ptr(rsi), ymm0).unwrap();
+        };
+        assert!(seen(nothing, apply).is_empty());
+    }
+
+    #[test]
+    fn constants_that_change_their_registers_are_no_sums() {
+        let apply = |a: &mut CodeAssembler| {
+            a.vmovups(ymm0, ymmword_ptr(rsi)).unwrap();
+            a.vfmadd213ps(ymm0, ymm14, ymm5).unwrap();
+            a.vmovaps(ymm6, ymm5).unwrap();
+            a.vmovaps(ymm5, ymmword_ptr(rsp + 32)).unwrap();
+            a.vfmadd213ps(ymm0, ymm5, ymm6).unwrap();
+            a.vmovaps(ymm5, ymm6).unwrap();
             a.vmovups(ymmword_ptr(rsi), ymm0).unwrap();
         };
         assert!(seen(nothing, apply).is_empty());
