@@ -47,14 +47,12 @@ pub struct FineTuning {
 }
 
 /// Flags that vary photos, or what is not trained.
-const NOT_WITH_FEATURES: [&str; 21] = [
+const NOT_WITH_FEATURES: [&str; 19] = [
     "freeze_to",
     "layer_decay",
     "drop_path",
     "proj_drop",
     "train_size",
-    "initial_scale",
-    "finetune_fraction",
     "mixup",
     "cutmix",
     "mixup_prob",

@@ -8,9 +8,7 @@ use cspnet::vision::geometry::scaled_side;
 use cspnet::vision::{Filter, PaddingMode, Preprocess, Resize};
 use cspnet::zoo::Spec;
 use cspnet_data::{Augment, ColourJitter, CropPadding, DataOptions, EraseMode, Mix, RandAugment, RandomErasing};
-use cspnet_train::{
-    Config, Optimizer, ProgressiveResizing, Recipe, RunFolder, Trainer, check_for, tile_unit, whitened,
-};
+use cspnet_train::{Config, Optimizer, Recipe, RunFolder, Trainer, check_for, tile_unit, whitened};
 
 use crate::class_weights;
 use crate::failure::Failure;
@@ -144,15 +142,6 @@ struct RecipeArgs {
     /// network's stem it stays so, as in the paper
     #[arg(long, conflicts_with_all = ["from", "head_only"])]
     whiten_stem: bool,
-
-    /// Progressive resizing: height and width of the first epoch's views, over those of the last; sizes rise evenly, in steps of eight
-    /// pixels (arXiv:2104.00298, and MosaicML Composer's)
-    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
-    initial_scale: f64,
-
-    /// Share of the epochs, at the end, that see all pixels where views grow (Composer's)
-    #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
-    finetune_fraction: f64,
 
     /// Mixed precision, for processors with Intel's AMX: convolutions of stride 1 multiply in bfloat16; sums and all else stay in single
     /// precision (arXiv:1905.12322)
@@ -367,10 +356,6 @@ impl RecipeArgs {
             freeze: None,
             layer_decay: None,
             whiten_stem: self.whiten_stem,
-            progressive: (self.initial_scale != 1.0).then_some(ProgressiveResizing {
-                initial_scale: self.initial_scale,
-                finetune_fraction: self.finetune_fraction,
-            }),
             amp: self.amp,
         }
     }

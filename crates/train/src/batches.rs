@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cspnet_data::{DataSet, Draw, Ordered, Purpose, Sample, Skipped};
 use cspnet_metrics::likeliest;
-use cspnet_vision::{DecodeOptions, Filter, Photo, Preprocess, VisionError, resize};
+use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 
 use crate::balance::balanced_order;
 use crate::config::Config;
@@ -18,8 +18,6 @@ pub(crate) struct Source {
     pub classes: usize,
     pub recipe: Recipe,
     pub preprocess: Preprocess,
-    /// Height and width to which views are made smaller at last, if they are not the views' own.
-    pub size: (u32, u32),
     pub decode: DecodeOptions,
     /// What photos are computed to once, instead of their pixels.
     pub features: Option<Arc<Features>>,
@@ -74,7 +72,6 @@ impl Source {
             classes: data.classes.len(),
             recipe: config.recipe.clone(),
             preprocess: config.viewed(),
-            size: config.recipe.size_at(0.0, config.train_size),
             decode: DecodeOptions { background: config.preprocess.background, ..DecodeOptions::default() },
             features: None,
         }
@@ -123,18 +120,8 @@ impl Source {
         sample
             .decode(&self.decode)
             .and_then(|p| recipe.augment.view(&p, &self.preprocess, recipe.seed, epoch, number as u64))
-            .and_then(|view| self.scaled(view))
             .map(|view| (View::Pixels(view), photo))
             .map_err(|e| Skipped { path: sample.path.clone(), why: e.to_string(), unreadable: true })
-    }
-
-    /// A view at the batches' size.
-    fn scaled(&self, view: Photo) -> Result<Photo, VisionError> {
-        let (height, width) = self.size;
-        if (view.height(), view.width()) == self.size {
-            return Ok(view);
-        }
-        resize(&view, width, height, Filter::Bilinear)
     }
 
     /// Adds what a batch takes of a photo.
@@ -184,7 +171,7 @@ impl Batches {
         }
         let (epoch, number) = (u64::from(self.epoch), self.batch as u64);
         batch.draw = Draw::new(recipe.seed, epoch, number, Purpose::Dropout).word();
-        let (height, width) = self.source.size;
+        let (height, width) = self.source.preprocess.size;
         recipe.mix_at(self.epoch).apply(
             &mut batch.pixels,
             &mut batch.targets,
@@ -220,7 +207,6 @@ mod tests {
             classes: 2,
             recipe: Recipe { batch_size, ..Recipe::default() },
             preprocess: Preprocess::torchvision(),
-            size: Preprocess::torchvision().size,
             decode: DecodeOptions::default(),
             features: None,
         }

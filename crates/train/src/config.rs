@@ -67,7 +67,7 @@ impl Config {
         if self.recipe.class_weights.as_ref().is_some_and(|w| w.len() != self.classes.len()) {
             return Err(TrainError::Recipe { field: "class-weights", rule: "as many as there are classes" });
         }
-        for (height, width) in [self.preprocess.size, self.train_size, self.recipe.size_at(0.0, self.train_size)] {
+        for (height, width) in [self.preprocess.size, self.train_size] {
             graph.shapes([graph.input_channels(), height as usize, width as usize])?;
         }
         Ok(())

@@ -42,7 +42,7 @@ pub fn find_lr(
     let network = with_normalise(graph, &config.preprocess.mean, &config.preprocess.std)?;
     let Checkpoint { mut weights, mut momentum, .. } = start;
     let mut source = Source::of(config, data);
-    let mut learner = Learner::new(&config.recipe, &network, &weights, (source.batch_size(), source.size), resources)?;
+    let mut learner = Learner::new(config, &network, &weights, source.batch_size(), resources)?;
     let threads = resources.threads;
     if config.recipe.is_head_only() {
         let of = (config, &network, &weights);

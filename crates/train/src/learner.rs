@@ -10,6 +10,7 @@ use cspnet_graph::{Graph, ParamId, Weights};
 use cspnet_metrics::likeliest;
 
 use crate::batches::Batch;
+use crate::config::Config;
 use crate::error::TrainError;
 use crate::frozen::{Frozen, Parts, with_part};
 use crate::recipe::Recipe;
@@ -40,34 +41,35 @@ pub(crate) struct Learnt {
 }
 
 impl Learner {
-    /// `network` takes pixels; batches have at most so many photos, of a height and a width. What is frozen has these `weights`.
+    /// `network` takes pixels; batches have at most so many `photos`. What is frozen has these `weights`.
     ///
     /// # Errors
-    /// If it cannot be trained on photos of that size.
+    /// If it cannot be trained on photos of the configuration's size.
     pub fn new(
-        recipe: &Recipe,
+        config: &Config,
         network: &Graph,
         weights: &Weights,
-        (photos, (height, width)): (usize, (u32, u32)),
+        photos: usize,
         resources: Resources,
     ) -> Result<Self, TrainError> {
+        let (height, width) = config.train_size;
         let mut picture = [3, height as usize, width as usize];
-        let Parts { frozen, learns, rates } = Parts::of(network, recipe)?;
+        let Parts { frozen, learns, rates } = Parts::of(network, &config.recipe)?;
         let mut running = None;
         let params = frozen.is_some().then(|| learns.params.clone());
         if let Some(part) = frozen {
             picture = part.graph.shapes(picture)?[part.graph.output()];
-            if !recipe.is_head_only() {
+            if !config.recipe.is_head_only() {
                 // All instruction sets choose alike, as they do in training.
                 let options = PlanOptions { alike: true, ..PlanOptions::default() };
-                running = Some(Frozen::new(&part, weights, (height, width), (photos, resources.threads), &options)?);
+                running = Some(Frozen::new(&part, weights, config.train_size, (photos, resources.threads), &options)?);
             }
         }
         let recomputes = resources.memory.recomputes();
-        let options = TrainOptions { recomputes, mixed: tile_unit(recipe.amp)?, ..TrainOptions::default() };
+        let options = TrainOptions { recomputes, mixed: tile_unit(config.recipe.amp)?, ..TrainOptions::default() };
         let plan = TrainPlan::with(&with_loss(&learns.graph)?, picture, &options)?.with_rates(rates);
         Ok(Self {
-            recipe: recipe.clone(),
+            recipe: config.recipe.clone(),
             frozen: running,
             params,
             workspace: plan.workspace(photos, resources.threads),

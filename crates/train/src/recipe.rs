@@ -5,7 +5,6 @@ use cspnet_engine::UpdateRule;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::progressive::ProgressiveResizing;
 
 /// How gradients change parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,9 +90,6 @@ pub struct Recipe {
     /// Whether a run from nothing begins with a first convolution that whitens patches of the photos (Jordan, arXiv:2404.00498).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whiten_stem: bool,
-    /// Whether early epochs see photos at fewer pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progressive: Option<ProgressiveResizing>,
     /// Whether factors of convolutions are rounded to bfloat16 ([`cspnet_engine::TrainOptions::mixed`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub amp: bool,
@@ -146,11 +142,6 @@ impl Recipe {
         self.model_ema_decay.min((1.0 + update) / (10.0 + update)) as f32
     }
 
-    /// Height and width of the views after so many epochs, of views that have `size` in the end.
-    pub(crate) fn size_at(&self, epochs: f64, size: (u32, u32)) -> (u32, u32) {
-        self.progressive.map_or(size, |p| p.size_at(epochs / f64::from(self.epochs), size))
-    }
-
     /// How the photos of a batch are mixed in an epoch, counted from 0.
     pub(crate) fn mix_at(&self, epoch: u32) -> Mix {
         let is_over = self.mixup_off_epoch > 0 && epoch >= self.mixup_off_epoch;
@@ -197,7 +188,6 @@ impl Recipe {
                 auto_augment: None,
                 erase: RandomErasing { probability: 0.0, ..self.augment.erase },
             },
-            progressive: None,
             freeze: Some(Freeze::AllButHead),
             ..self
         }
@@ -214,8 +204,7 @@ impl Recipe {
         let beta = |alpha: f64| (0.0..=10.0).contains(&alpha);
         let (jitter, erase) = (self.augment.color_jitter, self.augment.erase);
         let below_one = |x: &f64| (0.0..1.0).contains(x);
-        let of_sizes = |rule: fn(&ProgressiveResizing) -> bool| self.progressive.as_ref().is_none_or(rule);
-        let rules: [(&'static str, bool, &'static str); 34] = [
+        let rules: [(&'static str, bool, &'static str); 32] = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("batch-size", self.batch_size > 0, "at least 1"),
             ("grad-accum-steps", self.grad_accum_steps > 0, "at least 1"),
@@ -240,8 +229,6 @@ impl Recipe {
                 self.class_weights.iter().flatten().all(|w| (0.0..=1e6).contains(w)),
                 "numbers in 0..=1000000",
             ),
-            ("initial-scale", of_sizes(|p| p.initial_scale > 0.0 && p.initial_scale <= 1.0), "above 0 and at most 1"),
-            ("finetune-fraction", of_sizes(|p| (0.0..=1.0).contains(&p.finetune_fraction)), "in 0..=1"),
             ("layer-decay", self.layer_decay.is_none_or(|f| f > 0.0 && f <= 1.0), "above 0 and at most 1"),
             ("patience", self.patience != Some(0), "at least 1"),
             ("time-budget", self.time_budget.is_none_or(|s| s > 0.0 && s.is_finite()), "above 0"),
@@ -309,7 +296,6 @@ impl Default for Recipe {
             freeze: None,
             layer_decay: None,
             whiten_stem: false,
-            progressive: None,
             amp: false,
         }
     }

@@ -87,8 +87,7 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let judged = with_normalise(&graph, &config.preprocess.mean, &config.preprocess.std)?;
         let source = Arc::new(Source::of(&config, &data));
-        let sizes = (source.batch_size(), source.size);
-        let learner = Learner::new(&config.recipe, &judged, &checkpoint.weights, sizes, resources)?;
+        let learner = Learner::new(&config, &judged, &checkpoint.weights, source.batch_size(), resources)?;
         Ok(Self {
             folder,
             config,
@@ -212,7 +211,6 @@ impl Trainer {
 
     /// The steps of the epoch that are left; whether it came to its end.
     fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &dyn Fn() -> bool) -> Result<bool, TrainError> {
-        self.set_size()?;
         let steps = self.source.steps();
         let mut batches = self.batches_left();
         let mut batch = Batch::default();
@@ -238,25 +236,6 @@ impl Trainer {
         match (self.now.state.seen.photos, batch.skipped.last()) {
             (0, Some(last)) => Err(TrainError::NothingLoaded("training", last.why.clone())),
             _ => Ok(true),
-        }
-    }
-
-    /// Makes ready for views of the epoch's size.
-    fn set_size(&mut self) -> Result<(), TrainError> {
-        let size = self.config.recipe.size_at(self.epochs_before(), self.config.train_size);
-        if size != self.source.size {
-            let sizes = (self.source.batch_size(), size);
-            self.learner = Learner::new(&self.config.recipe, &self.judged, &self.now.weights, sizes, self.resources)?;
-            self.source = Arc::new(Source { size, ..Source::clone(&self.source) });
-        }
-        Ok(())
-    }
-
-    /// How far the schedule is when the epoch that has begun begins, in epochs.
-    fn epochs_before(&self) -> f64 {
-        match self.share_of_budget() {
-            Some(share) => share * f64::from(self.config.recipe.epochs),
-            None => f64::from(self.now.state.epoch),
         }
     }
 
