@@ -2,12 +2,27 @@
 //!
 //! Not here: whole networks (`cspnet-zoo`), and the choice of their layers.
 
-use crate::builder::{Builder, Value};
+use crate::builder::{Builder, Conv, Value};
+use crate::op::Unary;
 
 /// A residual unit (He et al., arXiv:1512.03385): `x + body(x)`; the sum is named `name`.
 pub fn residual(b: &mut Builder, name: &str, x: Value, body: impl FnOnce(&mut Builder, Value) -> Value) -> Value {
     let y = body(b, x);
     b.add(name, x, y)
+}
+
+/// Squeeze and excitation (Hu et al., arXiv:1709.01507): every channel times a share of it, which two 1x1 convolutions make of the
+/// means of all channels, by way of `reduced` ones.
+pub fn squeeze_excite(b: &mut Builder, name: &str, x: Value, reduced: usize) -> Value {
+    let channels = b.channels(x);
+    b.module(name, |b| {
+        let y = b.global_avg_pool("pool", x);
+        let y = b.conv("fc1", y, Conv::new(reduced, 1).bias());
+        let y = b.unary("act", y, Unary::Relu);
+        let y = b.conv("fc2", y, Conv::new(channels, 1).bias());
+        let y = b.unary("gate", y, Unary::Sigmoid);
+        b.multiply("scale", x, y)
+    })
 }
 
 /// A dense block (Huang et al., arXiv:1608.06993): every layer reads the concatenation of the block's input and of all

@@ -114,6 +114,32 @@ fn pointwise(seed: u64, isa: Isa) {
     );
 }
 
+/// Sums over pixels, to values of one pixel.
+fn product_sum(seed: u64, isa: Isa) {
+    let mut dice = Dice::new(seed);
+    let channels = 1 + dice.below(30);
+    let (size, accumulate) = ([1 + dice.below(12), 1 + dice.below(12)], dice.flip());
+    let of = partition(&mut dice, channels);
+    let mut layout = Layout::new();
+    let planes = [size, size, [1, 1]].map(|size| layout.place(&mut dice, &of, size));
+    let memory = layout.memory(&mut dice, 2, 5, 0);
+    let [a, b, out] = planes.clone();
+    let mut t = Three { planes, before: snapshot(&memory), memory, channels };
+    let sum = ProductSum::new(isa, &a, &b, &out, accumulate);
+    t.check(
+        2,
+        |m, team| {
+            sum.run(m, team);
+            Vec::new()
+        },
+        |i, c, _, _| {
+            let kept = if accumulate { at(i, &out, c, 0, 0) } else { 0.0 };
+            let pixels = cells(&a).filter(|&(channel, _, _)| channel == c);
+            kept + pixels.map(|(c, y, x)| at(i, &a, c, y, x) * at(i, &b, c, y, x)).sum::<f64>()
+        },
+    );
+}
+
 fn norm(seed: u64, isa: Isa) {
     let mut dice = Dice::new(seed);
     let mut t = Three::draw(&mut dice);
@@ -321,6 +347,11 @@ proptest! {
     #[test]
     fn pointwise_is_right(seed: u64) {
         Isa::available().for_each(|isa| pointwise(seed, isa));
+    }
+
+    #[test]
+    fn sums_of_products_are_right(seed: u64) {
+        Isa::available().for_each(|isa| product_sum(seed, isa));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use cspnet_graph::{Binary, Graph, Op, ParamId, Shape, ValueId, Weights};
 use cspnet_kernels::{
     self as kernels, BatchNorm, BatchNormGrad, ChannelSum, Clear, Combine, ConvGrad, Dropout, Isa, Map, MapGrad,
-    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, SharedNormGrad, SoftmaxCrossEntropy, Take, Team, TileUnit,
-    Transfer,
+    Memory, Moments, MomentsGrad, Planes, Pool, PoolGrad, ProductSum, SharedNormGrad, SoftmaxCrossEntropy, Take, Team,
+    TileUnit, Transfer,
 };
 
 use super::backward::Back;
@@ -41,6 +41,7 @@ pub(super) enum Kernel {
     MomentsGrad { grad: MomentsGrad, slot: usize },
     MapGrad(MapGrad),
     PoolGrad(PoolGrad),
+    ProductSum(ProductSum),
 }
 
 /// A normalisation whose statistics are put together from the moments of what it reads.
@@ -215,8 +216,12 @@ impl<'a> Build<'a> {
             }
             Back::Product { other, input, output, accumulate } => {
                 let (a, b, dx) = (gradient(output), value(other), gradient(input));
-                let product = operation(Binary::Mul);
-                Kernel::Combine(Combine::new(isa, product, activation(None), &a, &b, &dx, accumulate))
+                if self.shapes[input] == self.shapes[output] {
+                    let product = operation(Binary::Mul);
+                    Kernel::Combine(Combine::new(isa, product, activation(None), &a, &b, &dx, accumulate))
+                } else {
+                    Kernel::ProductSum(ProductSum::new(isa, &a, &b, &dx, accumulate))
+                }
             }
             Back::Pass { input, output, accumulate } => {
                 let (dy, dx) = (gradient(output), gradient(input));
@@ -386,6 +391,7 @@ impl Kernel {
             Self::MomentsGrad { grad, slot } => grad.run(&state.moments[*slot], memory, team),
             Self::MapGrad(grad) => grad.run(memory, team),
             Self::PoolGrad(grad) => grad.run(memory, team),
+            Self::ProductSum(sum) => sum.run(memory, team),
         }
     }
 
@@ -430,6 +436,7 @@ impl Kernel {
             Self::NormGrad { .. } => "batch norm gradient".into(),
             Self::MapGrad(_) => "map gradient".into(),
             Self::PoolGrad(_) => "pool gradient".into(),
+            Self::ProductSum(_) => "sum of products".into(),
         }
     }
 

@@ -472,7 +472,12 @@ fn is_trainable(graph: &Graph, shapes: &[Shape], id: ValueId) -> bool {
     let node = graph.node(id);
     match node.op {
         Op::Unary { function } => has_way_back(function),
-        Op::Binary { function: Binary::Add | Binary::Mul } => shapes[node.inputs[0]] == shapes[node.inputs[1]],
+        Op::Binary { function: Binary::Add } => shapes[node.inputs[0]] == shapes[node.inputs[1]],
+        // One number a channel may be repeated, as in squeeze and excitation.
+        Op::Binary { function: Binary::Mul } => node.inputs.iter().all(|&input| {
+            let whole = shapes[id];
+            shapes[input] == whole || shapes[input] == [whole[0], 1, 1]
+        }),
         Op::Reduce { .. } => plane_pool(&node.op).is_some(),
         Op::Rearrange(_) => is_unchanged(graph, shapes, id),
         Op::Binary { .. }

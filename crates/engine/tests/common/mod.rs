@@ -2,6 +2,7 @@
 //! concatenations of concatenations, residuals in both orders, values that nobody reads.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+use cspnet_graph::blocks::squeeze_excite;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
 /// Pictures the random networks take, `[c, h, w]`.
@@ -85,7 +86,8 @@ fn step(b: &mut Builder, dice: &mut Dice, x: Value, others: &[Value]) -> Value {
             let groups = (1..=c).rev().find(|g| c.is_multiple_of(*g) && *g <= 4).unwrap_or(1);
             b.conv("grouped", x, Conv::new(groups * (1 + dice.below(6)), 3).groups(groups).bias())
         }
-        _ => match dice.below(3) {
+        _ => match dice.below(4) {
+            3 => squeeze_excite(b, "se", x, 1 + dice.below(6)),
             0 => b.max_pool("max", x, Window::square(3, 1, 1)),
             1 => b.avg_pool("average", x, Window::square(3, 1, 1)),
             _ => {
