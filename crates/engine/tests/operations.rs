@@ -369,10 +369,15 @@ fn training_refuses_what_it_has_no_way_back_through_by_name() {
         assert!(one(op).is_some_and(|why| why.starts_with("new: ")), "{name}");
     }
     let gated = refused(&|b, x| {
-        let gate = b.global_avg_pool("mean", x);
+        let gate = b.conv("gate", x, Conv::new(1, 1));
         b.multiply("new", x, gate)
     });
     assert!(gated.is_some_and(|why| why.starts_with("new: ")));
+    let squeezed = refused(&|b, x| {
+        let gate = b.global_avg_pool("mean", x);
+        b.multiply("new", x, gate)
+    });
+    assert_eq!(squeezed, None);
     let constant = refused(&|b, x| {
         let k = b.constant("k", [6, 1, 1]);
         b.add("new", x, k)
