@@ -187,10 +187,13 @@ fn run_in_the_middle(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
 
 /// Products are about one or below, so a sum of `length` of them is on its way of the size of that number's root, or of its
 /// own end where they lean to one side, as those of a prologue that shifts do.
+///
+/// Tiles of 4x4 have three times the error, as forward (`winograd.rs`).
 fn check(case: &Case, run: &Run) {
+    let rounding = if run.name.contains("winograd 4x4") { 3e-6 } else { 1e-6 };
     let length = (case.images * case.output[1] * case.output[2]) as f64;
     for (i, (got, exact)) in run.got.iter().zip(case.gradient(&run.x, &run.dy)).enumerate() {
-        let allowed = 1e-6 * (length.sqrt() + exact.abs());
+        let allowed = rounding * (length.sqrt() + exact.abs());
         assert!((f64::from(*got) - exact).abs() <= allowed, "{}: weight {i} is {got} instead of {exact}", run.name);
     }
 }
