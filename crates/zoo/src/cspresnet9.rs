@@ -5,7 +5,7 @@
 //! are made cross-stage-partial (Wang et al., arXiv:1911.11929, figure 3, fusion first): only the part of the channels that the
 //! partial ratio leaves goes through them, which takes three quarters of their multiplications away at one half.
 
-use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual, squeeze_excite};
+use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual};
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
@@ -19,21 +19,14 @@ const ACTIVATION: Unary = Unary::Silu;
 /// Channels that the stages give, as multiples of the first one's.
 const STAGES: [usize; 3] = [1, 4, 4];
 
-/// By what the squeeze of squeeze and excitation divides the channels.
-const REDUCTION: usize = 8;
-
 fn build(spec: &Spec) -> Result<Graph, ZooError> {
     let (width, units, gamma) = (spec.whole("width"), spec.whole("units"), spec.gamma(spec.whole("width"), true)?);
-    let excites = spec.word("attention") == "se";
     let mut b = Builder::with_init(Family::CspNet);
     let x = b.input(spec.channels());
     // At the picture's own size a convolution is dearest.
     let mut x = unit(&mut b, "stem", x, Conv::new(width / 2, 3));
     for (i, multiple) in STAGES.into_iter().enumerate() {
-        x = b.module(&format!("stages.{i}"), |b| {
-            let x = stage(b, x, multiple * width, units, gamma);
-            if excites { squeeze_excite(b, "se", x, (multiple * width).div_ceil(REDUCTION)) } else { x }
-        });
+        x = b.module(&format!("stages.{i}"), |b| stage(b, x, multiple * width, units, gamma));
     }
     let x = b.module("head", |b| {
         let x = b.global_avg_pool("global_pool", x);
@@ -96,20 +89,12 @@ const UNITS: Knob = Knob {
     about: "residual units of every stage",
 };
 
-const ATTENTION: Knob = Knob {
-    name: "attention",
-    values: Values::Word(&["none", "se"]),
-    default: "none",
-    example: "se",
-    about: "squeeze and excitation at the end of every stage, or nothing",
-};
-
 pub(crate) const ENTRIES: &[Entry] = &[Entry {
     name: "cspresnet9",
     family: "cspresnet-cifar",
     about: "CSPResNet-9 for CIFAR, wide and shallow",
     paper: "arXiv:1911.11929",
-    knobs: &[CIFAR_CLASSES, CHANNELS, WIDTH, UNITS, GAMMA, ATTENTION],
+    knobs: &[CIFAR_CLASSES, CHANNELS, WIDTH, UNITS, GAMMA],
     input: InputSpec::CIFAR,
     plan: build,
 }];

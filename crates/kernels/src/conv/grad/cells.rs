@@ -16,6 +16,9 @@ const SLAB: usize = 24;
 /// Floats that all groups of pixels may take for their sums together.
 pub(super) const SUMS: usize = 512 * 1024;
 
+/// Into how many groups pixels may be cut.
+const GROUPS: [usize; 4] = [1, 2, 4, 8];
+
 /// What a way of computing asks of a cell.
 pub(super) trait Sizes {
     /// Into how many units that are summed in one go the pixels of so many images are cut.
@@ -99,7 +102,7 @@ impl Cells {
         let [kh, kw] = geometry.window.kernel;
         // The order of the sum is one for all instruction sets, so it is chosen as one of them has it.
         let wide = self::sections(Isa::Avx512, geometry, group);
-        let groups = Pieces::best(geometry, &wide, sizes, &[1, 2, 4, 8]).groups;
+        let groups = Pieces::best(geometry, &wide, sizes, &GROUPS).groups;
         let pieces = Pieces::best(geometry, &sections, sizes, &[groups]);
         let mut cells: Vec<Cell> = Vec::new();
         for section in &sections {
@@ -187,7 +190,7 @@ fn sections(isa: Isa, geometry: &Geometry, group: [usize; 2]) -> Vec<Section> {
 
 impl Pieces {
     /// Those with which least is read and written, for a batch of an ordinary size, where they keep a team busy; with one of these
-    /// numbers of groups.
+    /// numbers of groups, of which the first is always possible.
     fn best(geometry: &Geometry, sections: &[Section], sizes: &dyn Sizes, groups: &[usize]) -> Self {
         let [kh, kw] = geometry.window.kernel;
         let most = |of: fn(&Section) -> usize| sections.iter().map(of).max().unwrap_or(1).min(4 * ENOUGH_PARTS);

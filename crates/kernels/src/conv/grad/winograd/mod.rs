@@ -38,10 +38,7 @@ const SUMS: usize = 160 * 1024;
 
 /// Blocks of the input that are taken to points at a time: with more points fewer, so that they keep to the second-level cache.
 fn most_blocks(tile: WinogradTile) -> usize {
-    match tile {
-        WinogradTile::F2 | WinogradTile::F2Strided => 8,
-        WinogradTile::F4 | WinogradTile::F4Strided => 4,
-    }
+    if tile == WinogradTile::F2 { 8 } else { 4 }
 }
 
 /// The gradient by tiles; see the module.
@@ -66,6 +63,7 @@ impl Winograd {
 
     /// For a layer of the form that the method is for, with tiles of stride 1.
     fn new(tile: WinogradTile, shape: &ConvShape, geometry: &Geometry, prologue: Option<Prologue>) -> Self {
+        assert!(tile.stride() == 1, "{tile:?} for a stride of 1");
         let blocks = geometry.input.blocks();
         // An odd number of cache lines, so that tiles do not compete for the same sets of the cache.
         let step = odd_lines(most_blocks(tile).min(blocks.len()) * LANES);

@@ -117,7 +117,8 @@ fn tiles_at_every_edge_are_right() {
             let all: Vec<_> = Isa::available().map(|isa| layer.gradient(isa, Some(tile))).collect();
             for got in &all {
                 let error = rms_error(got, &exact);
-                assert!(error < 1e-6, "{channels:?} at {size:?}, {tile:?}: {error:e}");
+                let allowed = if tile == WinogradTile::F2 { 5e-7 } else { 1e-6 };
+                assert!(error < allowed, "{channels:?} at {size:?}, {tile:?}: {error:e}");
             }
             assert!(all[1..].windows(2).all(|pair| pair[0] == pair[1]), "{channels:?}, {tile:?}: other bits");
         }
@@ -139,7 +140,6 @@ fn the_error_is_near_that_of_direct_sums() {
         let exact = layer.exactly();
         let [directly, small, large] = [None, Some(WinogradTile::F2), Some(WinogradTile::F4)]
             .map(|tile| rms_error(&layer.gradient(Isa::detect(), tile), &exact));
-        println!("{channels:?} at {size:?}: {directly:e}, {small:e}, {large:e}");
         assert!(small < 2.0 * directly, "{channels:?} at {size:?}: {small:e}, directly {directly:e}");
         assert!(large < 5.0 * directly, "{channels:?} at {size:?}: {large:e}, directly {directly:e}");
     }
