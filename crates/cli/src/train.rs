@@ -95,7 +95,8 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().grad_accum_steps, value_name = "BATCHES")]
     grad_accum_steps: usize,
 
-    /// How gradients change parameters: SGD with Nesterov's momentum, or AdamW (arXiv:1711.05101)
+    /// How gradients change parameters: SGD with Nesterov's momentum, AdamW (arXiv:1711.05101), or Muon for convolutions and AdamW for
+    /// all else (https://kellerjordan.github.io/posts/muon)
     #[arg(long, alias = "opt", value_enum, default_value_t = OptimizerName::Sgd)]
     optimizer: OptimizerName,
 
@@ -104,8 +105,8 @@ struct RecipeArgs {
     seed: u64,
 
     /// Largest learning rate [default: 0.1 for steps of 64 photos, in proportion for others (DenseNet, arXiv:1608.06993);
-    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545); a tenth of that where more
-    /// than the classifier goes on from a model (R-CNN, arXiv:1311.2524)]
+    /// with AdamW 0.004 for 4096, by the root of the proportion for others (ConvNeXt, arXiv:2201.03545), and with Muon as well
+    /// (arXiv:2502.16982); a tenth of that where more than the classifier goes on from a model (R-CNN, arXiv:1311.2524)]
     #[arg(long)]
     lr: Option<f64>,
 
@@ -117,9 +118,9 @@ struct RecipeArgs {
     #[arg(long, default_value_t = Recipe::default().warmup_epochs, value_name = "EPOCHS")]
     warmup_epochs: f64,
 
-    /// Momentum of SGD
-    #[arg(long, default_value_t = Recipe::default().momentum)]
-    momentum: f64,
+    /// Momentum of SGD and of Muon [default: 0.9; with Muon 0.95 (PyTorch's)]
+    #[arg(long)]
+    momentum: Option<f64>,
 
     /// AdamW's shares of the past in the moving means of gradients and of their squares (PyTorch's)
     #[arg(long, num_args = 2, value_names = ["MEAN", "SQUARE"], default_values_t = Recipe::default().opt_betas)]
@@ -134,7 +135,7 @@ struct RecipeArgs {
     clip_grad: Option<f64>,
 
     /// Weight decay of weights; scales, shifts and biases have none [default: 0.0005 (arXiv:1605.07146); with AdamW 0.05
-    /// (arXiv:2201.03545)]
+    /// (arXiv:2201.03545), with Muon 0.1 (PyTorch's)]
     #[arg(long)]
     weight_decay: Option<f64>,
 
@@ -279,6 +280,8 @@ enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay
     Adamw,
+    /// Muon for convolutions, AdamW for all else
+    Muon,
 }
 
 /// What is in the padding of a crop.
@@ -317,6 +320,7 @@ impl RecipeArgs {
         let optimizer = match self.optimizer {
             OptimizerName::Sgd => Optimizer::Sgd,
             OptimizerName::Adamw => Optimizer::AdamW,
+            OptimizerName::Muon => Optimizer::Muon,
         };
         let default_lr = if tunes { Recipe::default_tuning_lr } else { Recipe::default_lr };
         Recipe {
@@ -329,7 +333,7 @@ impl RecipeArgs {
             // A run that is shorter than its warm-up would never reach its learning rate.
             warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
             optimizer,
-            momentum: self.momentum,
+            momentum: self.momentum.unwrap_or_else(|| Recipe::default_momentum(optimizer)),
             opt_betas: pair(&self.opt_betas),
             opt_eps: self.opt_eps,
             clip_grad: self.clip_grad,

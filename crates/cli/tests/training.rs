@@ -96,8 +96,9 @@ fn a_run_that_is_killed_while_it_writes_another_file_ends_as_if_it_had_not_been(
 }
 
 /// Flags that change what a step computes or remembers.
-const RECIPES: [&str; 4] = [
+const RECIPES: [&str; 5] = [
     "--optimizer adamw --clip-grad 1 --grad-accum-steps 2",
+    "--optimizer muon --momentum 0.8",
     "--crop-padding 2 --aa rand-m9-mstd0.5-inc1 --reprob 0.5 --cutmix 1 --mixup-off-epoch 3",
     "--drop 0.2 --proj-drop 0.1 --grad-accum-steps 2",
     "--class-weights 1,3 --balanced-sampling --patience 3",

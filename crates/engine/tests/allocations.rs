@@ -70,6 +70,10 @@ fn adamw(update: u64) -> UpdateRule {
     UpdateRule::AdamW { rate: 1e-4, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update }
 }
 
+fn muon(update: u64) -> UpdateRule {
+    UpdateRule::Muon { rate: 1e-4, momentum: 0.9, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update }
+}
+
 /// All kinds of convolutions, dense and cross-stage-partial, residual and with dropout, at small sizes.
 #[test]
 fn a_step_allocates_nothing() {
@@ -87,11 +91,12 @@ fn a_step_allocates_nothing() {
         let mut update = 0;
         let mut run = Run::of(&dropped, side);
         assert_eq!(run.allocations(|run| run.at_once(&SGD)), 0, "{name}: at once");
-        let by_adamw = |run: &mut Run| {
+        let mut next = || {
             update += 1;
-            run.kept(&adamw(update));
+            update
         };
-        assert_eq!(run.allocations(by_adamw), 0, "{name}: kept");
+        assert_eq!(run.allocations(|run| run.at_once(&muon(next()))), 0, "{name}: at once by Muon");
+        assert_eq!(run.allocations(|run| run.kept(&adamw(next()))), 0, "{name}: kept");
     }
 }
 

@@ -152,9 +152,17 @@ fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
     let sgd = |times: f64| UpdateRule::Sgd { rate: 0.25 * times as f32, momentum: 0.9, nesterov: true, decay: 0.5 };
     let adamw =
         |times: f64| UpdateRule::AdamW { rate: 0.25 * times, betas: [0.9, 0.99], eps: 1e-8, decay: 0.5, update: 1 };
+    let muon = |times: f64| UpdateRule::Muon {
+        rate: 0.25 * times,
+        momentum: 0.9,
+        betas: [0.9, 0.99],
+        eps: 1e-8,
+        decay: 0.5,
+        update: 1,
+    };
     let times = [1.0, 0.5, 0.125];
     let rates: Vec<f64> = (0..graph.params().len()).map(|p| times[p % 3]).collect();
-    for rule in [&sgd as &dyn Fn(f64) -> UpdateRule, &adamw] {
+    for rule in [&sgd as &dyn Fn(f64) -> UpdateRule, &adamw, &muon] {
         let of_all = times.map(|times| after(&plan(), &rule(times), true));
         for at_once in [true, false] {
             let each = after(&plan().with_rates(rates.clone()), &rule(1.0), at_once);
@@ -172,11 +180,20 @@ fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
 fn a_step_is_gradients_and_an_update() {
     let adamw = |update| UpdateRule::AdamW { rate: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
     let sgd = |_| UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
+    let muon = |update| UpdateRule::Muon {
+        rate: 1e-3,
+        momentum: 0.9,
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        decay: 0.05,
+        update,
+    };
+    let rules: [&dyn Fn(u64) -> UpdateRule; 3] = [&adamw, &sgd, &muon];
     for seed in 0..24 {
         let graph = with_loss(&random_network(seed, 3 + seed as usize % 10)).unwrap();
         let (images, picture) = (2 + seed as usize % 2, PICTURE.iter().product::<usize>());
         let plan = TrainPlan::new(&graph, PICTURE, Isa::detect()).unwrap();
-        let rule: &dyn Fn(u64) -> UpdateRule = if seed % 2 == 0 { &adamw } else { &sgd };
+        let rule = rules[seed as usize % 3];
         let x = reference_input(images * picture);
         let (input, targets) = (Input::Real(&x), targets(images));
         let run = |at_once: bool| {

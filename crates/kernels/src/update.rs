@@ -35,7 +35,7 @@ pub struct AdamWStep {
 }
 
 /// Numbers one part works on.
-const PART: usize = 1 << 14;
+pub(crate) const PART: usize = 1 << 14;
 
 /// Sums of parts, at most, that are added in the end.
 const SUMS: usize = 64;
@@ -54,7 +54,7 @@ pub fn sgd_step(
 ) -> bool {
     let len = parameters.len();
     assert!(gradients.len() == len && momentum.len() == len, "{len} parameters, {} gradients", gradients.len());
-    all([parameters, momentum], team, |range, [p, m]| {
+    all([parameters, momentum], PART, team, |range, [p, m]| {
         let mut seen = Exponents::default();
         for ((p, &g), m) in p.iter_mut().zip(&gradients[range]).zip(m) {
             let g = g + step.decay * *p;
@@ -83,7 +83,7 @@ pub fn adamw_step(
     let all_alike = [gradients.len(), mean.len(), square.len()].iter().all(|&l| l == len);
     assert!(all_alike, "{len} parameters, {} gradients", gradients.len());
     let [beta, beta_square] = step.betas;
-    all([parameters, mean, square], team, |range, [p, m, v]| {
+    all([parameters, mean, square], PART, team, |range, [p, m, v]| {
         let mut seen = Exponents::default();
         for (((p, &g), m), v) in p.iter_mut().zip(&gradients[range]).zip(m).zip(v) {
             *m += (1.0 - beta) * (g - *m);
@@ -148,29 +148,30 @@ pub fn average_step(decay: f32, average: &mut [f32], numbers: &[f32], team: &mut
 
 /// Whether numbers are finite, found out beside other work on them: a bit that stands as soon as the exponent of one is all ones.
 #[derive(Clone, Copy, Default)]
-struct Exponents(u32);
+pub(crate) struct Exponents(u32);
 
 impl Exponents {
     #[inline(always)]
-    fn see(&mut self, number: f32) {
+    pub(crate) fn see(&mut self, number: f32) {
         const EXPONENT: u32 = 0x7f80_0000;
         const LOWEST: u32 = 0x0080_0000;
         self.0 |= (number.to_bits() & EXPONENT) + LOWEST;
     }
 
-    fn are_finite(self) -> bool {
+    pub(crate) fn are_finite(self) -> bool {
         self.0 >> 31 == 0
     }
 }
 
-/// Has a team do something with every part of some lists; whether it holds for all.
-fn all<const N: usize>(
+/// Has a team do something with every part of some lists, of so many numbers; whether it holds for all.
+pub(crate) fn all<const N: usize>(
     lists: [&mut [f32]; N],
+    size: usize,
     team: &mut Team,
     work: impl Fn(Range<usize>, [&mut [f32]; N]) -> bool + Sync,
 ) -> bool {
     let holds = AtomicBool::new(true);
-    share_evenly(lists, PART, team, |range, pieces| {
+    share_evenly(lists, size, team, |range, pieces| {
         if !work(range, pieces) {
             holds.store(false, Ordering::Relaxed);
         }

@@ -14,6 +14,8 @@ pub enum Optimizer {
     Sgd,
     /// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101).
     AdamW,
+    /// Muon for convolutions' weights (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon/>), AdamW for all else.
+    Muon,
 }
 
 /// What of a network stays as it is: parameters and running statistics.
@@ -46,11 +48,13 @@ pub struct Recipe {
     pub warmup_epochs: f64,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
-    /// With SGD, the share of the past steps that is kept in a step, with Nesterov's look ahead.
+    /// With SGD, the share of the past steps that is kept in a step; with Muon, of the past in the mean of gradients that it makes
+    /// orthogonal. Both look ahead as Nesterov's does.
     pub momentum: f64,
-    /// With AdamW, the shares of the past in the moving means of gradients and of their squares.
+    /// With AdamW, and with Muon where that leaves parameters to it, the shares of the past in the moving means of gradients and of
+    /// their squares.
     pub opt_betas: [f64; 2],
-    /// With AdamW, what is added to the root of the mean square.
+    /// There, what is added to the root of the mean square.
     pub opt_eps: f64,
     /// Largest norm of all gradients together; longer ones are shortened to it (Pascanu et al., arXiv:1211.5063).
     pub clip_grad: Option<f64>,
@@ -99,11 +103,12 @@ impl Recipe {
     /// The default learning rate for `photos` a step.
     ///
     /// SGD: 0.1 for 64, in proportion for others (DenseNet: Huang et al., arXiv:1608.06993, section 4.2). AdamW: 0.004 for 4096
-    /// (ConvNeXt: Liu et al., arXiv:2201.03545, appendix A.1), and the root of the proportion for others, as in timm.
+    /// (ConvNeXt: Liu et al., arXiv:2201.03545, appendix A.1), and the root of the proportion for others, as in timm. Muon: AdamW's, for
+    /// its steps are as large (Liu et al., arXiv:2502.16982, section 2.2).
     pub fn default_lr(optimizer: Optimizer, photos: usize) -> f64 {
         match optimizer {
             Optimizer::Sgd => 0.1 * photos as f64 / 64.0,
-            Optimizer::AdamW => 0.004 * (photos as f64 / 4096.0).sqrt(),
+            Optimizer::AdamW | Optimizer::Muon => 0.004 * (photos as f64 / 4096.0).sqrt(),
         }
     }
 
@@ -116,11 +121,20 @@ impl Recipe {
     }
 
     /// The default weight decay. SGD: five times DenseNet's, as is usual where photos are few (Zagoruyko and Komodakis,
-    /// arXiv:1605.07146). AdamW: ConvNeXt's.
+    /// arXiv:1605.07146). AdamW: ConvNeXt's. Muon: PyTorch's.
     pub fn default_weight_decay(optimizer: Optimizer) -> f64 {
         match optimizer {
             Optimizer::Sgd => 5e-4,
             Optimizer::AdamW => 0.05,
+            Optimizer::Muon => 0.1,
+        }
+    }
+
+    /// The default momentum: 0.9, and Jordan's and PyTorch's for Muon. AdamW has none.
+    pub fn default_momentum(optimizer: Optimizer) -> f64 {
+        match optimizer {
+            Optimizer::Sgd | Optimizer::AdamW => 0.9,
+            Optimizer::Muon => 0.95,
         }
     }
 
@@ -159,6 +173,14 @@ impl Recipe {
             },
             Optimizer::AdamW => UpdateRule::AdamW {
                 rate: lr,
+                betas: self.opt_betas,
+                eps: self.opt_eps,
+                decay: self.weight_decay,
+                update,
+            },
+            Optimizer::Muon => UpdateRule::Muon {
+                rate: lr,
+                momentum: self.momentum,
                 betas: self.opt_betas,
                 eps: self.opt_eps,
                 decay: self.weight_decay,
@@ -266,7 +288,7 @@ impl Default for Recipe {
             min_lr: 0.0,
             warmup_epochs: 5.0,
             optimizer,
-            momentum: 0.9,
+            momentum: Self::default_momentum(optimizer),
             // PyTorch's, and ConvNeXt's.
             opt_betas: [0.9, 0.999],
             opt_eps: 1e-8,

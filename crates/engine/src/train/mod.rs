@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, Planes, Tally, Team, TileUnit, add, average_step, export_nchw,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, MuonScratch, Planes, Tally, Team, TileUnit, add, average_step, export_nchw,
     scale, sum_of_squares,
 };
 
@@ -117,6 +117,8 @@ struct State {
     sums: Vec<AlignedBuf>,
     /// Batches in the sums.
     summed: usize,
+    /// Room for the matrices of Muon's steps.
+    muon: MuonScratch,
     /// What dropout draws by.
     draw: u64,
     loss: f64,
@@ -190,6 +192,7 @@ impl TrainPlan {
             gradients: Gradients::new(self.params.len()),
             sums: Vec::new(),
             summed: 0,
+            muon: MuonScratch::default(),
             draw: 0,
             loss: 0.0,
         };
@@ -277,7 +280,7 @@ impl TrainPlan {
                 }
                 kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
                 for &id in finished {
-                    if !rule.apply(self.learnt(id), weights, state.gradients.get(id), updates, team) {
+                    if !rule.apply(self.learnt(id), weights, state.gradients.get(id), (updates, &mut state.muon), team) {
                         bad.get_or_insert(Symptom::Parameter(id));
                     }
                     state.gradients.end(id);
@@ -358,10 +361,10 @@ impl TrainPlan {
         rule: &UpdateRule,
     ) -> Option<Symptom> {
         rule.begin(&self.params, state);
-        let (gradients, team) = (&workspace.state.gradients, &mut workspace.team);
+        let (State { gradients, muon, .. }, team) = (&mut workspace.state, &mut workspace.team);
         let mut bad = None;
         for &id in self.finished.iter().flatten() {
-            if !rule.apply(self.learnt(id), weights, gradients.get(id), state, team) {
+            if !rule.apply(self.learnt(id), weights, gradients.get(id), (state, muon), team) {
                 bad.get_or_insert(Symptom::Parameter(id));
             }
         }

@@ -3,7 +3,7 @@
 //! Not here: what the learning rate should be at a step (`cspnet-train`).
 
 use cspnet_graph::{Param, ParamId, Role, Weights};
-use cspnet_kernels::{AdamWStep, SgdStep, Team, adamw_step, sgd_step};
+use cspnet_kernels::{AdamWStep, MuonScratch, MuonStep, SgdStep, Team, adamw_step, muon_step, sgd_step};
 
 /// The rule of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,24 +32,47 @@ pub enum UpdateRule {
         /// Which update this is, counted from 1.
         update: u64,
     },
+    /// Muon (Jordan et al., 2024) for the weights of convolutions, each a matrix with a row for every output channel, and AdamW for all
+    /// else, as PyTorch defines both. Muon's steps are as large as AdamW's are on the average (Liu et al., arXiv:2502.16982, section
+    /// 2.2; PyTorch's `match_rms_adamw`), so that one rate and one decay do for both.
+    Muon {
+        /// Learning rate.
+        rate: f64,
+        /// Share of the past in the moving mean of gradients that is made orthogonal.
+        momentum: f64,
+        /// AdamW's.
+        betas: [f64; 2],
+        /// AdamW's.
+        eps: f64,
+        /// Weight decay, times the rate, of weights; scales, shifts and biases have none.
+        decay: f64,
+        /// Which update this is, counted from 1.
+        update: u64,
+    },
 }
+
+/// Root of the mean square of AdamW's steps, in learning rates (arXiv:2502.16982, section 2.2).
+const ADAM_SIZE: f64 = 0.2;
 
 /// What a rule remembers between updates: for every parameter as many numbers as it has, or none where it is not trained or the
 /// rule needs none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpdateState {
-    /// Momentum of every parameter; with AdamW the moving mean of its gradients.
+    /// Momentum of every parameter; with AdamW and Muon the moving mean of its gradients.
     pub momentum: Vec<Vec<f32>>,
-    /// With AdamW the moving mean of the gradients' squares.
+    /// With AdamW the moving mean of the gradients' squares; with Muon as well, of what that leaves to AdamW.
     pub square: Vec<Vec<f32>>,
 }
 
 impl UpdateRule {
     /// Makes `state` remember as much as the rule needs.
     pub(super) fn begin(&self, params: &[Param], state: &mut UpdateState) {
-        remember(&mut state.momentum, params);
-        if matches!(self, Self::AdamW { .. }) {
-            remember(&mut state.square, params);
+        let is_trained = |param: &Param| param.role.is_trained();
+        remember(&mut state.momentum, params, is_trained);
+        match self {
+            Self::Sgd { .. } => {}
+            Self::AdamW { .. } => remember(&mut state.square, params, is_trained),
+            Self::Muon { .. } => remember(&mut state.square, params, |p| is_trained(p) && !is_of_convolution(p)),
         }
     }
 
@@ -60,7 +83,7 @@ impl UpdateRule {
         (id, param, times): (ParamId, &Param, f64),
         weights: &mut Weights,
         gradient: &[f32],
-        state: &mut UpdateState,
+        (state, scratch): (&mut UpdateState, &mut MuonScratch),
         team: &mut Team,
     ) -> bool {
         let (weights, momentum) = (weights.get_mut(id), &mut state.momentum[id]);
@@ -70,7 +93,17 @@ impl UpdateRule {
                 let (rate, decay) = ((f64::from(rate) * times) as f32, decayed(f64::from(decay)) as f32);
                 sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team)
             }
-            Self::AdamW { rate, betas, eps, decay, update } => {
+            Self::Muon { rate, momentum: share, decay, .. } if is_of_convolution(param) => {
+                let (rows, rate) = (param.shape[0], rate * times);
+                let longer = rows.max(param.len() / rows) as f64;
+                let step = MuonStep {
+                    kept: (1.0 - rate * decay) as f32,
+                    rate: (rate * ADAM_SIZE * longer.sqrt()) as f32,
+                    momentum: share as f32,
+                };
+                muon_step(step, rows, (weights, gradient, momentum), scratch, team)
+            }
+            Self::AdamW { rate, betas, eps, decay, update } | Self::Muon { rate, betas, eps, decay, update, .. } => {
                 let step = adamw(rate * times, betas, eps, decayed(decay), update);
                 adamw_step(step, weights, gradient, momentum, &mut state.square[id], team)
             }
@@ -78,10 +111,15 @@ impl UpdateRule {
     }
 }
 
-/// Zeros for every trained parameter of which nothing is remembered yet.
-fn remember(remembered: &mut Vec<Vec<f32>>, params: &[Param]) {
+/// Whether a parameter is a convolution's weight, `[out, in / groups, kh, kw]`.
+fn is_of_convolution(param: &Param) -> bool {
+    param.role == Role::Weight && param.shape.len() == 4
+}
+
+/// Zeros for every parameter of a kind of which nothing is remembered yet.
+fn remember(remembered: &mut Vec<Vec<f32>>, params: &[Param], of: impl Fn(&Param) -> bool) {
     remembered.resize(params.len(), Vec::new());
-    for (list, param) in remembered.iter_mut().zip(params).filter(|(list, p)| list.is_empty() && p.role.is_trained()) {
+    for (list, param) in remembered.iter_mut().zip(params).filter(|(list, p)| list.is_empty() && of(p)) {
         list.resize(param.len(), 0.0);
     }
 }

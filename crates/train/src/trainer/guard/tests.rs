@@ -334,8 +334,8 @@ fn steep() -> Checkpoint {
 fn a_gradient_is_found_though_the_step_has_changed_parameters() {
     let accumulating = Recipe { grad_accum_steps: 2, batch_size: 3, ..recipe() };
     let clipped = Recipe { clip_grad: Some(1.0), ..recipe() };
-    let adamw = Recipe { optimizer: Optimizer::AdamW, ..recipe() };
-    for (i, recipe) in [recipe(), accumulating, clipped, adamw].into_iter().enumerate() {
+    let [adamw, muon] = [Optimizer::AdamW, Optimizer::Muon].map(|optimizer| Recipe { optimizer, ..recipe() });
+    for (i, recipe) in [recipe(), accumulating, clipped, adamw, muon].into_iter().enumerate() {
         let (workshop, name) = (Workshop::new(), format!("run-{i}"));
         let mut trainer = workshop.begin(&name, recipe, steep());
         let error = finish(&mut trainer, &mut Told::default()).unwrap_err();
@@ -403,6 +403,7 @@ fn a_diagnosis_is_that_of_the_very_step() {
         Recipe { drop: 0.3, momentum: 0.0, ..recipe() },
         Recipe { weight_decay: 1e6, momentum: 0.0, ..recipe() },
         Recipe { optimizer: Optimizer::AdamW, weight_decay: 0.0, ..recipe() },
+        Recipe { optimizer: Optimizer::Muon, weight_decay: 0.0, ..recipe() },
     ];
     let mut phases = BTreeSet::new();
     for (i, recipe) in recipes.into_iter().enumerate() {
