@@ -37,25 +37,28 @@ RECIPES = {
             "cifar10",
             "cspresnet9",
             "https://huggingface.co/datasets/uoft-cs/cifar10",
-            # The schedule is one for this number of epochs. Views are those of the papers: a mirror image or not, moved by up to
-            # four pixels, and in half of the batches a part of another photo. A hundredth of the training photos shows on the way how
-            # it goes. Mixed precision is for the time.
+            # As many epochs as fit into the hour on any machine; the schedule is that of 30. Views are those of the papers: a mirror
+            # image or not, moved by up to four pixels, and in half of the batches a part of another photo. A hundredth of the training
+            # photos shows on the way how it goes.
             (
-                "--epochs=50",
-                "--batch-size=128",
-                "--lr=0.2",
-                "--warmup-epochs=2",
+                "--time-budget=58m",
+                "--epochs=30",
+                "--batch-size=256",
+                "--optimizer=muon",
+                "--lr=0.008",
+                "--momentum=0.9",
+                "--weight-decay=0.15",
+                "--warmup-epochs=1",
                 "--crop-padding=4",
                 "--color-jitter=0",
                 "--mixup=0",
                 "--cutmix=1",
                 "--mixup-prob=0.5",
                 "--alternate-flip",
-                "--model-ema-decay=0.995",
+                "--model-ema-decay=0.99",
                 "--validation-share=0.01",
                 "--whiten-stem",
                 "--freeze-to=stem",
-                "--amp",
             ),
         ),
     )

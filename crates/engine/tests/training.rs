@@ -180,14 +180,8 @@ fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
 fn a_step_is_gradients_and_an_update() {
     let adamw = |update| UpdateRule::AdamW { rate: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
     let sgd = |_| UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
-    let muon = |update| UpdateRule::Muon {
-        rate: 1e-3,
-        momentum: 0.9,
-        betas: [0.9, 0.999],
-        eps: 1e-8,
-        decay: 0.05,
-        update,
-    };
+    let muon =
+        |update| UpdateRule::Muon { rate: 1e-3, momentum: 0.9, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
     let rules: [&dyn Fn(u64) -> UpdateRule; 3] = [&adamw, &sgd, &muon];
     for seed in 0..24 {
         let graph = with_loss(&random_network(seed, 3 + seed as usize % 10)).unwrap();

@@ -25,9 +25,7 @@ fn rule(case: &Value, update: u64) -> UpdateRule {
     let decay = case["decay"].as_f64().unwrap();
     match case["optimizer"].as_str().unwrap() {
         "sgd" => UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: decay as f32 },
-        "muon" => {
-            UpdateRule::Muon { rate: 0.02, momentum: 0.9, betas: [0.8, 0.99], eps: 1e-6, decay, update }
-        }
+        "muon" => UpdateRule::Muon { rate: 0.02, momentum: 0.9, betas: [0.8, 0.99], eps: 1e-6, decay, update },
         _ => UpdateRule::AdamW { rate: 0.02, betas: [0.8, 0.99], eps: 1e-6, decay, update },
     }
 }

@@ -40,16 +40,27 @@ impl Size {
     }
 }
 
+/// Which entries of a product are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entries {
+    /// All.
+    All,
+    /// Those up to the diagonal, for the product is symmetric; the others are their mirror image. Bits are the same where factors of
+    /// mirrored entries come in the same order.
+    Symmetric,
+}
+
 /// `to = product * a b`, and besides `kept * c` if there is something to add, which has the size of the result. Every sum follows the inner dimension in order, so its bits
 /// depend on nothing else.
 ///
 /// # Panics
-/// If the sizes do not fit each other, or a list does not have its size's length.
+/// If the sizes do not fit each other, or a list does not have its size's length, or what is symmetric is no square.
 pub(crate) fn multiply(
     isa: Isa,
     (product, a, a_size): (f32, &[f32], Size),
     (b, b_size): (&[f32], Size),
     added: Option<(f32, &[f32])>,
+    entries: Entries,
     to: &mut [f32],
     team: &mut Team,
 ) {
@@ -58,19 +69,28 @@ pub(crate) fn multiply(
     let added_fits = added.is_none_or(|(_, c)| c.len() == size.len());
     let fits = a.len() == a_size.len() && b.len() == b_size.len() && to.len() == size.len() && added_fits;
     assert!(fits, "lists that are not as long as their matrices");
+    let is_symmetric = entries == Entries::Symmetric;
+    assert!(!is_symmetric || size.rows == size.columns, "{size:?} is symmetric");
     let begin = |part: usize| (part * PART).min(size.rows) * size.stride();
-    share(
-        [to],
-        size.rows.div_ceil(PART),
-        begin,
-        team,
-        |part, [to]| {
-            let first = part * PART;
-            let rows = &a[first * a_size.stride()..][..(size.rows - first).min(PART) * a_size.stride()];
-            let added = added.map(|(kept, c)| (kept, &c[begin(part)..begin(part + 1)]));
-            isa.run(Rows { product, a: rows, a_size, b, b_size, added, to });
-        },
-    );
+    share([&mut *to], size.rows.div_ceil(PART), begin, team, |part, [to]| {
+        let first = part * PART;
+        let rows = &a[first * a_size.stride()..][..(size.rows - first).min(PART) * a_size.stride()];
+        let added = added.map(|(kept, c)| (kept, &c[begin(part)..begin(part + 1)]));
+        let columns = if is_symmetric { (first + PART).min(size.rows) } else { size.columns };
+        isa.run(Rows { product, a: rows, a_size, b, b_size, added, columns, to });
+    });
+    if is_symmetric {
+        mirror(to, size);
+    }
+}
+
+/// Copies what is below the diagonal to above it.
+fn mirror(matrix: &mut [f32], size: Size) {
+    for row in 0..size.rows {
+        for column in row + 1..size.columns {
+            matrix[row * size.stride() + column] = matrix[column * size.stride() + row];
+        }
+    }
 }
 
 /// Some rows of a product. All lists are as long as the sizes say.
@@ -81,6 +101,8 @@ struct Rows<'a> {
     b: &'a [f32],
     b_size: Size,
     added: Option<(f32, &'a [f32])>,
+    /// Columns that are computed, if not a few more.
+    columns: usize,
     to: &'a mut [f32],
 }
 
@@ -90,9 +112,9 @@ impl Body for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let rows = self.a.len() / self.a_size.stride();
-        let (stride, whole) = (self.b_size.stride(), rows / ROWS * ROWS);
+        let whole = rows / ROWS * ROWS;
         let to = self.to.as_mut_ptr();
-        for column in (0..stride).step_by(PANEL) {
+        for column in (0..self.columns).step_by(PANEL) {
             for row in (0..whole).step_by(ROWS) {
                 // SAFETY: the rows and the panel lie in all lists, for `multiply` has checked their lengths.
                 unsafe { self.tile::<S, ROWS>(s, row, column, to) };
@@ -112,7 +134,8 @@ impl Rows<'_> {
     unsafe fn tile<S: Simd, const R: usize>(&self, s: S, row: usize, column: usize, to: *mut f32) {
         let stride = self.b_size.stride();
         let mut sums = [[s.splat_pair(0.0); 2]; R];
-        let a: [*const f32; R] = std::array::from_fn(|r| self.a.as_ptr().wrapping_add((row + r) * self.a_size.stride()));
+        let a: [*const f32; R] =
+            std::array::from_fn(|r| self.a.as_ptr().wrapping_add((row + r) * self.a_size.stride()));
         let mut b = self.b.as_ptr().wrapping_add(column);
         for k in 0..self.a_size.columns {
             // SAFETY: row `k` of `b`, whose panel is 32 numbers, and column `k` of rows of `a`.
@@ -185,20 +208,49 @@ mod tests {
             for isa in Isa::available() {
                 let run = |threads| {
                     let mut to = vec![9.0; size.len()];
-                    multiply(isa, (0.5, &a, a_size), (&b, b_size), Some((2.0, &c)), &mut to, &mut Team::new(threads));
+                    multiply(
+                        isa,
+                        (0.5, &a, a_size),
+                        (&b, b_size),
+                        Some((2.0, &c)),
+                        Entries::All,
+                        &mut to,
+                        &mut Team::new(threads),
+                    );
                     to
                 };
                 let to = run(1);
                 assert_eq!(to, run(3));
                 for (row, column) in (0..m).flat_map(|row| (0..size.stride()).map(move |column| (row, column))) {
-                    let product = |k: usize| {
-                        f64::from(a[row * a_size.stride() + k]) * f64::from(b[k * b_size.stride() + column])
-                    };
+                    let product =
+                        |k: usize| f64::from(a[row * a_size.stride() + k]) * f64::from(b[k * b_size.stride() + column]);
                     let at = row * size.stride() + column;
                     let exact = 0.5 * (0..k).map(product).sum::<f64>() + 2.0 * f64::from(c[at]);
-                    assert!((f64::from(to[at]) - exact).abs() < 1e-5 * (k as f64), "{isa} {row} {column}: {} {exact}", to[at]);
+                    assert!(
+                        (f64::from(to[at]) - exact).abs() < 1e-5 * (k as f64),
+                        "{isa} {row} {column}: {} {exact}",
+                        to[at]
+                    );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_symmetric_product_has_the_bits_of_a_whole_one() {
+        for (rows, columns) in [(1, 5), (30, 70), (33, 33), (100, 300)] {
+            let (size, of_gram) = (Size { rows, columns }, Size { rows, columns: rows });
+            let (matrix, mut turned, mut team) = (numbers(size, 3), vec![0.0; size.turned().len()], Team::new(2));
+            transpose(&matrix, size, &mut turned, &mut team);
+            let [whole, half] = [Entries::All, Entries::Symmetric].map(|entries| {
+                let [mut gram, mut cube] = [(); 2].map(|()| vec![0.0; of_gram.len()]);
+                let (a, b) = ((1.0, &matrix[..], size), (&turned[..], size.turned()));
+                multiply(Isa::detect(), a, b, None, entries, &mut gram, &mut team);
+                let (a, b) = ((0.5, &gram[..], of_gram), (&gram[..], of_gram));
+                multiply(Isa::detect(), a, b, Some((2.0, &gram)), entries, &mut cube, &mut team);
+                (gram, cube)
+            });
+            assert!(whole == half, "{rows} x {columns}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! outweigh all others. Muon's step goes nearly equally far in all. The matrix for that is found by the iteration of Newton and
 //! Schulz, which needs nothing but products. Not here: steps that take numbers one by one ([`crate::update`]).
 
-use crate::matrix::{Size, multiply, transpose};
+use crate::matrix::{Entries, Size, multiply, transpose};
 use crate::share::{share, share_evenly};
 use crate::update::{Exponents, PART, all, scale, sum_of_squares};
 use crate::{Isa, Team};
@@ -83,13 +83,28 @@ impl Matrix {
     fn write(&self, to: &mut [f32], entry: impl Fn(usize) -> f32 + Sync, team: &mut Team) {
         let (stride, columns) = (self.size.stride(), self.size.columns);
         let steps = self.steps([self.given.columns, 1]);
-        share([to], self.size.rows, |row| row * stride, team, |row, [to]| {
-            to[..columns].iter_mut().enumerate().for_each(|(column, x)| *x = entry(row * steps[0] + column * steps[1]));
-        });
+        share(
+            [to],
+            self.size.rows,
+            |row| row * stride,
+            team,
+            |row, [to]| {
+                to[..columns]
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(column, x)| *x = entry(row * steps[0] + column * steps[1]));
+            },
+        );
     }
 
     /// Changes all `numbers` of the given matrix by the entries; whether they are finite then.
-    fn read(&self, from: &[f32], numbers: &mut [f32], change: impl Fn(f32, f32) -> f32 + Sync, team: &mut Team) -> bool {
+    fn read(
+        &self,
+        from: &[f32],
+        numbers: &mut [f32],
+        change: impl Fn(f32, f32) -> f32 + Sync,
+        team: &mut Team,
+    ) -> bool {
         let columns = self.given.columns;
         let steps = self.steps([self.size.stride(), 1]);
         all([numbers], columns * PART.div_ceil(columns), team, |range, [numbers]| {
@@ -134,9 +149,10 @@ impl MuonScratch {
         let [a, b, c] = POLYNOMIAL;
         for _ in 0..STEPS {
             transpose(matrix, size, turned, team);
-            multiply(isa, (1.0, matrix, size), (turned, size.turned()), None, gram, team);
-            multiply(isa, (c, gram, of_gram), (gram, of_gram), Some((b, gram)), polynomial, team);
-            multiply(isa, (1.0, polynomial, of_gram), (matrix, size), Some((a, matrix)), next, team);
+            let symmetric = Entries::Symmetric;
+            multiply(isa, (1.0, matrix, size), (turned, size.turned()), None, symmetric, gram, team);
+            multiply(isa, (c, gram, of_gram), (gram, of_gram), Some((b, gram)), symmetric, polynomial, team);
+            multiply(isa, (1.0, polynomial, of_gram), (matrix, size), Some((a, matrix)), Entries::All, next, team);
             std::mem::swap(matrix, next);
         }
     }
@@ -214,7 +230,13 @@ mod tests {
         let (rows, columns) = (24, 90);
         let (mut p, mut m) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
         let step = MuonStep { kept: 1.0, rate: -1.0, momentum: 0.0 };
-        muon_step(step, rows, (&mut p, &numbers(rows * columns, 0), &mut m), &mut MuonScratch::default(), &mut Team::new(1));
+        muon_step(
+            step,
+            rows,
+            (&mut p, &numbers(rows * columns, 0), &mut m),
+            &mut MuonScratch::default(),
+            &mut Team::new(1),
+        );
         // Traces of powers of the Gram matrix are sums of powers of singular values, which are all between 0.65 and 1.25.
         let dot = |i: usize, j: usize| -> f64 {
             let row = |i: usize| &p[i * columns..][..columns];

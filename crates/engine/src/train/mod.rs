@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use cspnet_graph::{Binary, Graph, Op, Param, ParamId, Shape, Unary, ValueId, Weights};
 use cspnet_kernels::{
-    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, MuonScratch, Planes, Tally, Team, TileUnit, add, average_step, export_nchw,
-    scale, sum_of_squares,
+    AlignedBuf, BatchStats, ChannelMoments, Isa, Memory, MuonScratch, Planes, Tally, Team, TileUnit, add, average_step,
+    export_nchw, scale, sum_of_squares,
 };
 
 use crate::error::{PlanError, RunError, check_input};
@@ -280,7 +280,8 @@ impl TrainPlan {
                 }
                 kernel.run(&kernel::Batch { input, targets, weights }, state, memory, team);
                 for &id in finished {
-                    if !rule.apply(self.learnt(id), weights, state.gradients.get(id), (updates, &mut state.muon), team) {
+                    let (gradient, room) = (state.gradients.get(id), &mut state.muon);
+                    if !rule.apply(self.learnt(id), weights, gradient, (updates, room), team) {
                         bad.get_or_insert(Symptom::Parameter(id));
                     }
                     state.gradients.end(id);
