@@ -10,11 +10,8 @@ use crate::{Isa, LANES, Team};
 /// Columns that are computed at once; rows of every matrix are padded to a multiple of it.
 const PANEL: usize = 4 * LANES;
 
-/// Rows that are computed at once.
-const ROWS: usize = 4;
-
 /// Rows of one part of a product.
-const PART: usize = 8 * ROWS;
+const PART: usize = 32;
 
 /// Rows and columns of a matrix, whose rows are padded with zeros to [`Size::stride`] numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +47,8 @@ pub(crate) enum Entries {
     Symmetric,
 }
 
-/// `to = product * a b`, and besides `kept * c` if there is something to add, which has the size of the result. Every sum follows the inner dimension in order, so its bits
-/// depend on nothing else.
+/// `to = product * a b`, and besides `kept * c` if there is something to add, which has the size of the result. Every sum follows the
+/// inner dimension in order, so its bits depend on nothing else.
 ///
 /// # Panics
 /// If the sizes do not fit each other, or a list does not have its size's length, or what is symmetric is no square.
@@ -111,13 +108,22 @@ impl Body for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // Sums take eight registers either way: two for a row where a pair is one register, else four.
+        if S::VECTORS == 4 { self.tiles::<S, 4>(s) } else { self.tiles::<S, 2>(s) }
+    }
+}
+
+impl Rows<'_> {
+    /// All panels, `R` rows at once.
+    #[inline(always)]
+    fn tiles<S: Simd, const R: usize>(self, s: S) {
         let rows = self.a.len() / self.a_size.stride();
-        let whole = rows / ROWS * ROWS;
+        let whole = rows / R * R;
         let to = self.to.as_mut_ptr();
         for column in (0..self.columns).step_by(PANEL) {
-            for row in (0..whole).step_by(ROWS) {
+            for row in (0..whole).step_by(R) {
                 // SAFETY: the rows and the panel lie in all lists, for `multiply` has checked their lengths.
-                unsafe { self.tile::<S, ROWS>(s, row, column, to) };
+                unsafe { self.tile::<S, R>(s, row, column, to) };
             }
             for row in whole..rows {
                 // SAFETY: as above.
@@ -125,9 +131,7 @@ impl Body for Rows<'_> {
             }
         }
     }
-}
 
-impl Rows<'_> {
     /// # Safety
     /// `R` rows from `row` on and a panel from `column` on lie in all lists; `to` is the result's.
     #[inline(always)]
