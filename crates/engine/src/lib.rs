@@ -29,4 +29,6 @@ pub use plan::{Algorithm, Choices, NoAlgorithm, Plan, PlanInput, PlanOptions, Wo
 pub use report::{Pass, Report, StepReport};
 pub use rewrites::{Rewrite, Rewrites, Saving};
 pub use threads::default_threads;
-pub use train::{Diagnosis, Phase, Stepped, Symptom, TrainOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+pub use train::{
+    AdamW, Diagnosis, Phase, Stepped, Symptom, TrainOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState,
+};

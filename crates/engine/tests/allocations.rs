@@ -2,7 +2,7 @@
 //! is allocated any more. A plan takes little for what it rearranges.
 
 use allocation_counter::measure;
-use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
+use cspnet_engine::{AdamW, Input, Isa, Plan, PlanOptions, TrainPlan, TrainWorkspace, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_dropout, with_loss};
 use cspnet_graph::{Builder, Graph, Op, Rearrange, Weights};
@@ -66,12 +66,12 @@ impl Run {
     }
 }
 
-fn adamw(update: u64) -> UpdateRule {
-    UpdateRule::AdamW { rate: 1e-4, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update }
+fn adamw(update: u64) -> AdamW {
+    AdamW { rate: 1e-4, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update }
 }
 
 fn muon(update: u64) -> UpdateRule {
-    UpdateRule::Muon { rate: 1e-4, momentum: 0.9, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update }
+    UpdateRule::Muon { momentum: 0.9, adamw: adamw(update) }
 }
 
 /// All kinds of convolutions, dense and cross-stage-partial, residual and with dropout, at small sizes.
@@ -96,7 +96,7 @@ fn a_step_allocates_nothing() {
             update
         };
         assert_eq!(run.allocations(|run| run.at_once(&muon(next()))), 0, "{name}: at once by Muon");
-        assert_eq!(run.allocations(|run| run.kept(&adamw(next()))), 0, "{name}: kept");
+        assert_eq!(run.allocations(|run| run.kept(&UpdateRule::AdamW(adamw(next())))), 0, "{name}: kept");
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{CLASSES, PICTURE, random_network};
-use cspnet_engine::{Diagnosis, Input, Isa, Phase, Stepped, Symptom, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::{AdamW, Diagnosis, Input, Isa, Phase, Stepped, Symptom, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Builder, Conv, Graph, ParamId, Unary, Weights};
@@ -185,7 +185,7 @@ fn a_gradient_is_found_where_it_begins_and_not_where_it_is_noticed() {
 
 #[test]
 fn an_update_that_goes_too_far() {
-    let adamw = UpdateRule::AdamW { rate: 3e38, betas: [0.9, 0.999], eps: 0.0, decay: 0.0, update: 1 };
+    let adamw = UpdateRule::AdamW(AdamW { rate: 3e38, betas: [0.9, 0.999], eps: 0.0, decay: 0.0, update: 1 });
     for rule in [sgd(3e38), adamw] {
         let mut case = Case::chain();
         case.targets.iter_mut().for_each(|t| *t *= 1e4);

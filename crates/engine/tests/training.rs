@@ -4,7 +4,7 @@ mod common;
 
 use common::{CLASSES, PICTURE, random_network};
 use cspnet_engine::reference::{Tensor, train_drawn};
-use cspnet_engine::{Input, Isa, Plan, PlanOptions, Symptom, TrainOptions, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::{AdamW, Input, Isa, Plan, PlanOptions, Symptom, TrainOptions, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::{with_drop_path, with_dropout, with_layer_dropout, with_loss};
 use cspnet_graph::{Graph, Op, Weights};
@@ -150,16 +150,9 @@ fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
         weights
     };
     let sgd = |times: f64| UpdateRule::Sgd { rate: 0.25 * times as f32, momentum: 0.9, nesterov: true, decay: 0.5 };
-    let adamw =
-        |times: f64| UpdateRule::AdamW { rate: 0.25 * times, betas: [0.9, 0.99], eps: 1e-8, decay: 0.5, update: 1 };
-    let muon = |times: f64| UpdateRule::Muon {
-        rate: 0.25 * times,
-        momentum: 0.9,
-        betas: [0.9, 0.99],
-        eps: 1e-8,
-        decay: 0.5,
-        update: 1,
-    };
+    let at_rate = |rate| AdamW { rate, betas: [0.9, 0.99], eps: 1e-8, decay: 0.5, update: 1 };
+    let adamw = |times: f64| UpdateRule::AdamW(at_rate(0.25 * times));
+    let muon = |times: f64| UpdateRule::Muon { momentum: 0.9, adamw: at_rate(0.25 * times) };
     let times = [1.0, 0.5, 0.125];
     let rates: Vec<f64> = (0..graph.params().len()).map(|p| times[p % 3]).collect();
     for rule in [&sgd as &dyn Fn(f64) -> UpdateRule, &adamw, &muon] {
@@ -178,10 +171,10 @@ fn a_parameter_with_a_rate_of_its_own_moves_as_all_would_with_that_rate() {
 /// Parameters that are changed as soon as their gradients are complete are changed by the same gradients.
 #[test]
 fn a_step_is_gradients_and_an_update() {
-    let adamw = |update| UpdateRule::AdamW { rate: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
+    let at = |update| AdamW { rate: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
+    let adamw = |update| UpdateRule::AdamW(at(update));
     let sgd = |_| UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: 1e-4 };
-    let muon =
-        |update| UpdateRule::Muon { rate: 1e-3, momentum: 0.9, betas: [0.9, 0.999], eps: 1e-8, decay: 0.05, update };
+    let muon = |update| UpdateRule::Muon { momentum: 0.9, adamw: at(update) };
     let rules: [&dyn Fn(u64) -> UpdateRule; 3] = [&adamw, &sgd, &muon];
     for seed in 0..24 {
         let graph = with_loss(&random_network(seed, 3 + seed as usize % 10)).unwrap();

@@ -1,6 +1,6 @@
 //! Updates of the parameters against PyTorch's optimisers (`tests/golden/updates/make.py` says what was computed).
 
-use cspnet_engine::{Input, Isa, TrainPlan, UpdateRule, UpdateState};
+use cspnet_engine::{AdamW, Input, Isa, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::with_loss;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Weights};
@@ -23,10 +23,11 @@ fn network() -> Graph {
 
 fn rule(case: &Value, update: u64) -> UpdateRule {
     let decay = case["decay"].as_f64().unwrap();
+    let adamw = AdamW { rate: 0.02, betas: [0.8, 0.99], eps: 1e-6, decay, update };
     match case["optimizer"].as_str().unwrap() {
         "sgd" => UpdateRule::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, decay: decay as f32 },
-        "muon" => UpdateRule::Muon { rate: 0.02, momentum: 0.9, betas: [0.8, 0.99], eps: 1e-6, decay, update },
-        _ => UpdateRule::AdamW { rate: 0.02, betas: [0.8, 0.99], eps: 1e-6, decay, update },
+        "muon" => UpdateRule::Muon { momentum: 0.9, adamw },
+        _ => UpdateRule::AdamW(adamw),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a network is trained, as numbers with the field's usual names.
 
 use cspnet_data::{Augment, ColourJitter, EraseMode, Mix, RandomErasing};
-use cspnet_engine::UpdateRule;
+use cspnet_engine::{AdamW, UpdateRule};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -156,14 +156,30 @@ impl Recipe {
         self.model_ema_decay.min((1.0 + update) / (10.0 + update)) as f32
     }
 
-    /// How the photos of a batch are mixed in an epoch, counted from 0.
-    pub(crate) fn mix_at(&self, epoch: u32) -> Mix {
-        let is_over = self.mixup_off_epoch > 0 && epoch >= self.mixup_off_epoch;
+    /// Photos of a batch: fewer than the recipe's where there are not so many.
+    pub(crate) fn batch_size_of(&self, photos: usize) -> usize {
+        self.batch_size.min(photos)
+    }
+
+    /// Batches of an epoch. The photos that do not fill another batch are left for other epochs, which have other orders.
+    pub(crate) fn batches_of(&self, photos: usize) -> usize {
+        photos / self.batch_size_of(photos)
+    }
+
+    /// Photos of a step, of so many altogether.
+    pub fn photos_of_step(&self, photos: usize) -> usize {
+        self.batch_size_of(photos) * self.grad_accum_steps.min(self.batches_of(photos))
+    }
+
+    /// How the photos of a batch are mixed in an epoch that begins after so many.
+    pub(crate) fn mix_at(&self, epochs: f64) -> Mix {
+        let is_over = self.mixup_off_epoch > 0 && epochs >= f64::from(self.mixup_off_epoch);
         if is_over { Mix { mixup: 0.0, cutmix: 0.0, ..self.mix } } else { self.mix }
     }
 
     /// The rule of an update, counted from 1.
     pub(crate) fn update_rule(&self, lr: f64, update: u64) -> UpdateRule {
+        let adamw = AdamW { rate: lr, betas: self.opt_betas, eps: self.opt_eps, decay: self.weight_decay, update };
         match self.optimizer {
             Optimizer::Sgd => UpdateRule::Sgd {
                 rate: lr as f32,
@@ -171,21 +187,8 @@ impl Recipe {
                 nesterov: true,
                 decay: self.weight_decay as f32,
             },
-            Optimizer::AdamW => UpdateRule::AdamW {
-                rate: lr,
-                betas: self.opt_betas,
-                eps: self.opt_eps,
-                decay: self.weight_decay,
-                update,
-            },
-            Optimizer::Muon => UpdateRule::Muon {
-                rate: lr,
-                momentum: self.momentum,
-                betas: self.opt_betas,
-                eps: self.opt_eps,
-                decay: self.weight_decay,
-                update,
-            },
+            Optimizer::AdamW => UpdateRule::AdamW(adamw),
+            Optimizer::Muon => UpdateRule::Muon { momentum: self.momentum, adamw },
         }
     }
 

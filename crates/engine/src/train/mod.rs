@@ -31,7 +31,7 @@ pub use diagnosis::{Diagnosis, Phase, Symptom};
 use gradients::Gradients;
 use kernel::{Build, Kernel, Made};
 use program::Program;
-pub use update::{UpdateRule, UpdateState};
+pub use update::{AdamW, UpdateRule, UpdateState};
 
 /// A network and its loss compiled for training on pictures of one size.
 #[derive(Debug)]

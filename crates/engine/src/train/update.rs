@@ -20,35 +20,31 @@ pub enum UpdateRule {
         decay: f32,
     },
     /// Adam with decoupled weight decay as PyTorch defines it.
-    AdamW {
-        /// Learning rate.
-        rate: f64,
-        /// Shares of the past in the moving means of gradients and of their squares.
-        betas: [f64; 2],
-        /// Added to the root of the mean square.
-        eps: f64,
-        /// Weight decay, times the rate, of weights; scales, shifts and biases have none.
-        decay: f64,
-        /// Which update this is, counted from 1.
-        update: u64,
-    },
+    AdamW(AdamW),
     /// Muon (Jordan et al., 2024) for the weights of convolutions, each a matrix with a row for every output channel, and AdamW for all
     /// else, as PyTorch defines both. Muon's steps are as large as AdamW's are on the average (Liu et al., arXiv:2502.16982, section
     /// 2.2; PyTorch's `match_rms_adamw`), so that one rate and one decay do for both.
     Muon {
-        /// Learning rate.
-        rate: f64,
         /// Share of the past in the moving mean of gradients that is made orthogonal.
         momentum: f64,
-        /// AdamW's.
-        betas: [f64; 2],
-        /// AdamW's.
-        eps: f64,
-        /// Weight decay, times the rate, of weights; scales, shifts and biases have none.
-        decay: f64,
-        /// Which update this is, counted from 1.
-        update: u64,
+        /// Rate and decay of all parameters, and how those that are not of convolutions change.
+        adamw: AdamW,
     },
+}
+
+/// An update by AdamW.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub rate: f64,
+    /// Shares of the past in the moving means of gradients and of their squares.
+    pub betas: [f64; 2],
+    /// Added to the root of the mean square.
+    pub eps: f64,
+    /// Weight decay, times the rate, of weights; scales, shifts and biases have none.
+    pub decay: f64,
+    /// Which update this is, counted from 1.
+    pub update: u64,
 }
 
 /// Root of the mean square of AdamW's steps, in learning rates (arXiv:2502.16982, section 2.2).
@@ -71,7 +67,7 @@ impl UpdateRule {
         remember(&mut state.momentum, params, is_trained);
         match self {
             Self::Sgd { .. } => {}
-            Self::AdamW { .. } => remember(&mut state.square, params, is_trained),
+            Self::AdamW(_) => remember(&mut state.square, params, is_trained),
             Self::Muon { .. } => remember(&mut state.square, params, |p| is_trained(p) && !is_of_convolution(p)),
         }
     }
@@ -93,18 +89,18 @@ impl UpdateRule {
                 let (rate, decay) = ((f64::from(rate) * times) as f32, decayed(f64::from(decay)) as f32);
                 sgd_step(SgdStep { rate, momentum: share, nesterov, decay }, weights, gradient, momentum, team)
             }
-            Self::Muon { rate, momentum: share, decay, .. } if is_of_convolution(param) => {
-                let (rows, rate) = (param.shape[0], rate * times);
+            Self::Muon { momentum: share, adamw } if is_of_convolution(param) => {
+                let (rows, rate) = (param.shape[0], adamw.rate * times);
                 let longer = rows.max(param.len() / rows) as f64;
                 let step = MuonStep {
-                    kept: (1.0 - rate * decay) as f32,
+                    kept: (1.0 - rate * adamw.decay) as f32,
                     rate: (rate * ADAM_SIZE * longer.sqrt()) as f32,
                     momentum: share as f32,
                 };
                 muon_step(step, rows, (weights, gradient, momentum), scratch, team)
             }
-            Self::AdamW { rate, betas, eps, decay, update } | Self::Muon { rate, betas, eps, decay, update, .. } => {
-                let step = adamw(rate * times, betas, eps, decayed(decay), update);
+            Self::AdamW(adamw) | Self::Muon { adamw, .. } => {
+                let step = AdamW { rate: adamw.rate * times, decay: decayed(adamw.decay), ..adamw }.step();
                 adamw_step(step, weights, gradient, momentum, &mut state.square[id], team)
             }
         }
@@ -124,14 +120,16 @@ fn remember(remembered: &mut Vec<Vec<f32>>, params: &[Param], of: impl Fn(&Param
     }
 }
 
-/// An update's corrections for moments that began at zero, in double precision as in PyTorch.
-fn adamw(rate: f64, betas: [f64; 2], eps: f64, decay: f64, update: u64) -> AdamWStep {
-    let [first, second] = betas.map(|beta| 1.0 - beta.powf(update as f64));
-    AdamWStep {
-        kept: (1.0 - rate * decay) as f32,
-        rate: (rate / first) as f32,
-        betas: betas.map(|beta| beta as f32),
-        root_correction: second.sqrt() as f32,
-        eps: eps as f32,
+impl AdamW {
+    /// The step with its corrections for moments that began at zero, in double precision as in PyTorch.
+    fn step(self) -> AdamWStep {
+        let [first, second] = self.betas.map(|beta| 1.0 - beta.powf(self.update as f64));
+        AdamWStep {
+            kept: (1.0 - self.rate * self.decay) as f32,
+            rate: (self.rate / first) as f32,
+            betas: self.betas.map(|beta| beta as f32),
+            root_correction: second.sqrt() as f32,
+            eps: self.eps as f32,
+        }
     }
 }
