@@ -3,7 +3,7 @@
 use cspnet_engine::{Input, Isa, Plan, PlanOptions, TrainPlan, UpdateRule, UpdateState};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::with_loss;
-use cspnet_graph::{Graph, Weights};
+use cspnet_graph::{Builder, Conv, Graph, Weights};
 
 /// One network of every family, as small as its structure allows.
 const FAMILIES: [&str; 10] = [
@@ -77,6 +77,28 @@ fn longer_registers_give_the_bits_of_shorter_ones() {
     let graph = cspnet_zoo::build("csppeleenet:classes=10").unwrap();
     let weights: Vec<Weights> = sets.iter().map(|&isa| trained(&graph, isa, 2)).collect();
     assert!(weights.windows(2).all(|pair| pair[0] == pair[1]), "training");
+}
+
+/// Cut so that blocks are not whole, a wide panel of a grouped convolution would meet other groups than a narrow one.
+#[test]
+fn groups_that_are_cut_anywhere_give_the_same_bits() {
+    let mut b = Builder::new();
+    let x = b.input(3);
+    let x = b.conv("conv", x, Conv::new(64, 3));
+    let x = b.conv("grouped", x, Conv::new(64, 3).groups(2));
+    let parts = [(0, 4), (4, 60)].map(|(start, len)| b.slice(&format!("from{start}"), x, start, len));
+    let ends = [("few", parts[0]), ("many", parts[1])].map(|(name, part)| b.global_avg_pool(name, part));
+    let graph = b.finish_named(&[("few", ends[0]), ("many", ends[1])]).unwrap();
+    let x = reference_input(FLOATS);
+    let answers = |isa: Isa| {
+        let options = PlanOptions { isa, direct: true, alike: true, ..PlanOptions::default() };
+        let plan = Plan::new(&graph, &Weights::reference(&graph), PICTURE, &options).unwrap();
+        let mut workspace = plan.workspace(1, 2);
+        plan.run(&mut workspace, Input::Real(&x)).unwrap();
+        ["few", "many"].map(|name| plan.named_output(&workspace, name, 0).unwrap())
+    };
+    let all: Vec<_> = Isa::available().filter(|isa| *isa >= Isa::Avx2).map(answers).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 /// Weights after 20 steps of training.

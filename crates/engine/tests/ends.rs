@@ -4,10 +4,10 @@ mod common;
 
 use common::Dice;
 use cspnet_engine::reference::{Tensor, infer_all};
-use cspnet_engine::{Choices, Input, Isa, Plan, PlanOptions, Rewrite, Rewrites, RunError};
+use cspnet_engine::{Choices, Input, Isa, Plan, PlanOptions, Rewrite, Rewrites, RunError, TrainPlan};
 use cspnet_graph::init::reference_input;
-use cspnet_graph::rewrite::with_normalise_of;
-use cspnet_graph::{Builder, Conv, Graph, Shape, Unary, Value, Weights, Window};
+use cspnet_graph::rewrite::{with_loss, with_normalise_of};
+use cspnet_graph::{Builder, Conv, Graph, Op, Shape, Unary, Value, Weights, Window};
 
 const LEFT: Shape = [3, 13, 11];
 
@@ -211,4 +211,30 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(plan.run(&mut workspace, [Input::Real(&right), Input::Real(&right)]).is_ok());
     assert_eq!(plan.named_output(&workspace, "three", 0), None);
     assert_eq!(plan.outputs().collect::<Vec<_>>(), ["sum", "one", "two"].map(|name| (name, [16, 4, 4])));
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_by_name() {
+    let told = |body: &dyn Fn(&mut Builder, Value) -> Value| {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let x = body(&mut b, x);
+        let x = b.global_avg_pool("mean", x);
+        let logits = b.linear("fc", x, 4);
+        let graph = with_loss(&b.finish(logits).unwrap()).unwrap();
+        TrainPlan::new(&graph, [3, 8, 8], Isa::detect()).unwrap_err().to_string()
+    };
+    let normalise = Op::Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
+    let beside = told(&|b, x| {
+        let y = b.push("normalise", normalise.clone(), &[x]);
+        b.add("sum", x, y)
+    });
+    assert!(beside.contains("normalise") && beside.contains("first or not at all"), "{beside}");
+    let twice = told(&|b, x| {
+        let x = b.conv("conv", x, Conv::new(4, 3));
+        let mean = b.global_avg_pool("early", x);
+        b.push("other", Op::SoftmaxCrossEntropy, &[mean]);
+        x
+    });
+    assert!(twice.contains("other") && twice.contains("only loss"), "{twice}");
 }

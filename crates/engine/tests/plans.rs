@@ -7,7 +7,7 @@ use cspnet_engine::reference::{Tensor, infer};
 use cspnet_engine::{Input, Isa, Plan, PlanOptions, Rewrite, Rewrites};
 use cspnet_graph::init::reference_input;
 use cspnet_graph::rewrite::with_normalise;
-use cspnet_graph::{Builder, Conv, Graph, Weights};
+use cspnet_graph::{Builder, Conv, Graph, Unary, Weights, Window};
 
 /// The largest deviation of a plan's answers from the interpreter's, relative to the answers' root mean square.
 fn deviation(graph: &Graph, isa: Isa, images: usize, taps: Vec<String>) -> f64 {
@@ -53,6 +53,38 @@ fn tapped_values_are_computed_though_they_could_be_fused_away() {
         let taps: Vec<String> = graph.modules().keys().filter(|_| seed % 3 > 0).cloned().collect();
         let off = deviation(&graph, Isa::detect(), 2, taps);
         assert!(off < 3e-5, "network {seed}: {off:.1e}");
+    }
+}
+
+/// Rewrites move nodes and give their paths to others; what is tapped is still what the path said.
+#[test]
+fn any_value_can_be_tapped() {
+    for seed in 0..40 {
+        let graph = random_network(seed, 6);
+        for node in graph.nodes() {
+            let off = deviation(&graph, Isa::detect(), 1, vec![node.path.clone()]);
+            assert!(off < 3e-5, "network {seed}, {}: {off:.1e}", node.path);
+        }
+    }
+    let pooled_first = |b: &mut Builder, x| {
+        let x = b.conv("conv", x, Conv::new(16, 3));
+        let x = b.batch_norm("norm", x);
+        let x = b.unary("act", x, Unary::Relu);
+        let x = b.max_pool("max", x, Window::square(2, 2, 0));
+        let x = b.conv("mix", x, Conv::new(8, 1));
+        let x = b.avg_pool("mean", x, Window::square(2, 2, 0));
+        let twins = ["left", "right"].map(|name| b.conv(name, x, Conv::new(8, 1)));
+        let x = b.concat("both", &twins);
+        let x = b.global_avg_pool("plane", x);
+        b.linear("fc", x, 3)
+    };
+    let mut b = Builder::new();
+    let x = b.input(PICTURE[0]);
+    let y = pooled_first(&mut b, x);
+    let graph = b.finish(y).unwrap();
+    for node in graph.nodes() {
+        let off = deviation(&graph, Isa::detect(), 2, vec![node.path.clone()]);
+        assert!(off < 3e-5, "{}: {off:.1e}", node.path);
     }
 }
 

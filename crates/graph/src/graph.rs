@@ -138,6 +138,18 @@ impl Graph {
         self.modules.get(path).copied().or_else(|| self.nodes.iter().position(|n| n.path == path))
     }
 
+    /// The same graph in which the values of these paths, as [`Graph::value`] finds them, are modules' as well: rewrites keep track of
+    /// those, while they give the paths of nodes to others.
+    #[must_use]
+    pub fn with_modules<'p>(mut self, paths: impl IntoIterator<Item = &'p String>) -> Self {
+        for path in paths {
+            if let Some(value) = self.value(path) {
+                self.modules.insert(path.clone(), value);
+            }
+        }
+        self
+    }
+
     /// The value that is the network's answer.
     pub fn output(&self) -> ValueId {
         self.outputs[0].value

@@ -150,6 +150,19 @@ fn small(channels: usize) -> Stem {
 }
 
 #[test]
+fn a_window_beside_the_picture_sees_zeros() {
+    let window = Window { kernel: [1; 2], stride: [1, 6], padding: [0, 2], dilation: [1; 2] };
+    let output = Planes::dense(8, 3, 1, 0, 24);
+    for isa in Isa::available() {
+        let stem = Stem::new(isa, ConvShape { window, groups: 1 }, [1, 3, 2], &output, Activation::Identity);
+        let weights = stem.pack(&[1.0; 8], Some(&[0.5; 8]), None);
+        let mut memory = cspnet_kernels::Memory::new(1, 24, 1, stem.scratch_len());
+        stem.run(&weights, Pictures::Numbers(&[9.0; 6]), &mut memory, &mut Team::new(1));
+        assert_eq!(memory.image(0)[..24], [0.5; 24], "{isa}");
+    }
+}
+
+#[test]
 #[should_panic(expected = "no stem for")]
 fn pictures_of_many_channels_are_refused() {
     small(8);

@@ -154,7 +154,8 @@ impl Plan {
         let PlanOptions { isa, rewrites, direct, low_memory, alike, .. } = *options;
         let chooses = if alike { ALIKE } else { isa };
         let kept = |graph: &Graph| Ok(tapped(graph, &options.taps)?.into_values().collect());
-        let (graph, weights, mut savings) = rewritten((graph.clone(), weights), &inputs, rewrites, kept)?;
+        let named = graph.clone().with_modules(&options.taps);
+        let (graph, weights, mut savings) = rewritten((named, weights), &inputs, rewrites, kept)?;
         let shapes = graph.shapes(&*inputs)?;
         let taps = tapped(&graph, &options.taps)?;
         let kept: BTreeSet<ValueId> = taps.values().copied().chain(graph.outputs().iter().map(|o| o.value)).collect();

@@ -143,9 +143,15 @@ impl TrainPlan {
         if loss.op != Op::SoftmaxCrossEntropy {
             return Err(PlanError::unsupported(graph, graph.output(), "training needs a loss at the end; append one"));
         }
-        let is_late = |id: &usize| *id > 1 && matches!(graph.node(*id).op, Op::Normalise { .. });
+        let readers = graph.consumers();
+        let is_first = |id: usize| id == 1 && readers[0].len() == 1;
+        let is_late = |id: &usize| !is_first(*id) && matches!(graph.node(*id).op, Op::Normalise { .. });
         if let Some(id) = (0..graph.nodes().len()).find(is_late) {
             return Err(PlanError::unsupported(graph, id, "pixels are normalised first or not at all"));
+        }
+        let is_other = |id: &usize| *id != graph.output() && graph.node(*id).op == Op::SoftmaxCrossEntropy;
+        if let Some(id) = (0..graph.nodes().len()).find(is_other) {
+            return Err(PlanError::unsupported(graph, id, "the network's output is its only loss"));
         }
         if let Some(id) = (0..graph.nodes().len()).find(|&id| !is_trainable(graph, &shapes, id)) {
             return Err(PlanError::unsupported(graph, id, "this operation can be run, but not trained through"));

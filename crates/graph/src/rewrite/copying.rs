@@ -92,14 +92,17 @@ impl<'g, 'a> Copying<'g, 'a> {
         self.push_as(id, Node { path, op: Op::Conv { out, window, groups, bias: true }, inputs, params });
     }
 
-    /// The copy.
+    /// The copy; or the graph as it was, where the copy has more channels or parameters than a graph may have.
     pub fn finish(self) -> Rewritten<'a> {
+        let (graph, weights) = (self.graph, self.weights);
         let modules = self.graph.modules().iter().filter_map(|(n, &v)| Some((n.clone(), self.value[v]?))).collect();
         let mut raw = self.graph.clone().into_raw();
         (raw.nodes, raw.params, raw.modules) = (self.nodes, self.params, BTreeMap::new());
         raw.renumber_ends(|value| self.value[value].expect("outputs are copied"));
         raw.modules = modules;
-        let graph = Graph::try_from(raw).expect("a sound graph stays sound");
+        let Ok(graph) = Graph::try_from(raw) else {
+            return Rewritten { graph: graph.clone(), weights: weights.clone(), times: 0 };
+        };
         let weights = LazyWeights::new(self.tensors);
         weights.check(graph.params()).expect("every parameter has its numbers");
         Rewritten { graph, weights, times: self.times }

@@ -31,7 +31,13 @@ struct Cross {
 /// MACs; the cross-stage part itself is never computed.
 pub fn merge_linear_pair<'a>(graph: &Graph, weights: &LazyWeights<'a>, kept: &[ValueId]) -> Rewritten<'a> {
     let kept = &kept_with_outputs(graph, kept);
-    let found: Vec<Cross> = (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, t, kept)).collect();
+    let (readers, mut found) = (graph.consumers(), Vec::<Cross>::new());
+    for cross in (0..graph.nodes().len()).filter_map(|t| Cross::read_by(graph, &readers, t, kept)) {
+        // A transition may be the next part's expansion: one of them is merged.
+        if !found.iter().any(|other| cross.values().into_iter().any(|id| other.role(id).is_some())) {
+            found.push(cross);
+        }
+    }
     let mut copy = Copying::new(graph, weights);
     copy.times = found.len();
     for id in 0..graph.nodes().len() {
@@ -57,8 +63,7 @@ enum Part {
 
 impl Cross {
     /// The cross-stage part that `transition` reads, if it can be merged.
-    fn read_by(graph: &Graph, transition: ValueId, kept: &[ValueId]) -> Option<Self> {
-        let readers = graph.consumers();
+    fn read_by(graph: &Graph, readers: &[Vec<ValueId>], transition: ValueId, kept: &[ValueId]) -> Option<Self> {
         let only = |id: ValueId, reader: ValueId| readers[id] == [reader] && !kept.contains(&id);
         let concat = *graph.node(transition).inputs.first()?;
         if !is_pointwise(graph, transition) || graph.node(concat).op != Op::Concat || !only(concat, transition) {
@@ -84,6 +89,12 @@ impl Cross {
         let [input, out] = [graph.node(self.expand).inputs[0], self.transition].map(|v| graph.channels(v));
         let across = self.across.1;
         input * out < across * (input + out)
+    }
+
+    /// All that it is made of.
+    fn values(&self) -> [ValueId; 5] {
+        let [across, rest] = self.slices;
+        [self.expand, across, rest, self.concat, self.transition]
     }
 
     fn role(&self, id: ValueId) -> Option<Part> {
@@ -172,6 +183,23 @@ mod tests {
         let activated = stage(true, true);
         let weights = LazyWeights::owned(Weights::reference(&activated));
         assert_eq!(merge_linear_pair(&activated, &weights, &[]).times, 0);
+    }
+
+    /// The first part's transition is the second's expansion.
+    #[test]
+    fn of_two_parts_that_meet_one_is_merged() {
+        let mut b = Builder::new();
+        let x = b.input(8);
+        let mut x = b.conv("expand", x, Conv::new(16, 1));
+        for (name, width, out) in [("middle", 8, 64), ("last", 32, 8)] {
+            let halves = [0, width].map(|start| b.slice(&format!("{name}{start}"), x, start, width));
+            let both = b.concat(&format!("{name}_merge"), &halves);
+            x = b.conv(name, both, Conv::new(out, 1));
+        }
+        let graph = b.finish(x).unwrap();
+        let weights = LazyWeights::owned(Weights::reference(&graph));
+        let after = merge_linear_pair(&graph, &weights, &[]);
+        assert!(after.times == 1 && after.weights.check(after.graph.params()).is_ok());
     }
 
     #[test]

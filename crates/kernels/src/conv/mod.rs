@@ -278,9 +278,10 @@ impl Conv {
         match group {
             // Narrow groups would leave most of a wide panel without a partner.
             _ if group <= LANES && group < self.target.channels() => 1,
+            _ if group == self.target.channels() => full,
             // What a panel spans decides which k-blocks make a chain, and so bits: no more than other sets span, unless
             // the group is the panel's alone.
-            _ if group == self.target.channels() || group.is_multiple_of(full * LANES) => full,
+            _ if group.is_multiple_of(full * LANES) && self.target.blocks().iter().all(|b| b.count == LANES) => full,
             _ => 2,
         }
     }

@@ -61,7 +61,9 @@ impl Strip {
         let left = ((-first[1]).max(0) as usize).min(right);
         let column = (first[1] + left as isize) as usize;
         for (row, floats) in floats.chunks_exact_mut(self.row_len).enumerate() {
-            let Some(y) = first[0].checked_add_unsigned(row).filter(|y| (0..height as isize).contains(y)) else {
+            let Some(y) =
+                first[0].checked_add_unsigned(row).filter(|y| left < right && (0..height as isize).contains(y))
+            else {
                 floats.fill(0.0);
                 continue;
             };
