@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let resources = args.resources.resources();
     let (folder, mut config) = RunFolder::open(&args.run)?;
     if let Some(data) = &args.data {
-        config.data.clone_from(data);
+        config.data = data.canonicalize().unwrap_or_else(|_| data.clone());
     }
     let graph = zoo::build(&config.network)?;
     config.check(&graph)?;
@@ -42,10 +42,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(divergence) = &checkpoint.state().given_up {
         return Err(TrainError::diverged(folder.path(), divergence).into());
     }
-    let data =
-        running::read_data(&config.data, config.validation_share, &config.recipe, &config.preprocess, resources)?;
+    let data = running::read_data(&config.data, config.validation_share, &config.preprocess, resources)?;
     if data.fingerprint != config.fingerprint {
         return Err(TrainError::DataChanged { data: config.data }.into());
+    }
+    if args.data.is_some() {
+        // So that it is found there the next time as well.
+        folder.write_config(&config)?;
     }
     running::describe_data(&data);
     running::train(Trainer::new(folder, config, graph, data, checkpoint, resources)?)

@@ -12,7 +12,7 @@ use cspnet::graph::Graph;
 use cspnet::vision::{DecodeOptions, Preprocess};
 use cspnet_data::{DataError, DataOptions, DataSet, Skipped};
 use cspnet_train::{
-    Checkpoint, Config, Divergence, Epoch, Observer, Outcome, Probe, Recipe, Resources, State, Step, Trainer, plot,
+    Checkpoint, Config, Divergence, Epoch, Observer, Outcome, Probe, Resources, State, Step, Trainer, plot,
     suggested_lr,
 };
 use indicatif::ProgressBar;
@@ -32,13 +32,11 @@ pub const NAMED: usize = 10;
 pub fn read_data(
     data: &Path,
     validation_share: f64,
-    recipe: &Recipe,
     preprocess: &Preprocess,
     resources: Resources,
 ) -> Result<DataSet, DataError> {
     let options = DataOptions {
         validation_share,
-        seed: recipe.seed,
         threads: resources.threads,
         decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
         ..DataOptions::default()
@@ -122,7 +120,10 @@ pub fn find_lr(
         .map_err(|e| Failure::Message(format!("{}: cannot be written: {e}", picture.display())))?;
     match suggested_lr(&probes) {
         Some(lr) => say(&format!("suggested: --lr {lr:.2e}; {} shows the losses", picture.display())),
-        None => say("no learning rate gave a finite loss"),
+        None => say(&format!(
+            "no suggestion, for the loss fell at no learning rate; {} shows the losses",
+            picture.display()
+        )),
     }
     Ok(ExitCode::SUCCESS)
 }

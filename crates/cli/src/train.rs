@@ -268,7 +268,8 @@ struct InputArgs {
     #[arg(long)]
     crop_pct: Option<f64>,
 
-    /// Share of every class that is set aside for validation where DATA is one tree, or has Parquet files but none for that
+    /// Share of every class that is set aside for validation where DATA is one tree, or has Parquet files but none for that: the same
+    /// photos in every run, whatever its seed
     #[arg(long, default_value_t = DataOptions::default().validation_share, value_name = "SHARE")]
     validation_share: f64,
 }
@@ -317,18 +318,14 @@ impl RecipeArgs {
     /// The recipe of a run; `tunes` if more than the classifier goes on from a model.
     fn recipe(&self, tunes: bool) -> Recipe {
         let pair = |values: &[f64]| [values[0], values[1]];
-        let optimizer = match self.optimizer {
-            OptimizerName::Sgd => Optimizer::Sgd,
-            OptimizerName::Adamw => Optimizer::AdamW,
-            OptimizerName::Muon => Optimizer::Muon,
-        };
-        let default_lr = if tunes { Recipe::default_tuning_lr } else { Recipe::default_lr };
+        let optimizer = self.optimizer();
         Recipe {
             epochs: self.epochs,
             batch_size: self.batch_size,
             grad_accum_steps: self.grad_accum_steps,
             seed: self.seed,
-            lr: self.lr.unwrap_or_else(|| default_lr(optimizer, self.photos_of_step())),
+            // As if there were photos enough for such steps, which is not known yet.
+            lr: self.lr_for(self.batch_size.saturating_mul(self.grad_accum_steps), tunes),
             min_lr: self.min_lr,
             // A run that is shorter than its warm-up would never reach its learning rate.
             warmup_epochs: self.warmup_epochs.min(f64::from(self.epochs) / 2.0),
@@ -364,18 +361,28 @@ impl RecipeArgs {
         }
     }
 
-    fn photos_of_step(&self) -> usize {
-        self.batch_size.saturating_mul(self.grad_accum_steps)
+    fn optimizer(&self) -> Optimizer {
+        match self.optimizer {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Adamw => Optimizer::AdamW,
+            OptimizerName::Muon => Optimizer::Muon,
+        }
     }
 
-    /// Says which learning rate was chosen for want of one.
-    fn describe_lr(&self, lr: f64, tunes: bool) {
-        let (share, why) = match tunes {
-            true => ("a tenth of the default", ", for the run goes on from a model"),
-            false => ("the default", ""),
-        };
-        let photos = self.photos_of_step();
-        say(&format!("learning rate {lr:.2e}: {share} for steps of {photos} photos{why}; --lr sets another"));
+    /// The learning rate that is asked for, or the default for steps of so many photos.
+    fn lr_for(&self, photos: usize, tunes: bool) -> f64 {
+        let default = if tunes { Recipe::default_tuning_lr } else { Recipe::default_lr };
+        self.lr.unwrap_or_else(|| default(self.optimizer(), photos))
+    }
+
+    /// Whether what is asked for makes sense together.
+    fn check(&self) -> Result<(), Failure> {
+        if self.balanced_sampling && self.class_weights == "auto" {
+            return Err(Failure::Message(
+                "--class-weights auto and --balanced-sampling would both make up for the same rare classes; leave out one".into(),
+            ));
+        }
+        Ok(())
     }
 
     fn augment(&self) -> Augment {
@@ -416,6 +423,7 @@ impl RecipeArgs {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let tunes = args.tuning.tunes(args.recipe.whiten_stem);
+    args.recipe.check()?;
     let mut recipe = args.tuning.applied_to(args.recipe.recipe(tunes));
     recipe.validate()?;
     // Before any photo is looked at.
@@ -434,9 +442,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(cspnet_train::TrainError::Exists(out).into());
     }
     let data_folder = args.data.canonicalize().unwrap_or_else(|_| args.data.clone());
-    let data = running::read_data(&data_folder, args.input.validation_share, &recipe, &preprocess, resources)?;
+    let data = running::read_data(&data_folder, args.input.validation_share, &preprocess, resources)?;
     running::describe_data(&data);
     recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
+    let photos_of_step = recipe.photos_of_step(data.train.len());
+    recipe.lr = args.recipe.lr_for(photos_of_step, tunes);
+    recipe.validate()?;
     let network = args.network_for(&network, data.classes.len())?;
     let graph = network.build()?;
     let (start, loaded) = if recipe.whiten_stem {
@@ -463,13 +474,22 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return running::find_lr(&config, &graph, &data, start, resources, picture);
     }
     if args.recipe.lr.is_none() {
-        args.recipe.describe_lr(config.recipe.lr, tunes);
+        describe_lr(config.recipe.lr, photos_of_step, tunes);
     }
     let folder = RunFolder::create(&out, &config, &graph, &start)?;
     if let Some(base) = &base {
         base.note(&folder, loaded.as_ref())?;
     }
     running::train(Trainer::new(folder, config, graph, data, start, resources)?)
+}
+
+/// Says which learning rate was chosen for want of one.
+fn describe_lr(lr: f64, photos: usize, tunes: bool) {
+    let (share, why) = match tunes {
+        true => ("a tenth of the default", ", for the run goes on from a model"),
+        false => ("the default", ""),
+    };
+    say(&format!("learning rate {lr:.2e}: {share} for steps of {photos} photos{why}; --lr sets another"));
 }
 
 /// Photos are red, green and blue, also where they look grey.

@@ -271,6 +271,8 @@ fn what_goes_on_from_a_model_does_so_at_a_tenth_of_the_rate() {
             "the default",
         ),
         ("--head-only", true, sgd, "the default"),
+        // There are no more photos for a step.
+        ("--head-only --grad-accum-steps 100", true, 4.0 * sgd, "the default for steps of 20 photos"),
         ("", true, sgd / 10.0, "a tenth of the default"),
         ("--freeze-to features.transition1", true, sgd / 10.0, "a tenth of the default"),
         ("--optimizer adamw", true, 0.004 * (5.0_f64 / 4096.0).sqrt() / 10.0, "a tenth of the default"),
@@ -348,6 +350,8 @@ fn what_cannot_begin_says_why() {
     assert!(error.contains("--layer-decay must be above 0"), "{error}");
     let error = refused(workshop.train("run", "data", "").arg("--from").arg(workshop.path("no.safetensors")), 1);
     assert!(error.contains("no.safetensors: cannot be read"), "{error}");
+    let error = refused(&mut tune("--class-weights auto --balanced-sampling"), 1);
+    assert!(error.contains("leave out one"), "{error}");
     for flag in ["--mixup 0.2", "--aa rand-m9", "--reprob 0.1", "--train-size 16", "--freeze-to features.denseblock1"] {
         let error = refused(&mut tune(&format!("--head-only {flag}")), 2);
         assert!(error.contains("--head-only") && error.contains(flag.split(' ').next().unwrap()), "{error}");
@@ -355,4 +359,7 @@ fn what_cannot_begin_says_why() {
     assert!(!workshop.path("run").exists());
     let told = workshop.finish(&mut tune("--network csppeleenet --size 32 --epochs 1 --allow-partial"));
     assert!(told.contains("and") && told.contains("more; left over: "), "{told}");
+    // A head that has learnt nothing is no result.
+    let error = refused(&mut workshop.tune("hasty", "data", "--head-only --time-budget 0.001s"), 1);
+    assert!(error.contains("nothing is left of --time-budget"), "{error}");
 }

@@ -100,7 +100,7 @@ const RECIPES: [&str; 5] = [
     "--optimizer adamw --clip-grad 1 --grad-accum-steps 2",
     "--optimizer muon --momentum 0.8",
     "--crop-padding 2 --aa rand-m9-mstd0.5-inc1 --reprob 0.5 --cutmix 1 --mixup-off-epoch 3",
-    "--drop 0.2 --proj-drop 0.1 --grad-accum-steps 2",
+    "--drop 0.2 --proj-drop 0.1 --grad-accum-steps 3",
     "--class-weights 1,3 --balanced-sampling --patience 3",
 ];
 
@@ -243,6 +243,41 @@ fn files_that_are_no_photos_are_named_and_the_rest_is_learnt() {
     let events = fs::read_to_string(workshop.path("run/events.jsonl")).unwrap();
     assert_eq!(events.lines().filter(|l| l.contains("\"event\":\"skipped\"")).count(), 4);
     assert_eq!(events.lines().filter(|l| l.contains("\"event\":\"duplicate\"")).count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_end_no_run() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let workshop = Workshop::new();
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    for (class, bytes) in [("along", &b"no photo"[..]), ("across", &striped(true, 0))] {
+        fs::write(workshop.path("data/train").join(class).join(odd), bytes).unwrap();
+    }
+    fs::write(workshop.path("data/validation/across").join(odd), striped(true, 0)).unwrap();
+    let output = workshop.train("run").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let events = fs::read_to_string(workshop.path("run/events.jsonl")).unwrap();
+    assert!(events.contains("caf\u{fffd}"), "{events}");
+    // A run that could not find its photos again does not begin.
+    fs::rename(workshop.path("data"), workshop.path("").join(odd)).unwrap();
+    let output =
+        cspnet(&["train"]).arg(workshop.path("").join(odd)).arg("--out").arg(workshop.path("odd")).output().unwrap();
+    assert!(text(&output.stderr).contains("rename the folder"), "{}", text(&output.stderr));
+    assert!(!workshop.path("odd").exists());
+}
+
+#[test]
+fn photos_that_have_moved_are_found_there_the_next_time_as_well() {
+    let workshop = Workshop::new();
+    let expected = workshop.finish("whole");
+    kill_at(&mut workshop.train("run"), CHECKPOINTS, 8);
+    fs::rename(workshop.path("data"), workshop.path("moved")).unwrap();
+    assert!(!workshop.resume("run").output().unwrap().status.success());
+    let mut resume = workshop.resume("run");
+    kill_at(resume.arg("--data").arg(workshop.path("moved")), CHECKPOINTS, 8);
+    assert!(workshop.finish("run") == expected, "it ended otherwise");
 }
 
 #[test]

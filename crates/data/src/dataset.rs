@@ -20,8 +20,6 @@ use crate::split::Split;
 pub struct DataOptions {
     /// Share of every class that is set aside for validation where the folder is one tree.
     pub validation_share: f64,
-    /// Seed of that choice.
-    pub seed: u64,
     /// Threads that read files.
     pub threads: usize,
     /// Bytes of encoded photos of Parquet files that may be held in memory.
@@ -31,9 +29,9 @@ pub struct DataOptions {
 }
 
 impl Default for DataOptions {
-    /// A fifth for validation, seed 0, one thread, 4 GiB of packed photos, the limits of `vision`.
+    /// A fifth for validation, one thread, 4 GiB of packed photos, the limits of `vision`.
     fn default() -> Self {
-        Self { validation_share: 0.2, seed: 0, threads: 1, max_packed: 4 << 30, decode: DecodeOptions::default() }
+        Self { validation_share: 0.2, threads: 1, max_packed: 4 << 30, decode: DecodeOptions::default() }
     }
 }
 
@@ -83,6 +81,7 @@ impl DataSet {
         let splits = to_learn_from(root)?;
         let is_undivided = splits.iter().all(|(split, _)| *split != Split::Validation);
         let mut read = Read::of(&splits, options, looked_at)?;
+        splits.iter().try_for_each(|(split, place)| read.check_classes(*split, place.root()))?;
         if let [class] = &read.classes[..] {
             return Err(DataError::OneClass { class: class.clone() });
         }
@@ -93,10 +92,10 @@ impl DataSet {
     }
 
     /// Reads one folder of class folders, or one split of a data set, for judging a model: all photos are in
-    /// [`DataSet::test`]. Without a `split`, `test` is read, or else `validation`, if the folder has splits.
+    /// [`DataSet::test`], of some classes perhaps none. Without a `split`, `test` is read, or else `validation`, if the folder has splits.
     ///
     /// # Errors
-    /// If the folder has no such split, no classes, or a class without a readable photo.
+    /// If the folder has no such split, no classes, or no readable photo.
     pub fn open_one(
         root: &Path,
         split: Option<Split>,
@@ -104,7 +103,12 @@ impl DataSet {
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
         let (_, place) = one(root, split)?;
-        Ok(Read::of(&[(Split::Test, place)], options, looked_at)?.finish())
+        let splits = [(Split::Test, place)];
+        let read = Read::of(&splits, options, looked_at)?;
+        if read.usable.is_empty() {
+            read.check_classes(Split::Test, splits[0].1.root())?;
+        }
+        Ok(read.finish())
     }
 
     /// The photos of a split.
@@ -157,13 +161,12 @@ impl Read {
                     Err(why) => read.skipped.push(Skipped { path: photo.path, why, unreadable: true }),
                 }
             }
-            read.check_classes(*split, place.root())?;
         }
         read.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(read)
     }
 
-    /// Checks that every class has a photo in a split that has just been read.
+    /// Checks that every class has a photo in a split.
     fn check_classes(&self, split: Split, folder: &Path) -> Result<(), DataError> {
         let mut has_photo = vec![false; self.classes.len()];
         self.usable.iter().filter(|u| u.split == split).for_each(|u| has_photo[u.photo.class] = true);
@@ -183,7 +186,7 @@ impl Read {
             let is_meant = |u: &&mut Usable| u.split == Split::Train && u.photo.class == class;
             let mut of_class: Vec<&mut Usable> = self.usable.iter_mut().filter(is_meant).collect();
             let hashes: Vec<ContentHash> = of_class.iter().map(|u| u.hash).collect();
-            let aside = set_aside(&hashes, options.validation_share, options.seed)
+            let aside = set_aside(&hashes, options.validation_share)
                 .ok_or_else(|| DataError::TooFewToSplit { class: self.classes[class].clone() })?;
             for (usable, aside) in of_class.iter_mut().zip(aside) {
                 usable.split = if aside { Split::Validation } else { Split::Train };

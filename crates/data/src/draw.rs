@@ -15,8 +15,6 @@ pub enum Purpose {
     Colour,
     /// How the photos of a batch are mixed.
     Mix,
-    /// Which photos are set aside for validation.
-    Split,
     /// Whether the photos of a batch are mixed, in which way, and where.
     Mixing,
     /// Which operations are done on it.

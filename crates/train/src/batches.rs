@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cspnet_data::{DataSet, Draw, Ordered, Purpose, Sample, Skipped};
+use cspnet_data::{DataSet, Draw, Mix, Ordered, Purpose, Sample, Skipped};
 use cspnet_metrics::likeliest;
 use cspnet_vision::{DecodeOptions, Photo, Preprocess};
 
@@ -48,6 +48,8 @@ pub(crate) struct Batch {
 pub(crate) struct Batches {
     source: Arc<Source>,
     epoch: u32,
+    /// How the photos of a batch are mixed.
+    mix: Mix,
     /// The next, counted from the beginning of the epoch.
     batch: usize,
     /// Views with the places of their photos.
@@ -77,14 +79,14 @@ impl Source {
         }
     }
 
-    /// Photos of a batch: fewer than the recipe's where there are not so many.
+    /// Photos of a batch.
     pub(crate) fn batch_size(&self) -> usize {
-        self.recipe.batch_size.min(self.samples.len())
+        self.recipe.batch_size_of(self.samples.len())
     }
 
-    /// Batches of an epoch. The photos that do not fill another batch are left for other epochs, which have other orders.
+    /// Batches of an epoch.
     fn batches(&self) -> usize {
-        self.samples.len() / self.batch_size()
+        self.recipe.batches_of(self.samples.len())
     }
 
     /// Steps of an epoch: the last may have fewer batches than others, as in timm.
@@ -138,14 +140,15 @@ impl Source {
 }
 
 impl Batches {
-    /// The batches of `epoch` from `step` on, loaded by `threads`.
-    pub(crate) fn new(source: &Arc<Source>, epoch: u32, step: usize, threads: usize) -> Self {
+    /// The batches of `epoch` from `step` on, mixed so and loaded by `threads`.
+    pub(crate) fn new(source: &Arc<Source>, (epoch, step): (u32, usize), mix: Mix, threads: usize) -> Self {
         let (size, order) = (source.batch_size(), source.order(epoch));
-        let batch = step * source.recipe.grad_accum_steps;
+        // The last step may have fewer batches.
+        let batch = (step * source.recipe.grad_accum_steps).min(source.batches());
         let left: Vec<usize> = order[batch * size..source.batches() * size].to_vec();
         let from = Arc::clone(source);
         let views = Ordered::new(left.len(), threads, 3 * size, move |i| from.view(epoch, left[i]));
-        Self { source: Arc::clone(source), epoch, batch, views }
+        Self { source: Arc::clone(source), epoch, mix, batch, views }
     }
 
     /// Fills `batch` with the next.
@@ -172,7 +175,7 @@ impl Batches {
         let (epoch, number) = (u64::from(self.epoch), self.batch as u64);
         batch.draw = Draw::new(recipe.seed, epoch, number, Purpose::Dropout).word();
         let (height, width) = self.source.preprocess.size;
-        recipe.mix_at(self.epoch).apply(
+        self.mix.apply(
             &mut batch.pixels,
             &mut batch.targets,
             [batch.images, height as usize, width as usize],
@@ -232,11 +235,11 @@ mod tests {
             assert_eq!((batch.images, batch.pixels.len()), (0, 0));
             batch.skipped.iter().map(|s| s.path.clone()).collect::<Vec<_>>()
         };
-        let mut whole = Batches::new(&source, 7, 0, 2);
+        let mut whole = Batches::new(&source, (7, 0), source.recipe.mix, 2);
         let all: Vec<_> = (0..3).map(|_| names(&mut whole)).collect();
         assert!(all.iter().all(|b| b.len() == 3));
         for (step, expected) in all.iter().enumerate() {
-            assert_eq!(names(&mut Batches::new(&source, 7, step, 1)), *expected);
+            assert_eq!(names(&mut Batches::new(&source, (7, step), source.recipe.mix, 1)), *expected);
         }
     }
 
@@ -251,10 +254,12 @@ mod tests {
             batches.next_into(&mut batch);
             batch.skipped.iter().map(|s| s.path.clone()).collect::<Vec<_>>()
         };
-        let mut whole = Batches::new(&source, 1, 0, 2);
+        let mut whole = Batches::new(&source, (1, 0), source.recipe.mix, 2);
         let all: Vec<_> = (0..5).map(|_| names(&mut whole)).collect();
-        assert_eq!(names(&mut Batches::new(&source, 1, 1, 2)), all[2]);
-        assert_eq!(names(&mut Batches::new(&source, 1, 2, 2)), all[4]);
+        let from = |step| names(&mut Batches::new(&source, (1, step), source.recipe.mix, 2));
+        assert_eq!([from(1), from(2)], [all[2].clone(), all[4].clone()]);
+        // A run that stopped behind the last step, before its validation, has no batch left.
+        assert_eq!(from(3), Vec::<std::path::PathBuf>::new());
     }
 
     #[test]

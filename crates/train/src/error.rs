@@ -73,6 +73,11 @@ pub enum TrainError {
         /// What is wrong.
         why: String,
     },
+    /// The run's configuration has something that cannot be written down.
+    #[error(
+        "the run cannot be begun, for its configuration cannot be written: {0}; rename the folder or file of that name"
+    )]
+    Unsaid(String),
     /// The photos are no longer those that the run began with.
     #[error(
         "the photos in {} are not those the run began with, so it would not end as it would have; put them back as they were, \
@@ -145,6 +150,11 @@ pub enum TrainError {
         /// The most that is kept.
         most: u64,
     },
+    /// The time that a run may take had passed before its first step.
+    #[error(
+        "computing the photos' features took {0:.0} s, and nothing is left of --time-budget to learn from them; give it more"
+    )]
+    NoTimeToLearn(f64),
     /// Not one photo could be loaded.
     #[error("none of the {0} photos could be read; the last was {1}")]
     NothingLoaded(&'static str, String),

@@ -51,15 +51,16 @@ pub fn find_lr(
         source.features = Some(Arc::new(train));
     }
     let source = Arc::new(source);
+    let batches_of = |epoch: u32| Batches::new(&source, (epoch, 0), source.recipe.mix_at(epoch.into()), threads);
     let (mut batch, mut probes): (_, Vec<Probe>) = (Batch::default(), Vec::new());
-    let (mut batches, mut epoch, mut step) = (Batches::new(&source, 0, 0, threads), 0, 0);
+    let (mut batches, mut epoch, mut step) = (batches_of(0), 0, 0);
     while probes.len() < STEPS {
         if stop() {
             return Ok(None);
         }
         if step == source.steps() {
             (epoch, step) = (epoch + 1, 0);
-            batches = Batches::new(&source, epoch, 0, threads);
+            batches = batches_of(epoch);
         }
         let (mut sum, mut learnt, mut is_finite) = (0.0, 0, true);
         let rule = learner.rule(rate(probes.len()), probes.len() as u64);
@@ -105,10 +106,12 @@ fn next(before: &[Probe], loss: f64) -> Probe {
     Probe { lr: rate(n), loss, smoothed: (SMOOTHING * past + (1.0 - SMOOTHING) * loss) / whole(n + 1) }
 }
 
-/// The rate to begin with: a tenth of that where the smoothed loss is smallest, as fastai's `minimum` has it.
+/// The rate to begin with: a tenth of that where the smoothed loss is smallest, as fastai's `minimum` has it. Like there the first
+/// tenth does not count, where the smoothed loss is that of a few batches, nor do the last five. `None` if the loss falls nowhere.
 pub fn suggested_lr(probes: &[Probe]) -> Option<f64> {
-    let smallest = probes.iter().min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
-    Some(smallest.lr / 10.0)
+    let counted = probes.get(STEPS / 10..probes.len().saturating_sub(5))?;
+    let smallest = counted.iter().min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
+    (smallest != &counted[0]).then_some(smallest.lr / 10.0)
 }
 
 /// The losses over the rates as a picture (SVG), with the suggestion.
@@ -184,6 +187,11 @@ mod tests {
         let lr = suggested_lr(&all).unwrap();
         assert!(lr > 3e-4 && lr < 2e-3, "{lr}");
         assert_eq!(suggested_lr(&[]), None);
+        // The first batch was an easy one, and then the loss only rises.
+        let lucky = probes((0..STEPS).map(|i| if i == 0 { 0.5 } else { 2.0 + i as f64 / 100.0 }));
+        assert_eq!(suggested_lr(&lucky), None);
+        let lucky = probes((0..STEPS).map(|i| if i == 0 { 0.5 } else { (i as f64 - 60.0).abs() }));
+        assert_eq!(suggested_lr(&lucky), Some(lr));
         let svg = plot(&all);
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.matches("<polyline").count() == 2);
         assert!(!svg.contains("NaN") && !plot(&all[..1]).contains("NaN") && !plot(&[]).contains("NaN"));

@@ -76,9 +76,18 @@ impl RunFolder {
 
     fn fill(path: &Path, config: &Config, graph: &Graph, start: &Checkpoint) -> Result<(), TrainError> {
         let folder = Self::hold(path)?;
-        folder.write(CONFIG, serde_json::to_string_pretty(config).unwrap_or_default().as_bytes())?;
+        folder.write_config(config)?;
         folder.write_metrics(&[])?;
         folder.write_checkpoint(start, graph).map(drop)
+    }
+
+    /// Writes how the run is trained, and with which photos.
+    ///
+    /// # Errors
+    /// If it cannot be written, or names a path that is no Unicode, which the run could not find again.
+    pub fn write_config(&self, config: &Config) -> Result<(), TrainError> {
+        let unsaid = |e: serde_json::Error| TrainError::Unsaid(e.to_string());
+        self.write(CONFIG, serde_json::to_string_pretty(config).map_err(unsaid)?.as_bytes())
     }
 
     /// Opens the folder of a run to continue it.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use cspnet_data::class_name;
 use cspnet_formats::ModelFile;
 use cspnet_graph::{Graph, Op, Param, ParamId, Weights};
 use serde::Serialize;
@@ -101,7 +102,7 @@ fn load(graph: &Graph, classes: &[String], model: &ModelFile, weights: &mut Weig
 }
 
 fn head(classes: &[String], labels: &[String]) -> Head {
-    let row = |class: &String| labels.iter().position(|label| label == class);
+    let row = |class: &String| labels.iter().position(|label| class_name(label) == *class);
     match classes.iter().map(row).collect::<Option<Vec<usize>>>() {
         _ if classes == labels => Head::Kept,
         Some(rows) => Head::Reordered(rows),

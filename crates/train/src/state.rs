@@ -23,6 +23,9 @@ pub struct State {
     pub best: Option<Best>,
     /// Seconds of all epochs, validation included.
     pub spent: f64,
+    /// Of these, seconds before the first step, in which photos are computed to features once; again where a run goes on.
+    #[serde(default)]
+    pub prepared: f64,
     /// Seconds of the last validation.
     pub judging: f64,
     /// Whether the run has come to its end.

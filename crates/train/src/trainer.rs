@@ -156,7 +156,11 @@ impl Trainer {
         };
         self.source = Arc::new(Source { features: Some(Arc::new(train)), ..Source::clone(&self.source) });
         self.gathered = Some(gathered);
-        Ok(true)
+        self.now.state.prepared += self.tick();
+        match self.share_of_budget() {
+            Some(1.0) if self.now.state.updates == 0 => Err(TrainError::NoTimeToLearn(self.now.state.prepared)),
+            _ => Ok(true),
+        }
     }
 
     /// How the network is trained.
@@ -172,18 +176,24 @@ impl Trainer {
         passed
     }
 
-    /// Share of the time for steps that has passed, if time is limited: a validation must have its time, too.
+    /// Share of the time for steps that has passed, if time is limited: what comes before the first and a validation must have their
+    /// time, too.
     fn share_of_budget(&self) -> Option<f64> {
-        let for_steps = self.config.recipe.time_budget? - 1.1 * self.judging();
-        Some(if for_steps > 0.0 { (self.now.state.spent / for_steps).min(1.0) } else { 1.0 })
+        let State { spent, prepared, .. } = self.now.state;
+        let for_steps = self.config.recipe.time_budget? - prepared - 1.1 * self.judging();
+        Some(if for_steps > 0.0 { ((spent - prepared) / for_steps).min(1.0) } else { 1.0 })
     }
 
-    /// Seconds of a validation: those of the last, or before the first a third of what steps take for as many photos, since
-    /// a step goes backward as well, twice as long.
+    /// Seconds of a validation: those of the last, or before the first what steps take for as many photos of its size. That is too
+    /// much where photos are read in less time than steps are computed, for these go backward as well; where they are not it is right.
     fn judging(&self) -> f64 {
         let State { judging, seen, .. } = &self.now.state;
-        let of_steps = seen.seconds / seen.photos.max(1) as f64 * self.data.validation.len() as f64;
-        if *judging > 0.0 { *judging } else { of_steps / 3.0 }
+        if *judging > 0.0 {
+            return *judging;
+        }
+        let pixels = |(height, width): (u32, u32)| f64::from(height) * f64::from(width);
+        let larger = pixels(self.config.preprocess.size) / pixels(self.config.train_size);
+        seen.seconds / seen.photos.max(1) as f64 * larger * self.data.validation.len() as f64
     }
 
     /// Notes in the events where the run begins or goes on, and what the photos are.
@@ -193,7 +203,7 @@ impl Trainer {
         self.folder.event("data", &json!({ "photos": photos, "fingerprint": self.data.fingerprint }))?;
         skipped.iter().try_for_each(|s| self.note_skipped(s))?;
         for d in duplicates {
-            let file = |(split, path): &(Split, PathBuf)| json!({ "split": split.to_string(), "file": path });
+            let file = |(split, path): &(Split, PathBuf)| json!({ "split": split.to_string(), "file": path.to_string_lossy() });
             self.folder.event("duplicate", &json!({ "first": file(&d.first), "second": file(&d.second) }))?;
         }
         let begins = self.now.state == State::default();
@@ -201,7 +211,7 @@ impl Trainer {
     }
 
     fn note_skipped(&self, skipped: &Skipped) -> Result<(), TrainError> {
-        self.folder.event("skipped", &json!({ "file": skipped.path, "why": skipped.why }))
+        self.folder.event("skipped", &json!({ "file": skipped.path.to_string_lossy(), "why": skipped.why }))
     }
 
     /// Where the run stands, for events.
@@ -241,8 +251,10 @@ impl Trainer {
 
     /// The batches of the epoch that are left.
     fn batches_left(&self) -> Batches {
-        let state = &self.now.state;
-        Batches::new(&self.source, state.epoch, state.step, self.resources.threads)
+        let (state, recipe) = (&self.now.state, &self.config.recipe);
+        let epoch = f64::from(state.epoch);
+        let epochs = self.share_of_budget().map_or(epoch, |share| share * f64::from(recipe.epochs));
+        Batches::new(&self.source, (state.epoch, state.step), recipe.mix_at(epochs), self.resources.threads)
     }
 
     /// Takes the next step, unless it shows that numbers are not finite; `batch` is the last it has looked at. An observer is told

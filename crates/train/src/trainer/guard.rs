@@ -7,7 +7,7 @@ use cspnet_engine::{Diagnosis, Symptom};
 use serde_json::json;
 
 use super::Trainer;
-use crate::batches::{Batch, Batches};
+use crate::batches::Batch;
 use crate::divergence::{Divergence, MOST_FILES};
 use crate::error::TrainError;
 use crate::observer::Observer;
@@ -138,7 +138,7 @@ impl Trainer {
             return Ok(None);
         }
         self.learner.forget();
-        let mut batches = Batches::new(&self.source, state.epoch, state.step, self.resources.threads);
+        let mut batches = self.batches_left();
         let mut batch = Batch::default();
         for lr in rates {
             if stop() || self.take_step(&mut batches, &mut batch, lr, None)?.is_some() {

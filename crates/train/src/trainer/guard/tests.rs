@@ -17,6 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::batches::Batches;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::observer::Step;
@@ -233,7 +234,7 @@ fn a_run_goes_back_from_what_is_not_finite_and_comes_to_its_end_at_half_the_rate
         assert_eq!((divergence.epoch, divergence.step, divergence.next_lr), (2, 2, 0.0625));
         // The second batch of the second epoch.
         let mut batch = Batch::default();
-        Batches::new(&trainer.source, 1, 1, 1).next_into(&mut batch);
+        Batches::new(&trainer.source, (1, 1), recipe().mix, 1).next_into(&mut batch);
         let expected = batch.samples.iter().map(|&i| trainer.source.samples[i].path.to_string_lossy().into_owned());
         assert_eq!(divergence.files, expected.collect::<Vec<_>>());
         // The whole second epoch again, and the third.
@@ -472,4 +473,18 @@ fn a_run_that_goes_back_and_is_killed_ends_as_one_that_is_not() {
             ends_alike(&name);
         }
     }
+}
+
+/// Of six batches the last step takes two, and the run stops behind it, before the epoch is judged.
+#[test]
+fn a_run_that_is_stopped_behind_a_short_step_goes_on() {
+    let (workshop, recipe) = (Workshop::new(), Recipe { grad_accum_steps: 4, batch_size: 2, ..recipe() });
+    let mut whole = workshop.begin("whole", recipe.clone(), start());
+    finish(&mut whole, &mut Told::default()).unwrap();
+    assert_eq!(whole.source.steps(), 2);
+    let mut trainer = workshop.begin("stopped", recipe, start());
+    assert_eq!(run_to(&mut trainer, &mut Told::default(), (1, 2)).unwrap(), Outcome::Stopped);
+    drop(trainer);
+    finish(&mut workshop.resume("stopped"), &mut Told::default()).unwrap();
+    assert!(workshop.models("stopped") == workshop.models("whole"));
 }
