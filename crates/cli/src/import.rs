@@ -14,7 +14,7 @@ use cspnet::vision::{Filter, Preprocess};
 use cspnet::{Assume, zoo};
 
 use crate::failure::Failure;
-use crate::making::{Precision, labels, preprocess, say_written};
+use crate::making::{Precision, labels, not_onto, preprocess, say_written};
 
 /// Make a model file from a file of timm, torchvision or Hugging Face, from an ONNX file, or from Darknet's files.
 ///
@@ -45,6 +45,10 @@ pub struct Args {
     /// labels, preprocessing and licence; what you give yourself counts more
     #[arg(long, value_name = "FILE", conflicts_with_all = ["assume", "size"])]
     config: Option<PathBuf>,
+
+    /// Prepare photos as timm does to judge the network, where the `config.json` says so: often larger than it learnt from
+    #[arg(long, requires = "config")]
+    test_size: bool,
 
     /// The dictionary in a checkpoint whose tensors are taken, such as 'state_dict_ema'; by default the one that has most of the
     /// network's, and of several the averaged one
@@ -83,6 +87,8 @@ enum Library {
     Timm,
     /// torchvision
     Torchvision,
+    /// torchvision, weights called IMAGENET1K_V2: photos are resized to 232 instead of 256
+    TorchvisionV2,
 }
 
 impl From<Library> for Assume {
@@ -90,12 +96,15 @@ impl From<Library> for Assume {
         match library {
             Library::Timm => Self::Timm,
             Library::Torchvision => Self::Torchvision,
+            Library::TorchvisionV2 => Self::TorchvisionV2,
         }
     }
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let sources = [Some(&args.file), args.weights.as_ref(), args.config.as_ref()];
+    not_onto(&sources.into_iter().flatten().map(PathBuf::as_path).collect::<Vec<_>>(), &args.output)?;
     if let Some(weights) = &args.weights {
         return darknet::import(darknet::Import {
             cfg: &args.file,
@@ -135,31 +144,15 @@ fn import_onnx(args: &Args) -> Result<ExitCode, Failure> {
     let size = args.size.map(|side| [side as usize; 2]);
     let network = onnx::Network::open(&args.file, &ReadOptions { size, without_softmax: true })?;
     let ModelFile { mut manifest, weights } = network.to_model_file()?;
-    let [height, width] = network.size();
-    if let Some(config) = args.config.as_ref().map(TimmConfig::read).transpose()? {
+    if let Some(config) = config(args)? {
         manifest.preprocess = config.preprocess.or(manifest.preprocess);
         manifest.licence = config.licence.or(manifest.licence);
         if !config.labels.is_empty() {
             manifest.labels = config.labels;
         }
     }
-    match args.assume {
-        Some(Library::Torchvision) if height == width && manifest.graph.input_channels() == 3 => {
-            manifest.preprocess = Some(Preprocess::imagenet(height as u32, 0.875, Filter::Bilinear)?);
-        }
-        Some(Library::Torchvision) => {
-            let channels = manifest.graph.input_channels();
-            let why = format!(
-                "the network takes {channels} x {height} x {width}, torchvision's prepares squares of 3 channels"
-            );
-            return Err(Failure::Message(why));
-        }
-        Some(Library::Timm) => {
-            let why =
-                "timm prepares photos for each of its networks in another way: give its `config.json` by --config";
-            return Err(Failure::Message(why.into()));
-        }
-        None => {}
+    if let Some(library) = args.assume {
+        manifest.preprocess = Some(square_photos(library.into(), manifest.graph.input_channels(), network.size())?);
     }
     if args.labels.is_some() {
         manifest.labels = labels(args.labels.as_deref())?;
@@ -172,12 +165,61 @@ fn import_onnx(args: &Args) -> Result<ExitCode, Failure> {
     say_written(&model, &args.output)
 }
 
+/// How a library prepares photos for a network that takes so many channels, rows and columns, whichever network that is.
+fn square_photos(assume: Assume, channels: usize, [height, width]: [usize; 2]) -> Result<Preprocess, Failure> {
+    let Some(crop) = assume.crop_pct() else {
+        let why = "timm prepares photos for each of its networks in another way: give its `config.json` by --config";
+        return Err(Failure::Message(why.into()));
+    };
+    if height != width || channels != 3 {
+        return Err(Failure::Message(format!(
+            "the network takes {channels} x {height} x {width}, torchvision's prepares squares of 3 channels"
+        )));
+    }
+    Ok(Preprocess::imagenet(height as u32, crop, Filter::Bilinear)?)
+}
+
+/// What is taken of timm's `config.json`.
+struct Config {
+    timm: TimmConfig,
+    labels: Vec<String>,
+    preprocess: Option<Preprocess>,
+    licence: Option<String>,
+}
+
+/// What timm's `config.json` says, if there is one. Its labels are not looked at where others are given.
+fn config(args: &Args) -> Result<Option<Config>, Failure> {
+    let Some(path) = &args.config else { return Ok(None) };
+    let timm = TimmConfig::read(path)?;
+    let labels = match (&timm.labels, &args.labels) {
+        (_, Some(_)) => Vec::new(),
+        (Ok(labels), None) => labels.clone(),
+        (Err(why), None) => {
+            let path = path.display();
+            return Err(Failure::Message(format!("{path}: {}; give the names of the classes by --labels", shown(why))));
+        }
+    };
+    let preprocess = match (&timm.test_preprocess, args.test_size) {
+        (Some(test), true) => Some(test.clone()),
+        (Some(test), false) => {
+            let side = test.size.0;
+            writeln!(
+                io::stderr(),
+                "timm judges it by photos prepared otherwise, of {side} pixels: --test-size takes those"
+            )?;
+            timm.preprocess.clone()
+        }
+        (None, _) => timm.preprocess.clone(),
+    };
+    Ok(Some(Config { labels, preprocess, licence: timm.licence.clone(), timm }))
+}
+
 /// All that the model file says, from the command line and from timm's `config.json`.
 fn manifest(args: &Args) -> Result<Manifest, Failure> {
-    let config = args.config.as_ref().map(TimmConfig::read).transpose()?;
+    let config = config(args)?;
     let network = match (&args.network, &config) {
         (Some(network), _) => network.clone(),
-        (None, Some(config)) => network_of(config)?,
+        (None, Some(config)) => network_of(&config.timm)?,
         (None, None) => return Err(Failure::Message("which network is it? say it with `--network`".into())),
     };
     let graph = zoo::build(&network)?;
@@ -205,6 +247,14 @@ fn manifest(args: &Args) -> Result<Manifest, Failure> {
 
 /// The network of the zoo that timm's `config.json` speaks of.
 fn network_of(config: &TimmConfig) -> Result<String, Failure> {
+    if !config.changes.is_empty() {
+        let (name, changes) = (&config.architecture, config.changes.join(", "));
+        let changes = shown(&changes);
+        return Err(Failure::Message(format!(
+            "its `config.json` calls it {name}, but made with {changes}, so that it is another network; if it is one of `cspnet \
+             models`, say which by --network"
+        )));
+    }
     let mut knobs = Vec::new();
     knobs.extend(config.classes.map(|classes| format!("classes={classes}")));
     if config.channels != 3 {

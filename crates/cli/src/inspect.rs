@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cspnet::engine::{Plan, PlanOptions};
+use cspnet::formats::text::shown;
 use cspnet::graph::Shape;
 use cspnet::graph::analysis::Count;
 use serde::Serialize;
@@ -145,7 +146,7 @@ fn print(i: &Inspection, out: &mut impl Write) -> Result<(), Failure> {
     let inputs =
         if let [one] = &i.inputs[..] { format!("input {}", told(one.shape)) } else { named("inputs", &i.inputs) };
     let outputs = if i.outputs.len() == 1 { String::new() } else { named("   outputs", &i.outputs) };
-    writeln!(out, "{}   {inputs}{outputs}\n\n{layers}\n", i.network)?;
+    writeln!(out, "{}   {inputs}{outputs}\n\n{layers}\n", shown(&i.network))?;
     let t = &i.totals;
     let giga = |n: u64| format!("{:>15}   {:.3} G", grouped(n), n as f64 / 1e9);
     let mega = |n: usize| format!("{:>15}   {:.2} MB", grouped(n as u64), n as f64 / 1e6);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use cspnet::formats::text::shown;
 use cspnet::formats::{Dtype, ModelFile};
 use cspnet::graph::Graph;
 use cspnet::vision::Preprocess;
@@ -62,14 +63,28 @@ pub fn labels(from: Option<&Path>) -> Result<Vec<String>, Failure> {
         return Ok(names(&given, ','));
     }
     match std::fs::read_to_string(from) {
-        Ok(text) => Ok(names(&text, '\n')),
+        // Some editors begin a file with a byte order mark.
+        Ok(text) => Ok(names(text.trim_start_matches('\u{feff}'), '\n')),
         Err(e) => Err(Failure::Message(format!("{given}: the labels cannot be read: {e}"))),
+    }
+}
+
+/// Whether a file may be written without taking the place of one that it is made from.
+pub fn not_onto(sources: &[&Path], output: &Path) -> Result<(), Failure> {
+    let Ok(there) = output.canonicalize() else { return Ok(()) };
+    match sources.iter().any(|source| source.canonicalize().is_ok_and(|source| source == there)) {
+        true => Err(Failure::Message(format!(
+            "{}: what is written would take the place of what it is made from; give it another name",
+            output.display()
+        ))),
+        false => Ok(()),
     }
 }
 
 /// Says what has been written.
 pub fn say_written(model: &ModelFile, path: &Path) -> Result<ExitCode, Failure> {
     let (network, params) = (&model.manifest.network, model.manifest.graph.param_count());
-    writeln!(io::stdout(), "{}: {network}, {params} parameters, sha256 {}", path.display(), model.hash()?)?;
+    let path = shown(&path.to_string_lossy()).into_owned();
+    writeln!(io::stdout(), "{path}: {network}, {params} parameters, sha256 {}", model.hash()?)?;
     Ok(ExitCode::SUCCESS)
 }

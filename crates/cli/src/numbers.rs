@@ -1,10 +1,13 @@
 //! Numbers as people write them: sizes of photos, and digits in groups.
 
+/// Most rows or columns of a photo.
+pub const LARGEST_SIDE: usize = 8192;
+
 /// `224` or `192x256`.
 pub fn size(text: &str) -> Result<[usize; 2], String> {
     let side = |s: &str| match s.parse::<usize>() {
-        Ok(n) if (1..=8192).contains(&n) => Ok(n),
-        _ => Err(format!("`{s}` is no number of pixels from 1 to 8192")),
+        Ok(n) if (1..=LARGEST_SIDE).contains(&n) => Ok(n),
+        _ => Err(format!("`{s}` is no number of pixels from 1 to {LARGEST_SIDE}")),
     };
     match text.split_once('x') {
         Some((height, width)) => Ok([side(height)?, side(width)?]),

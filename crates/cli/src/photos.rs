@@ -1,6 +1,6 @@
 //! Which photos a command line names: files, folders, glob patterns, and lists on standard input.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -33,16 +33,19 @@ fn one(named: Named) -> Box<dyn Iterator<Item = Named>> {
     Box::new(std::iter::once(named))
 }
 
-/// All photos below a folder, in the order of their names.
+/// All photos below a folder, in the order of their names; links are followed, as where photos are learnt from.
 fn inside(folder: &Path) -> impl Iterator<Item = Named> + use<> {
     let is_photo = |p: &Path| {
         let ending = p.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         ENDINGS.contains(&ending.as_str())
     };
     let whole = folder.to_owned();
-    WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(move |entry| match entry {
+    WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_map(move |entry| match entry {
         Ok(entry) if entry.file_type().is_dir() || !is_photo(entry.path()) => None,
         Ok(entry) => Some(Ok(entry.into_path())),
+        // What a circle leads back to has been looked at, and a link to nowhere is of no use unless it is called like a photo.
+        Err(e) if e.loop_ancestor().is_some() => None,
+        Err(e) if e.path().is_some_and(|p| p.is_symlink() && !is_photo(p)) => None,
         Err(e) => {
             Some(Err((e.path().map_or_else(|| whole.clone(), Path::to_owned), format!("cannot look inside: {e}"))))
         }
@@ -67,16 +70,42 @@ fn matching(pattern: &str) -> Box<dyn Iterator<Item = Named>> {
     }
 }
 
-/// Paths from a list, separated by NUL characters if there are any (`find -print0`), else one a line.
-fn listed(list: impl BufRead) -> impl Iterator<Item = Named> {
-    let told = |e: io::Error| (PathBuf::from("-"), format!("the list on standard input cannot be read: {e}"));
-    list.split(b'\n').flat_map(move |line| match line {
-        Ok(line) => {
-            let paths = line.split(|&b| b == 0).map(|p| p.strip_suffix(b"\r").unwrap_or(p));
-            paths.filter(|p| !p.is_empty()).map(|p| Ok(path_of(p))).collect::<Vec<_>>()
+/// Paths from a list, separated by what comes first in it: a NUL character (`find -print0`) or the end of a line.
+fn listed(mut list: impl BufRead) -> impl Iterator<Item = Named> {
+    let mut first = Vec::new();
+    // What cannot be read here cannot be read below either, where it is told.
+    let separator = separator(&mut list, &mut first).unwrap_or(b'\n');
+    let mut is_over = false;
+    let paths = Cursor::new(first).chain(list).split(separator);
+    // The same error would come for ever.
+    let paths = paths.take_while(move |path| !std::mem::replace(&mut is_over, path.is_err()));
+    paths.filter_map(move |path| match path {
+        Ok(path) => {
+            let of_line = path.strip_suffix(b"\r").filter(|_| separator == b'\n');
+            let path = of_line.unwrap_or(&path);
+            (!path.is_empty()).then(|| Ok(path_of(path)))
         }
-        Err(e) => vec![Err(told(e))],
+        Err(e) => Some(Err((PathBuf::from("-"), format!("the list on standard input cannot be read: {e}")))),
     })
+}
+
+/// Reads as far as the first separator, and says which it is.
+fn separator(list: &mut impl BufRead, read: &mut Vec<u8>) -> io::Result<u8> {
+    loop {
+        let there = match list.fill_buf() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            there => there?,
+        };
+        let at = there.iter().position(|&b| matches!(b, 0 | b'\n'));
+        let found = at.map(|at| there[at]);
+        let count = at.map_or(there.len(), |at| at + 1);
+        read.extend_from_slice(&there[..count]);
+        list.consume(count);
+        // A list without an end of a line is one line.
+        if found.is_some() || count == 0 {
+            return Ok(found.unwrap_or(b'\n'));
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -101,7 +130,38 @@ mod tests {
     #[test]
     fn lists_may_use_lines_or_nul_characters() {
         assert_eq!(paths(listed(&b"a.jpg\nb c.jpg\r\n\nd.jpg"[..])), ["a.jpg", "b c.jpg", "d.jpg"]);
-        assert_eq!(paths(listed(&b"a.jpg\0b.jpg\0"[..])), ["a.jpg", "b.jpg"]);
+        assert_eq!(paths(listed(&b"a.jpg\0b\nc.jpg\0"[..])), ["a.jpg", "b\nc.jpg"]);
+        assert_eq!(paths(listed(&b"a.jpg"[..])), ["a.jpg"]);
+        assert_eq!(paths(listed(&b""[..])), [""; 0]);
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_told_once() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("it is a folder"))
+            }
+        }
+        let list = std::io::BufReader::new(Cursor::new(b"a.jpg\nb").chain(Broken));
+        let named: Vec<Named> = listed(list).collect();
+        assert!(matches!(&named[..], [Ok(_), Err((_, why))] if why.contains("it is a folder")), "{named:?}");
+        assert_eq!(listed(std::io::BufReader::new(Broken)).count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_circles_left() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(other.path().join("a.png"), b"").unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+        link(other.path(), "linked");
+        link(dir.path(), "circle");
+        link(Path::new("nowhere"), "notes");
+        link(Path::new("nowhere"), "z.jpg");
+        let named: Vec<Named> = inside(dir.path()).collect();
+        let [Ok(photo), Err((broken, _))] = &named[..] else { panic!("{named:?}") };
+        assert!(photo.ends_with("linked/a.png") && broken.ends_with("z.jpg"), "{named:?}");
     }
 
     #[test]

@@ -67,22 +67,24 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let model = source::model(args.model.as_deref(), &args.planning.options())?;
     let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let mut named = expand(&args.photos);
+    let mut batch: Vec<Named> = named.by_ref().take(args.batch as usize).collect();
     let mut predictor = Predictor {
         prepare: Prepare::of(&model),
-        session: args.test_time.session(model.session(args.batch as usize, threads)),
+        // Room for no more than there are.
+        session: args.test_time.session(model.session(batch.len().max(1), threads)),
         threads,
         top: args.top as usize,
     };
     let mut writer = Writer::new(io::stdout().lock(), args.format);
     let (mut photos, mut failed) = (0_usize, 0_usize);
-    let mut named = expand(&args.photos).peekable();
-    while named.peek().is_some() {
-        let batch: Vec<Named> = named.by_ref().take(args.batch as usize).collect();
+    while !batch.is_empty() {
         for record in predictor.records(batch) {
             photos += 1;
             failed += usize::from(record.answer.is_err());
             writer.write(&record)?;
         }
+        batch = named.by_ref().take(args.batch as usize).collect();
     }
     summarise(photos, failed, begin);
     Ok(if failed > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
@@ -123,6 +125,9 @@ impl Predictor<'_> {
         let answer = |(photo, read): Read| {
             let answer = read.and_then(|(_, decoding)| {
                 let mut classes = classes.next().expect("an answer for every photo that was read")?;
+                if classes.iter().any(|class| !class.probability.is_finite()) {
+                    return Err("the network's answer has numbers that are not finite".into());
+                }
                 classes.truncate(self.top);
                 Ok((classes, decoding + share))
             });
@@ -143,7 +148,9 @@ impl Predictor<'_> {
             }
         };
         let mut all: Vec<(usize, Read)> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (1..self.threads.min(batch.len())).map(|_| scope.spawn(worker)).collect();
+            // Where the system has no more threads, fewer do it.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+            let workers: Vec<_> = (1..self.threads.min(batch.len())).map_while(spawn).collect();
             let mut all = worker();
             for w in workers {
                 all.extend(w.join().expect("decoding does not panic"));

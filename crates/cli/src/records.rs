@@ -9,6 +9,7 @@ use cspnet::formats::text::shown;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::table::clipped;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +21,9 @@ pub enum Format {
     /// Comma-separated values: one line a class.
     Csv,
 }
+
+/// Columns that the likeliest class has at least, also where the terminal is narrower.
+const LEAST_ANSWER: usize = 16;
 
 /// One photo's answer.
 #[derive(Debug)]
@@ -74,7 +78,7 @@ impl<'a> Writer<'a> {
     /// Writes one record.
     pub fn write(&mut self, record: &Record) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.table_row(record)?,
+            Format::Table => table_row(&mut self.out, self.width, record)?,
             Format::Jsonl => self.json_line(record)?,
             Format::Csv => self.csv_lines(record)?,
         }
@@ -115,26 +119,30 @@ impl<'a> Writer<'a> {
         }
         Ok(csv.flush()?)
     }
+}
 
-    /// A row as wide as the terminal: the photo's name is shortened from the left, then classes are left out.
-    fn table_row(&mut self, record: &Record) -> Result<(), Failure> {
-        let name_width = (self.width / 3).clamp(12, 44);
-        let name = shorten(&shown(&record.photo.to_string_lossy()), name_width);
-        match &record.answer {
-            Ok((classes, milliseconds)) => {
-                let time = format!("{milliseconds:7.1} ms");
-                let mut row = format!("{name:<name_width$} {time} ");
-                for c in classes {
-                    let cell = format!("  {:>5.1} % {:<10}", 100.0 * c.probability, c.label);
-                    if row.chars().count() + cell.trim_end().chars().count() > self.width {
-                        break;
-                    }
-                    row.push_str(&cell);
+/// A row as wide as the terminal: the photo's name is shortened from the left, then classes are left out, but the
+/// likeliest, whose name is shortened from the right.
+fn table_row(out: &mut impl Write, width: usize, record: &Record) -> Result<(), Failure> {
+    let name_width = (width / 3).clamp(12, 44);
+    let name = shorten(&shown(&record.photo.to_string_lossy()), name_width);
+    match &record.answer {
+        Ok((classes, milliseconds)) => {
+            let time = format!("{milliseconds:7.1} ms");
+            let mut row = format!("{name:<name_width$} {time} ");
+            for (rank, c) in classes.iter().enumerate() {
+                let cell = format!("  {:>5.1} % {:<10}", 100.0 * c.probability, c.label);
+                let left = width.saturating_sub(row.chars().count());
+                match cell.trim_end().chars().count() > left {
+                    false => row.push_str(&cell),
+                    // The likeliest is what was asked for.
+                    true if rank == 0 => row.push_str(&clipped(cell.trim_end(), left.max(LEAST_ANSWER))),
+                    true => break,
                 }
-                Ok(writeln!(self.out, "{}", row.trim_end())?)
             }
-            Err(why) => Ok(writeln!(self.out, "{name:<name_width$}  error: {}", shown(why))?),
+            Ok(writeln!(out, "{}", row.trim_end())?)
         }
+        Err(why) => Ok(writeln!(out, "{name:<name_width$}  error: {}", shown(why))?),
     }
 }
 
@@ -151,6 +159,27 @@ fn shorten(name: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_likeliest_class_is_told_however_narrow_the_terminal() {
+        let class = |label: &str, probability| Class { index: 0, label: label.into(), probability };
+        let record = Record {
+            photo: "a/photo.jpg".into(),
+            answer: Ok((vec![class("an ImageNet label of many words, and more", 0.5), class("b", 0.25)], 1.0)),
+        };
+        let row = |width: usize| {
+            let mut row = Vec::new();
+            table_row(&mut row, width, &record).unwrap();
+            String::from_utf8(row).unwrap()
+        };
+        assert!(row(200).contains("and more") && row(200).contains("25.0 % b"));
+        assert!(
+            row(80).contains("50.0 % an ImageNet label") && row(80).trim_end().chars().count() <= 80,
+            "{}",
+            row(80)
+        );
+        assert!(row(20).contains("50.0 % an"), "{}", row(20));
+    }
 
     #[test]
     fn long_names_keep_their_end() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cspnet::formats::darknet;
 use cspnet::formats::onnx::{self, ReadOptions};
 use cspnet::formats::{Manifest, ModelFile, OpenModel};
 use cspnet::graph::{Graph, LazyWeights, Shape};
@@ -11,6 +12,7 @@ use cspnet::{Assume, Model, ModelOptions, zoo};
 use crate::embedded;
 use crate::failure::Failure;
 use crate::making;
+use crate::numbers::LARGEST_SIDE;
 
 /// A network to look at: its graph, and the size of photo it is meant for.
 pub struct Network {
@@ -140,7 +142,8 @@ pub fn network(name: &str, options: &ReadOptions) -> Result<Network, Failure> {
         let file = File::Onnx(network.into(), manifest.into());
         return Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(file) });
     }
-    if path.exists() || path.extension().is_some_and(|e| e == "safetensors") {
+    // A folder may be called like a network.
+    if path.exists() && !path.is_dir() || path.extension().is_some_and(|e| e == "safetensors") {
         return of_model(name, OpenModel::open(path)?);
     }
     let entry = zoo::entry(name)?;
@@ -149,8 +152,15 @@ pub fn network(name: &str, options: &ReadOptions) -> Result<Network, Failure> {
 
 fn of_model(name: &str, file: OpenModel<'static>) -> Result<Network, Failure> {
     file.verify()?;
-    let size = file.manifest().preprocess.as_ref().map(pixels).unwrap_or([224, 224]);
+    let manifest = file.manifest();
+    let size = manifest.preprocess.as_ref().map(pixels).or_else(|| of_darknet(manifest)).unwrap_or([224, 224]);
     Ok(Network { name: name.into(), graph: file.manifest().graph.clone(), size, file: Some(File::Model(file.into())) })
+}
+
+/// The size of picture that a network of Darknet's was written for.
+fn of_darknet(manifest: &Manifest) -> Option<[usize; 2]> {
+    let size: [usize; 2] = serde_json::from_value(manifest.training.get(darknet::Network::SIZE_FACT)?.clone()).ok()?;
+    Some(size).filter(|size| size.iter().all(|side| (1..=LARGEST_SIDE).contains(side)))
 }
 
 fn pixels(preprocess: &Preprocess) -> [usize; 2] {

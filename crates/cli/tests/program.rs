@@ -134,7 +134,7 @@ fn what_lies_beside_weights_on_hugging_face_is_taken_from_there() {
     let said = serde_json::json!({
         "architecture": "cs3darknet_s", "num_classes": 2, "label_names": ["cat", "dog"],
         "pretrained_cfg": {
-            "input_size": [3, 64, 64], "interpolation": "bilinear", "crop_pct": 0.5, "crop_mode": "center",
+            "input_size": [3, 64, 64], "test_input_size": [3, 96, 96], "interpolation": "bilinear", "crop_pct": 0.5, "crop_mode": "center",
             "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "license": "apache-2.0"
         }
     });
@@ -147,8 +147,39 @@ fn what_lies_beside_weights_on_hugging_face_is_taken_from_there() {
         ("cs3darknet_s:classes=2", Some("apache-2.0"))
     );
     assert_eq!((manifest.labels.join(","), manifest.preprocess.unwrap().size), ("cat,dog".to_owned(), (64, 64)));
+    assert!(text(&output.stderr).contains("of 96 pixels: --test-size"), "{}", text(&output.stderr));
+    assert!(run(&["import", &weights, "--config", &config, "--test-size", "-o", &model]).status.success());
+    assert_eq!(cspnet_formats::ModelFile::read(&model).unwrap().manifest.preprocess.unwrap().size, (96, 96));
     let output = run(&["import", &weights, "-o", &model]);
     assert!(text(&output.stderr).contains("--network"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_configuration_that_is_only_partly_of_use_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (weights, config, model) = (path("model.safetensors"), path("config.json"), path("m.safetensors"));
+    let network = "cs3darknet_s:classes=2";
+    assert!(run(&["new", network, "-o", &weights]).status.success());
+    let said = serde_json::json!({
+        "architecture": "cs3darknet_s", "num_classes": 2, "label_names": {"0": "cat", "2": "dog"},
+        "model_args": {"act_layer": "gelu"},
+        "pretrained_cfg": {
+            "input_size": [3, 64, 64], "interpolation": "bilinear", "crop_pct": 0.5, "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5]
+        }
+    });
+    std::fs::write(&config, said.to_string()).unwrap();
+    let import = ["import", &weights, "--config", &config, "-o", &model];
+    let told = |more: &[&str]| {
+        let output = run(&[&import[..], more].concat());
+        assert_eq!(output.status.success(), text(&output.stderr).contains("matched"), "{}", text(&output.stderr));
+        text(&output.stderr).to_owned()
+    };
+    assert!(told(&[]).contains("label 1 (counted from 0) is missing; give the names of the classes by --labels"));
+    assert!(told(&["--labels", "cat,dog"]).contains("made with act_layer, so that it is another network"));
+    assert!(told(&["--labels", "cat,dog", "--network", network]).contains("matched"));
+    assert_eq!(cspnet_formats::ModelFile::read(&model).unwrap().manifest.labels, ["cat", "dog"]);
 }
 
 #[test]
@@ -352,7 +383,9 @@ fn darknets_files_come_in_and_go_out_to_the_byte() {
     let golden = |name: &str| project("tests/golden/darknet").join(name).to_string_lossy().into_owned();
     let (cfg, weights) = (golden("small.cfg"), golden("small.weights"));
     let model = file("m.safetensors");
-    let imported = run(&["import", &cfg, "--weights", &weights, "--labels", "a,b,c,d,e", "-o", &model]);
+    // An editor has put a byte order mark first.
+    std::fs::write(file("labels.txt"), "\u{feff}a\nb\nc\nd\ne\n").unwrap();
+    let imported = run(&["import", &cfg, "--weights", &weights, "--labels", &file("labels.txt"), "-o", &model]);
     assert!(imported.status.success(), "{}", text(&imported.stderr));
     let exported = run(&["export", &model, "--to", "darknet", "-o", &file("n.cfg")]);
     assert!(exported.status.success(), "{}", text(&exported.stderr));
@@ -365,6 +398,29 @@ fn darknets_files_come_in_and_go_out_to_the_byte() {
     assert!(!other.status.success() && text(&other.stderr).contains("module_list."), "{}", text(&other.stderr));
     let unknown = run(&["import", "darknet54", "--weights", &weights, "-o", &file("no.safetensors")]);
     assert!(text(&unknown.stderr).contains("darknet53, densenet201"), "{}", text(&unknown.stderr));
+    // Pictures that are no photos keep their size as well.
+    let one =
+        "[net]\nwidth=28\nheight=28\nchannels=1\n[convolutional]\nfilters=2\nsize=3\nstride=2\n[connected]\noutput=3\n";
+    std::fs::write(file("one.cfg"), one).unwrap();
+    let graph = cspnet_formats::darknet::Network::read(file("one.cfg")).unwrap().graph;
+    let zeros = vec![0; 20 + 4 * graph.param_count()];
+    std::fs::write(file("one.weights"), [&[0, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0][..], &zeros[12..]].concat()).unwrap();
+    let one = file("one.safetensors");
+    let imported = run(&["import", &file("one.cfg"), "--weights", &file("one.weights"), "-o", &one]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let exported = run(&["export", &one, "--to", "darknet", "-o", &file("again.cfg")]);
+    assert!(
+        text(&exported.stdout).contains("input 1 x 28 x 28"),
+        "{}{}",
+        text(&exported.stdout),
+        text(&exported.stderr)
+    );
+    assert!(std::fs::read(file("again.weights")).unwrap() == std::fs::read(file("one.weights")).unwrap());
+    // Nothing takes the place of what it is made from, or of files that another name has beside it.
+    let onto = run(&["export", &model, "--to", "safetensors", "--dtype", "f16", "-o", &model]);
+    assert!(text(&onto.stderr).contains("would take the place of"), "{}", text(&onto.stderr));
+    let other = run(&["export", &model, "--to", "darknet", "-o", &file("n.a")]);
+    assert!(text(&other.stderr).contains("must end in .cfg"), "{}", text(&other.stderr));
     // timm's slope is not Darknet's.
     let sloped = run(&["export", "cspdarknet53", "--to", "darknet", "-o", &file("no.cfg")]);
     assert!(text(&sloped.stderr).contains("slope is 0.01"), "{}", text(&sloped.stderr));

@@ -64,7 +64,12 @@ pub struct Photos {
 pub struct Runner {
     plan: Plan,
     wanted: Vec<Wanted>,
+    /// Of every input that does not normalise pixels itself, what the network was compiled to do with them.
+    normalised: BTreeMap<String, Option<Normalisation>>,
 }
+
+/// Mean and deviation of photos' pixels.
+type Normalisation = (Vec<f32>, Vec<f32>);
 
 /// A value that is asked for.
 #[derive(Debug)]
@@ -108,9 +113,10 @@ impl Runner {
             return Err(Error::NoOutput { name: name.clone(), known: known.join(", ") });
         }
         let taps = wanted.iter().filter(|name| !is_output(name)).cloned().collect();
-        let plan = options.with_taps(taps, &normalised(graph, feeds)?, weights, shapes)?;
+        let normalised = normalisations(graph, feeds);
+        let plan = options.with_taps(taps, &with_normalisations(graph, &normalised)?, weights, shapes)?;
         let wanted = wanted.into_iter().map(|name| Wanted::of(&plan, is_output(&name), name)).collect();
-        Ok(Self { plan, wanted })
+        Ok(Self { plan, wanted, normalised })
     }
 
     /// The compiled network.
@@ -129,6 +135,13 @@ impl Runner {
         threads: usize,
     ) -> Result<Vec<(String, Array)>, Error> {
         let given = self.plan.inputs().iter().map(|input| Given::of(input, feeds)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(other) =
+            given.iter().find(|g| self.normalised.get(&g.input.name).is_some_and(|n| *n != g.feed.normalisation()))
+        {
+            return Err(other.refused(
+                "something else than the network was compiled for: numbers, or photos of one mean and deviation".into(),
+            ));
+        }
         let images = given[0].images;
         if let Some(other) = given.iter().find(|g| g.images != images) {
             let why = format!("{} images, where `{}` is given {images}", other.images, given[0].input.name);
@@ -170,14 +183,24 @@ impl Wanted {
     }
 }
 
-/// The network with the normalisations that its photos ask for; what normalises pixels itself stays as it is.
-fn normalised(graph: &Graph, feeds: &BTreeMap<String, Feed>) -> Result<Graph, Error> {
-    let (mut normalised, readers) = (graph.clone(), graph.consumers());
+/// Of every input that does not normalise pixels itself, the normalisation that its feed asks for.
+fn normalisations(graph: &Graph, feeds: &BTreeMap<String, Feed>) -> BTreeMap<String, Option<Normalisation>> {
+    let readers = graph.consumers();
+    let normalises = |input: ValueId| readers[input].iter().any(|&r| matches!(graph.node(r).op, Op::Normalise { .. }));
+    let left = graph.inputs().iter().filter(|&&input| !normalises(input)).map(|&input| graph.node(input).path.clone());
+    left.map(|name| (name.clone(), feeds.get(&name).and_then(Feed::normalisation))).collect()
+}
+
+/// The network with these normalisations.
+fn with_normalisations(
+    graph: &Graph,
+    normalisations: &BTreeMap<String, Option<Normalisation>>,
+) -> Result<Graph, Error> {
+    let mut normalised = graph.clone();
     // The last first, since each moves what is behind it.
     for &input in graph.inputs().iter().rev() {
-        let normalises = readers[input].iter().any(|&r| matches!(graph.node(r).op, Op::Normalise { .. }));
-        if let Some(Feed::Photos(photos)) = feeds.get(&graph.node(input).path).filter(|_| !normalises) {
-            normalised = with_normalise_of(&normalised, input, &photos.mean, &photos.std)?;
+        if let Some(Some((mean, std))) = normalisations.get(&graph.node(input).path) {
+            normalised = with_normalise_of(&normalised, input, mean, std)?;
         }
     }
     Ok(normalised)
@@ -200,6 +223,14 @@ impl Feed {
                 let first = photos.first().ok_or("there is no photo")?;
                 Ok([channels, first.height() as usize, first.width() as usize])
             }
+        }
+    }
+
+    /// What it asks to be done with pixels.
+    fn normalisation(&self) -> Option<Normalisation> {
+        match self {
+            Self::Numbers(_) => None,
+            Self::Photos(photos) => Some((photos.mean.clone(), photos.std.clone())),
         }
     }
 

@@ -128,5 +128,15 @@ fn what_a_runner_was_not_made_for_is_refused() {
     let sizes = Photos { photos: sizes, mean: vec![0.0; 3], std: vec![1.0; 3] };
     assert!(runner.run(&feeds(Feed::Photos(sizes), array(&[2, 1, 4, 6])), 1, 1).is_err());
     assert!(runner.run(&[("left".into(), array(&[1, 3, 4, 6]))].into(), 1, 1).is_err());
+    // Pixels are not what numbers are, nor are those of another mean.
+    let of_mean = |mean: f32| Feed::Photos(Photos { photos: photos(1, 0), mean: vec![mean; 3], std: vec![1.0; 3] });
+    let told = refusal(of_mean(0.5), array(&[1, 1, 4, 6]));
+    assert!(told.starts_with("input `left`") && told.contains("compiled for"), "{told}");
+    let made_for = feeds(of_mean(0.5), array(&[1, 1, 4, 6]));
+    let runner = Runner::new(&graph, &weights, &made_for, &[], &ModelOptions::default()).unwrap();
+    assert!(runner.run(&made_for, 1, 1).is_ok());
+    for other in [of_mean(0.25), array(&[1, 3, 4, 6])] {
+        assert!(runner.run(&feeds(other, array(&[1, 1, 4, 6])), 1, 1).is_err());
+    }
     assert!(Runner::new(&graph, &weights, &BTreeMap::new(), &[], &ModelOptions::default()).is_err());
 }

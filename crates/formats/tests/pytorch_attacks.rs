@@ -85,10 +85,13 @@ fn attacks_are_refused_with_their_name_wherever_they_hide() {
     let by_memo = |module: &str, name: &str| {
         [text(module), b"q\x010".to_vec(), text(name), b"q\x02".to_vec(), b"0h\x01h\x02\x93".to_vec()].concat()
     };
-    let forms: [&dyn Fn(Vec<u8>) -> Vec<u8>; 10] = [
-        // REDUCE and NEWOBJ.
+    let forms: [&dyn Fn(Vec<u8>) -> Vec<u8>; 12] = [
+        // REDUCE, NEWOBJ and NEWOBJ_EX.
         &|f| call(f, std::slice::from_ref(&argument)),
         &|f| [f, tuple(std::slice::from_ref(&argument)), vec![0x81]].concat(),
+        &|f| [f, tuple(std::slice::from_ref(&argument)), dict(&[]), vec![0x92]].concat(),
+        // What a tensor of a class of its own is made by.
+        &|f| call(global("torch._tensor", "_rebuild_from_type_v2"), &[f, b"N".to_vec(), tuple(&[]), b"N".to_vec()]),
         // A call of what a call has made, and one of many in a row.
         &|f| call(call(f, std::slice::from_ref(&argument)), &[]),
         &|f| (0..50).fold(f, |made, _| call(made, &[])),
@@ -162,6 +165,33 @@ fn unknown_classes_stand_for_themselves() {
     let complex = storage(global("torch", "ComplexFloatStorage"), "0", 12);
     let two = dict(&[("other", good()), ("conv.weight", tensor_of(complex, 0, &[2, 3, 1, 1], &[3, 1, 1, 1]))]);
     refused(&file(&pickle(two)), "conv.weight holds a kind of number that is not read");
+}
+
+#[test]
+fn what_the_newest_protocols_write_is_read() {
+    let bytes = |opcode: u8, count: usize| [&[opcode], &(count as u64).to_le_bytes()[..], &vec![7; count]].concat();
+    // The state of NumPy's generator lies in a byte array, long whole numbers and long bytes beside it.
+    let long = |count: u32| [&[0x8B][..], &count.to_le_bytes(), &vec![1; count as usize]].concat();
+    let state = [bytes(0x96, 2496), bytes(0x8E, 300), long(4), long(300)];
+    // A configuration made with named arguments.
+    let named = [global("dataclasses", "Config"), tuple(&[]), dict(&[("lr", integer(1))]), vec![0x92]].concat();
+    let key = [&[0x8D][..], &11_u64.to_le_bytes(), b"conv.weight"].concat();
+    let all = [&b"}("[..], &text("state"), &tuple(&state), &text("args"), &named, &key, &good(), b"u"].concat();
+    assert_eq!(first(&file(&pickle(all))), first(&weight(good())));
+}
+
+/// As `torch.Tensor.__reduce_ex__` has it of one with attributes, or of a subclass.
+#[test]
+fn tensors_with_attributes_are_tensors() {
+    let arguments = [floats(), integer(0), integers(&[2, 3, 1, 1]), integers(&[3, 1, 1, 1]), vec![0x89], b"N".to_vec()];
+    let of = |function: Vec<u8>| {
+        let state = dict(&[("is_shared", vec![0x88])]);
+        let given = [function, global("timm", "Tensor"), tuple(&arguments), state];
+        call(global("torch._tensor", "_rebuild_from_type_v2"), &given)
+    };
+    assert_eq!(first(&weight(of(global("torch._utils", "_rebuild_tensor_v2")))), first(&weight(good())));
+    let two = dict(&[("conv.weight", of(global("timm", "made"))), ("other", good())]);
+    refused(&file(&pickle(two)), "conv.weight is made by torch._tensor._rebuild_from_type_v2, which is not read");
 }
 
 #[test]
@@ -353,8 +383,13 @@ fn pickles_that_make_no_sense_are_refused_at_the_byte() {
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "byte 2: a frame that is longer"),
         (b"\x80\x02B\xff\xff\xff\x7fab.", "it breaks off"),
         (b"\x80\x02\x8a\xffab.", "it breaks off"),
-        (b"\x80\x02\x8b\xff\xff\xff\x7fab.", "opcode 0x8B"),
-        (b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff.", "opcode 0x8D"),
+        (b"\x80\x02\x8b\xff\xff\xff\x7fab.", "it breaks off"),
+        (b"\x80\x02\x8b\xff\xff\xff\xffab.", "it breaks off"),
+        (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xff.", "it breaks off"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "it breaks off"),
+        (b"\x80\x04N)}\x92.", "something that cannot be called"),
+        (b"\x80\x04)}\x92.", "a value is missing"),
+        (b"\x80\x05\x97.", "opcode 0x97"),
         (b"\x80\x02h\x05.", "value 5 was never kept"),
         (b"\x80\x02q\x05.", "a value is missing"),
         (b"\x80\x02t.", "a mark is missing"),
@@ -418,6 +453,7 @@ fn opcodes() -> impl Strategy<Value = Vec<u8>> {
         vec![0x8F],
         vec![0x90],
         vec![0x91],
+        vec![0x92],
         vec![0x93],
         vec![0x94],
         b"l".to_vec(),
@@ -437,6 +473,7 @@ fn opcodes() -> impl Strategy<Value = Vec<u8>> {
         global("collections", "OrderedDict"),
         global("torch._utils", "_rebuild_tensor_v2"),
         global("torch._utils", "_rebuild_parameter"),
+        global("torch._tensor", "_rebuild_from_type_v2"),
         global("torch", "FloatStorage"),
         global("torch", "Size"),
         global("timm", "Net"),

@@ -1,5 +1,6 @@
 //! A network as Darknet's files: a `.cfg` file, a `.weights` file and, if it has labels, a `.names` file; and as they are read again.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use cspnet::formats::Manifest;
@@ -18,6 +19,10 @@ use crate::source::Network;
 /// Writes a network as a `.cfg` file, a `.weights` file beside it and, if it has labels, a `.names` file; the `.weights` file is the
 /// first to get its name and the `.cfg` file the last, so that whoever sees it finds its weights.
 pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: &Path) -> Result<Written, Failure> {
+    // Two names with other endings would have the same files beside them.
+    if output.extension().is_none_or(|e| e != "cfg") {
+        return Err(Failure::Message(format!("{}: the file of the layers must end in .cfg", output.display())));
+    }
     let graph = match &manifest.preprocess {
         // Darknet divides by 255 and does no more.
         Some(p) if p.mean != [0.0; 3] || p.std != [1.0; 3] => &with_normalise(&network.graph, &p.mean, &p.std)?,
@@ -26,13 +31,15 @@ pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: 
     let header = manifest.training.get(Header::FACT).and_then(|fact| serde_json::from_value(fact.clone()).ok());
     let header: Header = header.unwrap_or_default();
     let written = darknet::write(graph, &network.weights().to_weights()?, size, header)?;
-    let (weights, names) = (output.with_extension("weights"), output.with_extension("names"));
-    if weights == output || names == output {
-        return Err(Failure::Message(format!(
-            "{}: the file of the layers is to be another than that of the weights; end its name with .cfg",
-            output.display()
-        )));
+    let beyond: Vec<_> = darknet::BEYOND_REDMON.into_iter().filter(|word| written.cfg.contains(word)).collect();
+    if !beyond.is_empty() {
+        let beyond = beyond.join(", ");
+        writeln!(
+            io::stderr(),
+            "for AlexeyAB's Darknet only, since Redmon's does not know or reads otherwise: {beyond}"
+        )?;
     }
+    let (weights, names) = (output.with_extension("weights"), output.with_extension("names"));
     let mut files = vec![Pending::new(&weights, &written.weights)?];
     if !manifest.labels.is_empty() {
         files.push(Pending::new(&names, format!("{}\n", manifest.labels.join("\n")).as_bytes())?);

@@ -12,7 +12,7 @@ mod reader;
 mod written;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -23,7 +23,7 @@ use cspnet::formats::{Dtype, Manifest, ModelFile, onnx};
 use cspnet::graph::LazyWeights;
 
 use crate::failure::Failure;
-use crate::making::Precision;
+use crate::making::{Precision, not_onto};
 use crate::numbers::size;
 use crate::source::{self, Network};
 use check_photos::CheckPhotos;
@@ -147,6 +147,9 @@ impl Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     args.check()?;
+    if let Some(name) = &args.network {
+        not_onto(&[Path::new(name)], &args.output)?;
+    }
     let network = match &args.network {
         // Only an ONNX file takes a softmax over as it is; what the others are read by has its own, and photos' files get one.
         Some(name) => {
@@ -239,10 +242,12 @@ fn safetensors(args: &Args, network: &Network) -> Result<Written, Failure> {
 fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Failure> {
     let (inputs, outputs) = (network.graph.inputs().len(), network.graph.outputs().len());
     if (inputs, outputs) != (1, 1) {
+        opened(args, written)?;
         return Ok(format!("not compared: {inputs} inputs and {outputs} outputs are not a photo and its classes"));
     }
     let engine = Engine::new(&network.graph, network.weights(), &written.pictures)?;
     if let Some(shape) = engine.no_classes() {
+        opened(args, written)?;
         return Ok(format!("not compared: its answer has shape {shape:?}, not one number for each class"));
     }
     let (readers, absent) = readers(args, written)?;
@@ -258,6 +263,17 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
     let photos = CheckPhotos::of(args.check_photos.as_deref())?;
     let found = Check { expected, unrounded, readers }.run(&photos, &args.output)?;
     Ok([Some(found), absent].into_iter().flatten().collect::<Vec<_>>().join("\n"))
+}
+
+/// Opens what was written where nothing can be compared.
+fn opened(args: &Args, written: &Written) -> Result<(), Failure> {
+    match args.to {
+        Form::Onnx => {
+            onnx::Network::open(written.file(), &ReadOptions::default()).map(drop).map_err(|e| args.unread(e))
+        }
+        Form::Safetensors => ModelFile::read(written.file()).map(drop).map_err(|e| args.unread(e)),
+        Form::Darknet => darknet::engine(&written.files, &written.pictures).map(drop).map_err(|e| args.unread(e)),
+    }
 }
 
 /// All who have read what was written, each with photos prepared as the file says, and why ONNX Runtime has not, if it should.

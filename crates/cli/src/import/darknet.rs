@@ -38,6 +38,7 @@ pub fn import(args: Import<'_>) -> Result<ExitCode, Failure> {
     manifest.licence = args.licence;
     manifest.dtype = args.dtype;
     manifest.training.insert(Header::FACT.into(), serde_json::to_value(header)?);
+    manifest.training.insert(darknet::Network::SIZE_FACT.into(), serde_json::to_value(network.size)?);
     let model = ModelFile { manifest, weights };
     model.write(args.output)?;
     say_written(&model, args.output)

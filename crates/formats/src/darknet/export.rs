@@ -1,8 +1,8 @@
 //! A graph with its weights as the two files that Darknet reads.
 //!
 //! A layer of Darknet is a convolution with the normalisation and the activation behind it; what it takes is the layer before,
-//! unless a route says otherwise. The normalisation of pixels becomes a layer `[batchnorm]`, for Darknet has no other words for it.
-//! Layers beyond those of Redmon's Darknet (grouped routes, `[local_avgpool]`, mish, swish) need AlexeyAB's.
+//! unless a route says otherwise. The normalisation of pixels becomes a 1x1 convolution, which both
+//! Darknets read alike. What Redmon's does not know, or reads in another order, needs AlexeyAB's ([`BEYOND_REDMON`]).
 
 use std::collections::HashSet;
 
@@ -18,6 +18,11 @@ use crate::error::FormatError;
 
 /// Most routes into which a run of channels is cut.
 const MAX_ROUTES: usize = 64;
+
+/// What in a `.cfg` file Redmon's Darknet does not know (it takes ReLU for an unknown activation), or finds in another order in the
+/// `.weights` file (normalisations that stand by themselves).
+pub const BEYOND_REDMON: [&str; 5] =
+    ["[batchnorm]", "[local_avgpool]", "group_id=", "activation=mish", "activation=swish"];
 
 /// A network as Darknet reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +162,7 @@ impl Emitter<'_> {
             Op::Input { .. } => self.places[id] = Some(Place::Picture),
             Op::Normalise { mean, std } => {
                 self.bring(node.inputs[0])?;
-                self.normalise(mean, std)?;
+                self.normalise(mean, std);
                 self.wrote(id);
             }
             Op::Conv { .. } | Op::Linear { .. } => self.convolution(id)?,
@@ -299,15 +304,22 @@ impl Emitter<'_> {
     }
 
     /// `(x - mean) / std`, where Darknet has divided by 255 already.
-    fn normalise(&mut self, mean: &[f32], std: &[f32]) -> Result<(), String> {
-        let variance: Vec<f32> = std.iter().map(|&s| (f64::from(s).powi(2) - EPS) as f32).collect();
-        if variance.iter().any(|&v| v <= 0.0) {
-            return Err("its deviation is too small for Darknet's normalisation".into());
-        }
-        let all = |value| vec![value; mean.len()];
-        self.parts.extend([all(0.0), all(1.0), mean.to_vec(), variance].map(Part::Given));
-        self.text.layer("batchnorm", &[]);
-        Ok(())
+    fn normalise(&mut self, mean: &[f32], std: &[f32]) {
+        let channels = mean.len();
+        let bias = mean.iter().zip(std).map(|(&m, &s)| (-f64::from(m) / f64::from(s)) as f32).collect();
+        let mut weight = vec![0.0; channels * channels];
+        weight.iter_mut().step_by(channels + 1).zip(std).for_each(|(w, &s)| *w = (1.0 / f64::from(s)) as f32);
+        self.parts.extend([bias, weight].map(Part::Given));
+        self.text.convolution(Convolution {
+            filters: channels,
+            size: 1,
+            stride: 1,
+            padding: 0,
+            groups: 1,
+            dilation: 1,
+            is_normalised: false,
+            activation: "linear",
+        });
     }
 
     fn add(&mut self, id: ValueId) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Networks of Darknet: a `.cfg` text with the layers and a `.weights` file with the numbers, read and written.
 //!
-//! What is meant are the Darknets of Redmon and of Bochkovskiy (AlexeyAB), which agree in what is read here. A network becomes a
+//! What is meant are the Darknets of Redmon and of Bochkovskiy (AlexeyAB), which agree in what is read here but for [`BEYOND_REDMON`],
+//! where the latter's is meant. A network becomes a
 //! graph like any other. [`original`] gives the texts of the classification networks of the CSPNet paper and of those that they
 //! are compared with, as Darknet has them, which is not as timm has them. Not here: detection.
 //!
@@ -31,7 +32,7 @@ use cspnet_graph::{Graph, ParamId, Weights};
 use crate::error::FormatError;
 use crate::tensors::Bytes;
 
-pub use export::{Written, write};
+pub use export::{BEYOND_REDMON, Written, write};
 pub use originals::{ORIGINALS, original};
 pub use weights::Header;
 
@@ -47,6 +48,9 @@ pub struct Network {
 }
 
 impl Network {
+    /// What [`Network::size`] is called among the facts of a model.
+    pub const SIZE_FACT: &str = "darknet_size";
+
     /// Reads a `.cfg` file.
     ///
     /// # Errors

@@ -389,7 +389,8 @@ fn other_networks_are_written_with_what_darknet_has() {
 
     let normalised = cspnet_graph::rewrite::with_normalise(&graph, &[0.5; 3], &[0.25; 3]).unwrap();
     let parts = again(&normalised).1;
-    assert_eq!(parts[2..4], [Part::Given(vec![0.5; 3]), Part::Given(vec![(0.0625 - 1e-5_f64) as f32; 3])]);
+    let diagonal = vec![4.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 4.0];
+    assert_eq!(parts[..2], [Part::Given(vec![-2.0; 3]), Part::Given(diagonal)]);
 }
 
 #[test]

@@ -23,6 +23,11 @@ pub(super) fn call<'a>(global: Global<'a>, heap: &mut Heap<'a>, arguments: Value
         }
         ("torch._utils", "_rebuild_tensor_v2", _) => Err(format!("{global} has too few arguments")),
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", &[tensor, ..]) => Ok(tensor),
+        // A tensor with attributes of its own, or of a class of its own: what makes a plain one, the class, its arguments, the attributes.
+        ("torch._tensor", "_rebuild_from_type_v2", &[function, _class, arguments, ..]) => match heap.get(function) {
+            Some(&Object::Global(function)) if function.module == "torch._utils" => call(function, heap, arguments),
+            _ => heap.add(Object::Opaque { made_by: global, state: None }),
+        },
         ("torch", "Size", &[sizes]) if heap.tuple(sizes).is_some() => Ok(sizes),
         _ => heap.add(Object::Opaque { made_by: global, state: None }),
     }

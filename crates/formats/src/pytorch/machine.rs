@@ -77,12 +77,15 @@ impl<'a> Machine<'a> {
             b'J' => self.signed().and_then(|n| self.push(Value::Integer(n)))?,
             b'K' => self.unsigned(1).and_then(|n| self.push(Value::Integer(n as i64)))?,
             b'M' => self.unsigned(2).and_then(|n| self.push(Value::Integer(n as i64)))?,
-            0x8A => self.long()?,
+            0x8A => self.long(1)?,
+            0x8B => self.long(4)?,
             b'G' => self.take(8).and_then(|_| self.push(Value::Plain))?,
             b'X' => self.text(4)?,
             0x8C => self.text(1)?,
+            0x8D => self.text(8)?,
             b'C' => self.skip(1)?,
             b'B' => self.skip(4)?,
+            0x8E | 0x96 => self.skip(8)?,
             // Containers. Sets are lists here, and frozen ones tuples.
             b']' | 0x8F => self.make(Object::List(Vec::new()))?,
             b')' => self.make(Object::Tuple(Vec::new()))?,
@@ -106,6 +109,7 @@ impl<'a> Machine<'a> {
             b'c' => self.global()?,
             0x93 => self.stack_global()?,
             b'R' | 0x81 => self.call()?,
+            0x92 => self.call_with_names()?,
             b'b' => self.build()?,
             b'Q' => self.reference(member)?,
             other => self.older(other)?,
@@ -134,9 +138,9 @@ impl<'a> Machine<'a> {
     }
 
     /// A whole number of any length; none that a tensor depends on has more than 64 bits.
-    fn long(&mut self) -> Result<(), String> {
-        let count = self.byte()?;
-        let bytes = self.take(count.into())?;
+    fn long(&mut self, length: usize) -> Result<(), String> {
+        let count = self.unsigned(length)? as usize;
+        let bytes = self.take(count)?;
         let fill = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xFF } else { 0 };
         let mut eight = [fill; 8];
         let fits = bytes.len() <= 8;
@@ -320,6 +324,17 @@ impl<'a> Machine<'a> {
             _ => return Err("a call of something that cannot be called".into()),
         };
         self.push(made)
+    }
+
+    /// The same where some of the arguments have names, which none has that makes a tensor or a container of a checkpoint.
+    fn call_with_names(&mut self) -> Result<(), String> {
+        let values = self.last(3)?;
+        match self.heap.get(values[0]) {
+            Some(&(Object::Global(made_by) | Object::Opaque { made_by, .. })) => {
+                self.make(Object::Opaque { made_by, state: None })
+            }
+            _ => Err("a call of something that cannot be called".into()),
+        }
     }
 
     /// Gives an object its state. Only unknown ones have one that matters: the metadata of a dictionary and the like do not.

@@ -221,7 +221,8 @@ pub fn is_onnx(path: impl AsRef<Path>) -> bool {
         return true;
     }
     let mut begin = [0; 9];
-    let is_long = File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok();
+    // Opening a pipe would wait for who writes into it.
+    let is_long = path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok();
     // The version of the file's form comes first; a safetensors file has `{` behind eight bytes.
     is_long && begin[0] == 0x08 && begin[8] != b'{'
 }
