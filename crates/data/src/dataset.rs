@@ -98,7 +98,8 @@ impl DataSet {
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let (splits, mut left_out) = to_learn_from(root)?;
+        let mut left_out = Vec::new();
+        let splits = to_learn_from(root, &mut left_out)?;
         let is_undivided = splits.iter().all(|(split, _)| *split != Split::Validation);
         let parts = trees(splits, options, &mut left_out)?;
         let places: Vec<(Split, Place)> = parts.iter().map(|part| (part.split, part.place.clone())).collect();
@@ -239,11 +240,11 @@ impl Read {
     }
 }
 
-/// Where to learn from, the splits that are there or everything for training; and what lies beside these splits.
-fn to_learn_from(root: &Path) -> Result<(Vec<(Split, Place)>, Vec<Skipped>), DataError> {
+/// Where to learn from: the splits that are there, or everything for training. What lies beside these splits is told.
+fn to_learn_from(root: &Path, left_out: &mut Vec<Skipped>) -> Result<Vec<(Split, Place)>, DataError> {
     let splits = Splits::of(root)?;
     if splits.found.is_empty() {
-        return Ok((vec![(Split::Train, Place::whole(root)?)], Vec::new()));
+        return Ok(vec![(Split::Train, Place::whole(root)?)]);
     }
     let train = splits.place(root, Split::Train)?;
     // A folder `train` alone among others may well be a class.
@@ -251,8 +252,8 @@ fn to_learn_from(root: &Path) -> Result<(Vec<(Split, Place)>, Vec<Skipped>), Dat
         splits.place(root, Split::Validation)?;
     }
     let beside = |path: &PathBuf| Skipped { path: path.clone(), why: BESIDE.into(), unreadable: false };
-    let beside = splits.others.iter().map(beside).collect();
-    Ok((splits.found, beside))
+    left_out.extend(splits.others.iter().map(beside));
+    Ok(splits.found)
 }
 
 /// Why something is not used that lies beside splits.

@@ -26,8 +26,15 @@ pub(crate) struct Tree {
     pub notes: Vec<String>,
 }
 
-/// The folder of every split that is there, and the folders beside them; no splits if the folder is one tree.
-pub(crate) fn split_folders(root: &Path) -> Result<(Vec<(Split, PathBuf)>, Vec<PathBuf>), DataError> {
+/// Folders of splits, none if all is one tree, and what lies beside them.
+#[derive(Default)]
+pub(crate) struct SplitFolders {
+    pub found: Vec<(Split, PathBuf)>,
+    pub others: Vec<PathBuf>,
+}
+
+/// The folder of every split that is there.
+pub(crate) fn split_folders(root: &Path) -> Result<SplitFolders, DataError> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for folder in folders(root)? {
         match name_of(&folder).and_then(Split::named) {
@@ -36,16 +43,16 @@ pub(crate) fn split_folders(root: &Path) -> Result<(Vec<(Split, PathBuf)>, Vec<P
         }
     }
     if are_classes(&found, &others)? {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(SplitFolders::default());
     }
     if found.is_empty() {
         refuse_hidden_splits(root, &others)?;
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(SplitFolders::default());
     }
     found.sort();
     match found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         Some([(_, first), (_, second)]) => Err(DataError::TwoSplits { first: first.clone(), second: second.clone() }),
-        _ => Ok((found, others)),
+        _ => Ok(SplitFolders { found, others }),
     }
 }
 

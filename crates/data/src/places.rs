@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::folders::{Tree, name_of, split_folders, tree};
+use crate::folders::{SplitFolders, Tree, name_of, split_folders, tree};
 use crate::packed::Packed;
 use crate::parquet::{Classes, Label, Shard};
 use crate::sample::{Sample, Skipped};
@@ -147,7 +147,7 @@ impl Splits {
             return Ok(Self { found: Vec::new(), others: Vec::new() });
         }
         let Some(Packed { root, files }) = Packed::find(root)? else {
-            let (found, others) = split_folders(root)?;
+            let SplitFolders { found, others } = split_folders(root)?;
             let found = found.into_iter().map(|(split, folder)| (split, Place::Folder(folder))).collect();
             return Ok(Self { found, others });
         };
