@@ -18,6 +18,7 @@ use cspnet::engine::default_threads;
 use cspnet_data::{DataOptions, DataSet, Outline, Skipped, Split};
 
 use crate::failure::{Failure, SOME_FAILED};
+use crate::numbers::bytes;
 use crate::planning::Planning;
 use crate::progress::read_photos;
 use crate::tta::TestTime;
@@ -26,7 +27,7 @@ use judge::Verdict;
 
 /// Say how often a model is right, on photos whose classes are known.
 ///
-/// DATA has a folder for every class, or `test`, `validation` (`val`, `valid`) and `train` with such folders in each; or it is a
+/// DATA has a folder for every class, or `test`, `validation` (`val`) and `train` with such folders in each; or it is a
 /// Parquet file, or a folder of such files whose names begin with their split's, as on Hugging Face. Folders
 /// are matched with the model's classes by name. Told are the shares of photos whose class is the likeliest (top-1) or among the
 /// five likeliest (top-5), each with the range that holds the true share in 95 of 100 such measurements; for each class, how
@@ -44,6 +45,14 @@ pub struct Args {
     /// The split to judge by; by default test, else validation
     #[arg(long, value_enum, value_name = "SPLIT")]
     split: Option<SplitName>,
+
+    /// The column of Parquet files that has the classes, as names or as whole numbers; by default it is found by its type and name
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+
+    /// Bytes of encoded photos of Parquet files that may be held in memory, like 8G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_packed: Option<u64>,
 
     /// Threads; by default as many as this process may really use
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -103,6 +112,8 @@ struct Evaluation {
     verdict: Verdict,
     /// Files that were not judged, in the order of their names.
     skipped: Vec<Skipped>,
+    /// What was chosen of the data set that might have been chosen otherwise.
+    notes: Vec<String>,
 }
 
 impl Evaluation {
@@ -135,12 +146,19 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
     check_order(args.model.as_deref(), &args.data)?;
     let model = source::model(args.model.as_deref(), &args.planning.options())?;
     let split = args.split.map(Split::from);
-    let outline = Outline::of(&args.data, split)?;
+    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
+    let usual = DataOptions::default();
+    let options = DataOptions {
+        threads,
+        decode: model.decode_options(),
+        label_column: args.label_column.clone(),
+        max_packed: args.max_packed.unwrap_or(usual.max_packed),
+        ..usual
+    };
+    let outline = Outline::of(&args.data, split, &options)?;
     // Now, because a model that does not fit should be told before all photos have been looked at.
     let folders = classes::of_folders(model.labels(), &outline.classes)?;
 
-    let threads = args.threads.map_or_else(default_threads, |n| n as usize);
-    let options = DataOptions { threads, decode: model.decode_options(), ..DataOptions::default() };
     let mut data = read_photos(|looked_at| DataSet::open_one(&args.data, split, &options, looked_at))?;
     if data.classes != outline.classes {
         let folder = outline.folder.display();
@@ -163,6 +181,7 @@ fn evaluate(args: &Args) -> Result<Evaluation, Failure> {
         absent,
         verdict,
         skipped,
+        notes: data.notes,
     })
 }
 

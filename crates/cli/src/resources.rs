@@ -2,7 +2,10 @@
 
 use clap::ValueEnum;
 use cspnet::engine::default_threads;
+use cspnet_data::DataOptions;
 use cspnet_train::{Footprint, Resources};
+
+use crate::numbers::bytes;
 
 /// What a run takes of the machine; the result does not depend on it.
 #[derive(Debug, clap::Args)]
@@ -15,6 +18,10 @@ pub struct ResourceArgs {
     /// How much memory a step may take. The result does not depend on it
     #[arg(long, value_enum, default_value_t = Memory::Fast)]
     memory: Memory,
+
+    /// Bytes of encoded photos of Parquet files that may be held in memory, like 8G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_packed: Option<u64>,
 }
 
 /// How much memory a step of training may take.
@@ -27,10 +34,19 @@ pub enum Memory {
 }
 
 impl ResourceArgs {
+    /// How photos are read with them.
+    pub fn data_options(&self) -> DataOptions {
+        let usual = DataOptions::default();
+        DataOptions { threads: self.threads(), max_packed: self.max_packed.unwrap_or(usual.max_packed), ..usual }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(default_threads, |n| n as usize)
+    }
+
     /// What they say.
     pub fn resources(&self) -> Resources {
-        let threads = self.threads.map_or_else(default_threads, |n| n as usize);
-        Resources { threads, memory: self.memory.into() }
+        Resources { threads: self.threads(), memory: self.memory.into() }
     }
 }
 

@@ -42,7 +42,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(divergence) = &checkpoint.state().given_up {
         return Err(TrainError::diverged(folder.path(), divergence).into());
     }
-    let data = running::read_data(&config.data, config.validation_share, &config.preprocess, resources)?;
+    let data = running::read_data(
+        &config.data,
+        config.validation_share,
+        config.label_column.as_deref(),
+        &config.preprocess,
+        &args.resources,
+    )?;
     if data.fingerprint != config.fingerprint {
         return Err(TrainError::DataChanged { data: config.data }.into());
     }

@@ -21,6 +21,7 @@ use signal_hook::flag;
 
 use crate::failure::{Failure, without_path};
 use crate::progress::{read_photos, style};
+use crate::resources::ResourceArgs;
 
 /// Seconds between two lines of a run whose output is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
@@ -32,14 +33,15 @@ pub const NAMED: usize = 10;
 pub fn read_data(
     data: &Path,
     validation_share: f64,
+    label_column: Option<&str>,
     preprocess: &Preprocess,
-    resources: Resources,
+    resources: &ResourceArgs,
 ) -> Result<DataSet, DataError> {
     let options = DataOptions {
         validation_share,
-        threads: resources.threads,
+        label_column: label_column.map(str::to_owned),
         decode: DecodeOptions { background: preprocess.background, ..DecodeOptions::default() },
-        ..DataOptions::default()
+        ..resources.data_options()
     };
     read_photos(|looked_at| DataSet::open(data, &options, looked_at))
 }
@@ -49,6 +51,7 @@ pub fn describe_data(data: &DataSet) {
     let (train, validation, test) = (data.train.len(), data.validation.len(), data.test.len());
     let test = if test > 0 { format!(", {test} test") } else { String::new() };
     say(&format!("{} classes; photos: {train} train, {validation} validation{test}", data.classes.len()));
+    data.notes.iter().for_each(|note| say(note));
     list("file cannot be used", "files cannot be used", &data.skipped, |s| {
         format!("{}: {}", s.path.display(), without_path(&s.why, &s.path))
     });

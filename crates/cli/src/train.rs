@@ -23,9 +23,9 @@ const DEFAULT_NETWORK: &str = "csppeleenet";
 
 /// Train a network on photos whose classes are known.
 ///
-/// DATA holds a folder for every class, named like the class; or train/ and validation/ (or val/), and perhaps test/, with
+/// DATA holds a folder for every class, named like the class; or train/, and perhaps validation/ (val/) and test/, with
 /// class folders in each; or it is a Parquet file of photos, or a folder of them whose names begin with their split's, as on
-/// Hugging Face. One tree is split by the program, reproducibly. The run folder gets the models best.safetensors and
+/// Hugging Face. Where there are no photos for validation, some are set aside, reproducibly. The run folder gets the models best.safetensors and
 /// last.safetensors, measurements, events, and checkpoints: `cspnet resume RUN` continues a run that was stopped, and ends with
 /// the same bits as one that never was. Where numbers are not finite, the epoch begins again with half the learning rate, three times
 /// at most; then the exit code is 5.
@@ -268,10 +268,14 @@ struct InputArgs {
     #[arg(long)]
     crop_pct: Option<f64>,
 
-    /// Share of every class that is set aside for validation where DATA is one tree, or has Parquet files but none for that: the same
-    /// photos in every run, whatever its seed
+    /// Share of every class that is set aside for validation where DATA has no photos for that: the same photos in every run, whatever
+    /// its seed
     #[arg(long, default_value_t = DataOptions::default().validation_share, value_name = "SHARE")]
     validation_share: f64,
+
+    /// The column of Parquet files that has the classes, as names or as whole numbers; by default it is found by its type and name
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
 }
 
 /// How gradients change parameters.
@@ -442,7 +446,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(cspnet_train::TrainError::Exists(out).into());
     }
     let data_folder = args.data.canonicalize().unwrap_or_else(|_| args.data.clone());
-    let data = running::read_data(&data_folder, args.input.validation_share, &preprocess, resources)?;
+    let data = running::read_data(
+        &data_folder,
+        args.input.validation_share,
+        args.input.label_column.as_deref(),
+        &preprocess,
+        &args.resources,
+    )?;
     running::describe_data(&data);
     recipe.class_weights = class_weights::of(&args.recipe.class_weights, &data)?;
     let photos_of_step = recipe.photos_of_step(data.train.len());
@@ -460,6 +470,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         network: network.to_string(),
         data: data_folder,
         validation_share: args.input.validation_share,
+        label_column: args.input.label_column.clone(),
         train_size: args.train_size.map_or(preprocess.size, |[height, width]| (height as u32, width as u32)),
         preprocess,
         dtype: args.dtype.into(),

@@ -154,7 +154,8 @@ fn json_has_the_fields_that_are_promised() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         keys(&json),
-        "absent classes confusion data fingerprint mean model photos photos_per_second seconds skipped split top1 top5 version"
+        "absent classes confusion data fingerprint mean model notes photos photos_per_second seconds skipped split top1 top5 \
+         version"
     );
     assert_eq!(keys(&json["top1"]), "high low of right share");
     assert_eq!(keys(&json["mean"]), "f1 precision recall");
@@ -271,7 +272,7 @@ fn a_split_is_chosen() {
     assert_eq!(judged(&["--split", "train"]), ("train".into(), 6));
     fs::remove_dir_all(folder.path("test")).unwrap();
     assert_eq!(judged(&[]), ("validation".into(), 4));
-    assert!(folder.refused(&["--split", "test"]).contains("no `test` folder"));
+    assert!(folder.refused(&["--split", "test"]).contains("no `test` split here"));
 }
 
 /// `cspnet eval` on a terminal of so many columns.

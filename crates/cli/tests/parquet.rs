@@ -1,5 +1,7 @@
 //! Photos in Parquet files as they lie on Hugging Face: learnt from, in a run that is killed and goes on, judged by, and named.
 
+#[path = "../../data/tests/common/columns.rs"]
+mod columns;
 mod common;
 #[path = "../../data/tests/common/huggingface.rs"]
 mod huggingface;
@@ -15,6 +17,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
+use columns::{Values, texts, write};
 use common::{cspnet, run, text};
 use huggingface::Made;
 use killing::{CHECKPOINTS, kill_at};
@@ -91,4 +94,39 @@ fn a_run_does_not_go_on_with_other_photos_in_the_files() {
     assert!(text(&output.stderr).contains("not those the run began with"), "{}", text(&output.stderr));
     photos(0..12).write(&data);
     assert!(told(cspnet(&["resume"]).arg(&run)).contains("finished"));
+}
+
+/// Classes of two columns, of which the first by custom is not the one that is meant.
+#[test]
+fn the_column_of_classes_that_was_named_is_kept_for_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, data) = (|name: &str| dir.path().join(name), dir.path().join("photos.parquet"));
+    let ways = (0..12).flat_map(|i| [(true, i), (false, i)]);
+    let (photos, ways): (Vec<_>, Vec<_>) =
+        ways.map(|(along, i)| (striped(along, i), if along { "along" } else { "across" })).unzip();
+    let ids = Values::Int64((0..photos.len() as i64).collect());
+    let schema = "required binary image; required int64 label; required binary way (STRING);";
+    write(&data, schema, None, &[Values::Bytes(photos), ids, texts(&ways)]);
+
+    let refused = train(&path("other"), &data, 2).output().unwrap();
+    assert!(text(&refused.stderr).contains("one distinct photo only"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stdout).is_empty(), "{}", text(&refused.stdout));
+    let begin = |run: &str| {
+        let mut command = train(&path(run), &data, 3);
+        command.args(["--label-column", "way", "--max-packed", "1M"]);
+        command
+    };
+    let whole = told(&mut begin("whole"));
+    assert!(whole.contains("2 classes; photos: 20 train, 4 validation"), "{whole}");
+    kill_at(&mut begin("killed"), CHECKPOINTS, 8);
+    told(cspnet(&["resume", "--threads", "1"]).arg(path("killed")));
+    assert!(Outcome::of(&path("killed")) == Outcome::of(&path("whole")), "a run that was killed ended otherwise");
+
+    let [model, file] = [path("whole/best.safetensors"), data].map(|p| p.to_str().unwrap().to_owned());
+    let judged = run(&["eval", "--json", "--label-column", "way", &model, &file]);
+    let judged: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!((&judged["photos"], &judged["notes"]), (&24.into(), &Value::Array(Vec::new())), "{judged}");
+    assert_eq!(run(&["eval", &model, &file]).status.code(), Some(1));
+    let little = run(&["eval", "--label-column", "way", "--max-packed", "1K", &model, &file]);
+    assert!(text(&little.stderr).contains("or allow more of them (--max-packed)"), "{}", text(&little.stderr));
 }

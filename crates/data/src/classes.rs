@@ -28,13 +28,14 @@ pub fn class_name(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// Checks that two splits have the same classes.
+/// Checks that two splits have the same classes, or if the second `may_lack` some, that it has no others.
 pub(crate) fn same_classes(
     (first, classes): (Split, &BTreeSet<String>),
     (second, others): (Split, &BTreeSet<String>),
+    may_lack: bool,
 ) -> Result<(), DataError> {
     let mismatch = |class: &String, has, lacks| DataError::ClassMismatch { class: class.clone(), has, lacks };
-    if let Some(class) = classes.difference(others).next() {
+    if let Some(class) = classes.difference(others).next().filter(|_| !may_lack) {
         return Err(mismatch(class, first, second));
     }
     others.difference(classes).next().map_or(Ok(()), |class| Err(mismatch(class, second, first)))

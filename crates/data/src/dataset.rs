@@ -10,7 +10,8 @@ use crate::check::{ContentHash, check};
 use crate::classes::{class_name, same_classes};
 use crate::duplicates::{Duplicate, across_splits};
 use crate::error::DataError;
-use crate::places::{Place, one, splits};
+use crate::folders::Tree;
+use crate::places::{Place, Splits, one};
 use crate::sample::{Sample, Skipped};
 use crate::set_aside::set_aside;
 use crate::split::Split;
@@ -18,12 +19,14 @@ use crate::split::Split;
 /// How a data set is read.
 #[derive(Clone, Debug)]
 pub struct DataOptions {
-    /// Share of every class that is set aside for validation where the folder is one tree.
+    /// Share of every class that is set aside for validation where there are no photos for that.
     pub validation_share: f64,
     /// Threads that read files.
     pub threads: usize,
     /// Bytes of encoded photos of Parquet files that may be held in memory.
     pub max_packed: u64,
+    /// The column of Parquet files that has the classes; by default it is found by its type and name.
+    pub label_column: Option<String>,
     /// Limits on photos, and the colour behind transparent ones.
     pub decode: DecodeOptions,
 }
@@ -31,7 +34,13 @@ pub struct DataOptions {
 impl Default for DataOptions {
     /// A fifth for validation, one thread, 4 GiB of packed photos, the limits of `vision`.
     fn default() -> Self {
-        Self { validation_share: 0.2, threads: 1, max_packed: 4 << 30, decode: DecodeOptions::default() }
+        Self {
+            validation_share: 0.2,
+            threads: 1,
+            max_packed: 4 << 30,
+            label_column: None,
+            decode: DecodeOptions::default(),
+        }
     }
 }
 
@@ -50,8 +59,17 @@ pub struct DataSet {
     pub skipped: Vec<Skipped>,
     /// Files that are in two splits.
     pub duplicates: Vec<Duplicate>,
+    /// What was chosen that might have been chosen otherwise, for people.
+    pub notes: Vec<String>,
     /// Hash of all that counts: splits, classes, names of files below their split, and their bytes, as 64 hexadecimal digits.
     pub fingerprint: String,
+}
+
+/// A split that is read.
+struct Part {
+    split: Split,
+    place: Place,
+    tree: Tree,
 }
 
 /// A photo that decodes.
@@ -64,30 +82,44 @@ struct Usable {
 }
 
 impl DataSet {
-    /// Reads a folder of class folders, or of `train`, `validation` (`val`, `valid`) and perhaps `test` with class folders in
-    /// each, for training. Every photo is read and decoded once; `looked_at` is told how many were and how many there are.
+    /// Reads a folder of class folders, or of `train`, `validation` and `test` with class folders in each, for training. Every photo is
+    /// read and decoded once; `looked_at` is told how many were and how many there are.
     ///
-    /// Or reads Parquet files, one or all of a folder, whose names begin with their split's (`train-00000-of-00002.parquet`); where
-    /// none is for validation, photos are set aside as from one tree.
+    /// Or reads Parquet files, one or all of a folder, whose names begin with their split's (`train-00000-of-00002.parquet`), or which
+    /// lie in folders of these names. Where nothing is for validation, photos of every class are set aside. A test split that cannot be
+    /// used, as one whose classes nobody has told, is left out.
     ///
     /// # Errors
-    /// If there are no classes or only one, if two splits have not the same classes, or if a class has no readable photo in a
-    /// split. Files that cannot be used are no error; they are in [`DataSet::skipped`].
+    /// If there are no classes or only one, if the splits to learn from and to decide by have not the same classes, or if a class has no
+    /// readable photo in them; of Parquet files only training must have all. Files that cannot be used are no error; they are in
+    /// [`DataSet::skipped`], as is a test split that is left out.
     pub fn open(
         root: &Path,
         options: &DataOptions,
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
-        let splits = to_learn_from(root)?;
+        let mut left_out = Vec::new();
+        let splits = to_learn_from(root, &mut left_out)?;
         let is_undivided = splits.iter().all(|(split, _)| *split != Split::Validation);
-        let mut read = Read::of(&splits, options, looked_at)?;
-        splits.iter().try_for_each(|(split, place)| read.check_classes(*split, place.root()))?;
+        let parts = trees(splits, options, &mut left_out)?;
+        let places: Vec<(Split, Place)> = parts.iter().map(|part| (part.split, part.place.clone())).collect();
+        let mut read = Read::of(parts, options, looked_at);
+        for (split, place) in &places {
+            match read.check_classes(*split, place) {
+                Err(e) if *split == Split::Test => {
+                    read.usable.retain(|u| u.split != Split::Test);
+                    left_out.push(without_test(place, &e));
+                }
+                checked => checked?,
+            }
+        }
         if let [class] = &read.classes[..] {
             return Err(DataError::OneClass { class: class.clone() });
         }
         if is_undivided {
             read.set_aside(options)?;
         }
+        read.skipped.extend(left_out);
         Ok(read.finish())
     }
 
@@ -103,10 +135,10 @@ impl DataSet {
         looked_at: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DataError> {
         let (_, place) = one(root, split)?;
-        let splits = [(Split::Test, place)];
-        let read = Read::of(&splits, options, looked_at)?;
+        let tree = place.tree(options.label_column.as_deref(), &mut { options.max_packed })?;
+        let read = Read::of(vec![Part { split: Split::Test, place: place.clone(), tree }], options, looked_at);
         if read.usable.is_empty() {
-            read.check_classes(Split::Test, splits[0].1.root())?;
+            return Err(read.empty_class(0, &place));
         }
         Ok(read.finish())
     }
@@ -126,28 +158,22 @@ struct Read {
     classes: Vec<String>,
     usable: Vec<Usable>,
     skipped: Vec<Skipped>,
+    notes: Vec<String>,
 }
 
 impl Read {
-    fn of(
-        splits: &[(Split, Place)],
-        options: &DataOptions,
-        looked_at: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self, DataError> {
-        let mut room = options.max_packed;
-        let trees = splits.iter().map(|(_, place)| place.tree(&mut room)).collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<BTreeSet<String>> = trees.iter().map(|t| t.classes.iter().cloned().collect()).collect();
-        for (i, names_of_split) in names.iter().enumerate().skip(1) {
-            same_classes((splits[0].0, &names[0]), (splits[i].0, names_of_split))?;
-        }
-        let photos: Vec<Sample> = trees.iter().flat_map(|t| &t.photos).cloned().collect();
+    /// Reads all photos of some splits, of which the first has all classes.
+    fn of(parts: Vec<Part>, options: &DataOptions, looked_at: &mut dyn FnMut(usize, usize)) -> Self {
+        let photos: Vec<Sample> = parts.iter().flat_map(|part| &part.tree.photos).cloned().collect();
         let count = photos.len();
         let mut hashes =
             check(photos, &options.decode, options.threads, &mut |done| looked_at(done, count)).into_iter();
 
-        let mut read = Self { classes: trees[0].classes.clone(), usable: Vec::new(), skipped: Vec::new() };
-        for ((split, place), tree) in splits.iter().zip(trees) {
+        let classes = parts[0].tree.classes.clone();
+        let mut read = Self { classes, usable: Vec::new(), skipped: Vec::new(), notes: Vec::new() };
+        for Part { split, place, tree } in parts {
             read.skipped.extend(tree.skipped);
+            read.notes.extend(tree.notes.into_iter().filter(|note| !read.notes.contains(note)).collect::<Vec<_>>());
             // Classes are matched by name: another split may number them otherwise.
             let numbers: BTreeMap<&String, usize> = read.classes.iter().zip(0..).collect();
             let numbers: Vec<usize> = tree.classes.iter().map(|name| numbers[name]).collect();
@@ -156,46 +182,48 @@ impl Read {
                 match hashes.next().expect("every photo was looked at") {
                     Ok(hash) => {
                         let name = photo.path.strip_prefix(place.root()).unwrap_or(&photo.path).to_owned();
-                        read.usable.push(Usable { split: *split, photo, name, hash });
+                        read.usable.push(Usable { split, photo, name, hash });
                     }
                     Err(why) => read.skipped.push(Skipped { path: photo.path, why, unreadable: true }),
                 }
             }
         }
-        read.skipped.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(read)
+        read
     }
 
-    /// Checks that every class has a photo in a split.
-    fn check_classes(&self, split: Split, folder: &Path) -> Result<(), DataError> {
+    /// Checks that every class has a photo in a split; in Parquet files for anything but training any photo will do.
+    fn check_classes(&self, split: Split, place: &Place) -> Result<(), DataError> {
         let mut has_photo = vec![false; self.classes.len()];
         self.usable.iter().filter(|u| u.split == split).for_each(|u| has_photo[u.photo.class] = true);
-        let Some(empty) = has_photo.iter().position(|has| !has) else { return Ok(()) };
-        let class = &self.classes[empty];
-        let of_class = |s: &&Skipped| {
-            let name = s.path.strip_prefix(folder).ok().and_then(|p| p.iter().next()?.to_str());
-            name.is_some_and(|n| class_name(n) == *class)
-        };
-        let skipped = self.skipped.iter().filter(of_class).map(|s| format!("{}: {}", s.path.display(), s.why));
-        Err(DataError::EmptyClass { class: class.clone(), folder: folder.into(), skipped: skipped.collect() })
+        if place.is_packed() && split != Split::Train && has_photo.contains(&true) {
+            return Ok(());
+        }
+        has_photo.iter().position(|has| !has).map_or(Ok(()), |class| Err(self.empty_class(class, place)))
+    }
+
+    fn empty_class(&self, class: usize, place: &Place) -> DataError {
+        empty_class(&self.classes[class], place, self.skipped.iter())
     }
 
     /// Moves a share of every class from train to validation.
     fn set_aside(&mut self, options: &DataOptions) -> Result<(), DataError> {
-        for class in 0..self.classes.len() {
-            let is_meant = |u: &&mut Usable| u.split == Split::Train && u.photo.class == class;
-            let mut of_class: Vec<&mut Usable> = self.usable.iter_mut().filter(is_meant).collect();
-            let hashes: Vec<ContentHash> = of_class.iter().map(|u| u.hash).collect();
+        let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); self.classes.len()];
+        for (i, usable) in self.usable.iter().enumerate().filter(|(_, u)| u.split == Split::Train) {
+            of_class[usable.photo.class].push(i);
+        }
+        for (class, photos) in of_class.into_iter().enumerate() {
+            let hashes: Vec<ContentHash> = photos.iter().map(|&i| self.usable[i].hash).collect();
             let aside = set_aside(&hashes, options.validation_share)
                 .ok_or_else(|| DataError::TooFewToSplit { class: self.classes[class].clone() })?;
-            for (usable, aside) in of_class.iter_mut().zip(aside) {
-                usable.split = if aside { Split::Validation } else { Split::Train };
+            for (i, _) in photos.into_iter().zip(aside).filter(|(_, aside)| *aside) {
+                self.usable[i].split = Split::Validation;
             }
         }
         Ok(())
     }
 
-    fn finish(self) -> DataSet {
+    fn finish(mut self) -> DataSet {
+        self.skipped.sort_by(|a, b| a.path.cmp(&b.path));
         let fingerprint = fingerprint(&self.classes, &self.usable);
         let duplicates = across_splits(in_splits(&self.usable).map(|u| (u.split, &u.photo.path, u.hash)));
         let samples = |split| self.usable.iter().filter(|u| u.split == split).map(|u| u.photo.clone()).collect();
@@ -206,24 +234,82 @@ impl Read {
             classes: self.classes,
             skipped: self.skipped,
             duplicates,
+            notes: self.notes,
             fingerprint,
         }
     }
 }
 
-/// Where to learn from: the splits that are there, or everything for training.
-fn to_learn_from(root: &Path) -> Result<Vec<(Split, Place)>, DataError> {
-    let splits = splits(root)?;
-    if splits.is_empty() {
+/// Where to learn from: the splits that are there, or everything for training. What lies beside these splits is told.
+fn to_learn_from(root: &Path, left_out: &mut Vec<Skipped>) -> Result<Vec<(Split, Place)>, DataError> {
+    let splits = Splits::of(root)?;
+    if splits.found.is_empty() {
         return Ok(vec![(Split::Train, Place::whole(root)?)]);
     }
-    // A data set in files need not be divided any further by whoever has it.
-    let all = [Split::Train, Split::Validation];
-    let needed = if splits.iter().any(|(_, place)| place.is_packed()) { &all[..1] } else { &all };
-    match needed.iter().find(|needed| splits.iter().all(|(split, _)| split != *needed)) {
-        Some(&split) => Err(DataError::NoSplit { path: root.into(), split }),
-        None => Ok(splits),
+    let train = splits.place(root, Split::Train)?;
+    // A folder `train` alone among others may well be a class.
+    if !train.is_packed() && splits.found.len() == 1 && !splits.others.is_empty() {
+        splits.place(root, Split::Validation)?;
     }
+    let beside = |path: &PathBuf| Skipped { path: path.clone(), why: BESIDE.into(), unreadable: false };
+    left_out.extend(splits.others.iter().map(beside));
+    Ok(splits.found)
+}
+
+/// Why something is not used that lies beside splits.
+const BESIDE: &str = "its name is that of no split, and beside it are splits";
+
+/// The classes and photos of splits, of which the first is for training. What is left out is told.
+fn trees(
+    splits: Vec<(Split, Place)>,
+    options: &DataOptions,
+    left_out: &mut Vec<Skipped>,
+) -> Result<Vec<Part>, DataError> {
+    let mut room = options.max_packed;
+    let mut parts: Vec<Part> = Vec::new();
+    for (split, place) in splits {
+        let tree = place.tree(options.label_column.as_deref(), &mut room);
+        match tree.and_then(|tree| fitting(tree, split, &place, parts.first())) {
+            Ok(tree) => parts.push(Part { split, place, tree }),
+            // Training goes on without it; it will be missed where a model is judged by it.
+            Err(e) if split == Split::Test => left_out.push(without_test(&place, &e)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(parts)
+}
+
+/// A tree, if it has photos and its classes are those of the first.
+fn fitting(tree: Tree, split: Split, place: &Place, first: Option<&Part>) -> Result<Tree, DataError> {
+    let names = |tree: &Tree| tree.classes.iter().cloned().collect::<BTreeSet<String>>();
+    if let Some(first) = first {
+        same_classes((first.split, &names(&first.tree)), (split, &names(&tree)), place.is_packed())?;
+    }
+    match tree.classes.first() {
+        // As where the classes of all rows are to be found out; each row need not be told then.
+        Some(class) if tree.photos.is_empty() => Err(empty_class(class, place, tree.skipped.iter())),
+        _ => Ok(tree),
+    }
+}
+
+/// Tells that a class has no photo, and why those of it that were skipped cannot be used.
+fn empty_class<'a>(class: &str, place: &Place, skipped: impl Iterator<Item = &'a Skipped>) -> DataError {
+    let (folder, is_packed) = (place.root(), place.is_packed());
+    let is_meant = |s: &&Skipped| {
+        let name = s.path.strip_prefix(folder).ok().and_then(|p| p.iter().next()?.to_str());
+        // Which class a row has that cannot be used is not known.
+        if is_packed { place.has(&s.path) } else { name.is_some_and(|n| class_name(n) == class) }
+    };
+    let mut skipped: Vec<&Skipped> = skipped.filter(is_meant).collect();
+    skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    let skipped = skipped.iter().map(|s| format!("{}: {}", s.path.display(), s.why)).collect();
+    DataError::EmptyClass { class: class.into(), folder: folder.into(), skipped, is_packed }
+}
+
+/// Tells that the test split cannot be used.
+fn without_test(place: &Place, error: &DataError) -> Skipped {
+    let why = format!("the test split is left out: {error}");
+    Skipped { path: place.path().into(), why, unreadable: false }
 }
 
 /// All usable photos, split after split.

@@ -41,13 +41,38 @@ pub enum DataError {
         /// The other.
         second: PathBuf,
     },
+    /// Folders of folders that seem to be splits, by names that splits do not have.
+    #[error(
+        "{}: {} and {} seem to be splits, not classes; name them train, validation and test, or give one of them alone",
+        path.display(), names[0], names[1]
+    )]
+    SplitsByOtherNames {
+        /// The folder.
+        path: PathBuf,
+        /// Names of two of them.
+        names: [String; 2],
+    },
+    /// Parquet files of several configurations.
+    #[error("{}: several folders here have Parquet files: {}; give one of them", path.display(), first_names(names))]
+    Configurations {
+        /// The folder.
+        path: PathBuf,
+        /// Names of the folders.
+        names: Vec<String>,
+    },
     /// Some splits are there and the one that is needed is not.
-    #[error("{}: there is no `{split}` folder here, with a folder for every class in it", path.display())]
+    #[error(
+        "{}: there is no `{split}` split here: no folder of that name, with a folder for every class in it, and no Parquet \
+         file whose name begins with it{}",
+        path.display(), beside(others)
+    )]
     NoSplit {
         /// The folder.
         path: PathBuf,
         /// What is missing.
         split: Split,
+        /// Names of folders or files that are there and belong to no split.
+        others: Vec<String>,
     },
     /// Two folders whose names look the same.
     #[error(
@@ -80,14 +105,16 @@ pub enum DataError {
         lacks: Split,
     },
     /// A class of which no photo can be read.
-    #[error("class `{class}` has no readable photo in {}{}", folder.display(), first_reason(.skipped))]
+    #[error("class `{class}` has no readable photo in {}{}", folder.display(), first_reason(.skipped, *.is_packed))]
     EmptyClass {
         /// The class.
         class: String,
         /// Where: the folder of the class folders.
         folder: PathBuf,
-        /// Why its files cannot be used.
+        /// Why its files cannot be used; of Parquet files why any of their rows cannot.
         skipped: Vec<String>,
+        /// Whether the photos are in Parquet files.
+        is_packed: bool,
     },
     /// Nothing to tell apart.
     #[error("there is one class only, `{class}`; there is nothing to tell apart")]
@@ -106,8 +133,21 @@ pub enum DataError {
     },
 }
 
-fn first_reason(skipped: &[String]) -> String {
+/// Names that are told; more are left out.
+const TOLD: usize = 5;
+
+fn first_names(names: &[String]) -> String {
+    let told: Vec<&str> = names.iter().take(TOLD).map(String::as_str).collect();
+    told.join(", ") + if names.len() > TOLD { " and others" } else { "" }
+}
+
+fn beside(others: &[String]) -> String {
+    if others.is_empty() { String::new() } else { format!("; of no split are {}", first_names(others)) }
+}
+
+fn first_reason(skipped: &[String], is_packed: bool) -> String {
     match skipped {
+        [] if is_packed => "; no row has it".into(),
         [] => "; its folder is empty".into(),
         [first, rest @ ..] => format!("; {first}{}", if rest.is_empty() { "" } else { ", and others" }),
     }

@@ -1,6 +1,6 @@
 //! Finding splits, classes and files in a folder, without opening a file.
 //!
-//! `DATA/train`, `DATA/validation` (or `val`, `valid`) and `DATA/test` are splits, each with a folder for every class; anything
+//! `DATA/train`, `DATA/validation` and `DATA/test`, or what else splits are called ([`Split`]), have a folder for every class; anything
 //! else is one tree of class folders. Below a class folder all files count, at any depth.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::sample::{Sample, Skipped};
 use crate::split::Split;
 
 /// The classes of one split, and their photos.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Names of the classes, in their order.
     pub classes: Vec<String>,
@@ -22,38 +22,77 @@ pub(crate) struct Tree {
     pub photos: Vec<Sample>,
     /// What lies beside the class folders, or cannot be looked into.
     pub skipped: Vec<Skipped>,
+    /// What was chosen that might have been chosen otherwise, for people.
+    pub notes: Vec<String>,
 }
 
-/// The folder of every split that is there; none if the folder is one tree.
-pub(crate) fn split_folders(root: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
-    // Whether the folder can be read at all.
-    std::fs::read_dir(root).map_err(|source| DataError::Io { path: root.into(), source })?;
-    let mut found = Vec::new();
-    for split in Split::ALL {
-        let mut folders = split.folders().iter().map(|name| root.join(name)).filter(|p| p.is_dir());
-        if let Some(first) = folders.next() {
-            if let Some(second) = folders.next() {
-                return Err(DataError::TwoSplits { first, second });
-            }
-            found.push((split, first));
+/// Folders of splits, none if all is one tree, and what lies beside them.
+#[derive(Default)]
+pub(crate) struct SplitFolders {
+    pub found: Vec<(Split, PathBuf)>,
+    pub others: Vec<PathBuf>,
+}
+
+/// The folder of every split that is there.
+pub(crate) fn split_folders(root: &Path) -> Result<SplitFolders, DataError> {
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    for folder in folders(root)? {
+        match name_of(&folder).and_then(Split::named) {
+            Some(split) => found.push((split, folder)),
+            None => others.push(folder),
         }
     }
-    if are_classes(root, &found)? { Ok(Vec::new()) } else { Ok(found) }
+    if are_classes(&found, &others)? {
+        return Ok(SplitFolders::default());
+    }
+    if found.is_empty() {
+        refuse_hidden_splits(root, &others)?;
+        return Ok(SplitFolders::default());
+    }
+    found.sort();
+    match found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some([(_, first), (_, second)]) => Err(DataError::TwoSplits { first: first.clone(), second: second.clone() }),
+        _ => Ok(SplitFolders { found, others }),
+    }
 }
 
 /// Whether folders named like splits are classes. A class may be called `train` (CIFAR-100 has it): then photos lie in the folder
 /// itself, and other classes beside it.
-fn are_classes(root: &Path, found: &[(Split, PathBuf)]) -> Result<bool, DataError> {
+fn are_classes(found: &[(Split, PathBuf)], others: &[PathBuf]) -> Result<bool, DataError> {
     for (_, folder) in found {
         if !folders(folder)?.is_empty() {
             return Ok(false);
         }
     }
-    Ok(folders(root)?.len() > found.len())
+    Ok(!found.is_empty() && !others.is_empty())
+}
+
+/// Refuses folders of folders like `seg_train` and `seg_test`: learnt as classes they would be told apart by nothing.
+fn refuse_hidden_splits(root: &Path, all: &[PathBuf]) -> Result<(), DataError> {
+    let mut hinted = Vec::new();
+    for folder in all {
+        let split = name_of(folder).and_then(Split::hinted_at);
+        if let Some(split) = split.filter(|_| folders(folder).is_ok_and(|inside| !inside.is_empty())) {
+            hinted.push((split, folder));
+        }
+    }
+    let is_train = |(split, _): &&(Split, &PathBuf)| *split == Split::Train;
+    match (hinted.iter().find(is_train), hinted.iter().find(|other| !is_train(other))) {
+        (Some((_, train)), Some((_, other))) => Err(DataError::SplitsByOtherNames {
+            path: root.into(),
+            names: [train, other].map(|folder| name_of(folder).unwrap_or_default().to_owned()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A folder's or a file's name, if it is text.
+pub(crate) fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
 }
 
 /// The folders in a folder that are in sight.
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir() && !is_hidden(path)).collect())
 }
 
@@ -68,7 +107,7 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// The class folders below `folder`, and all files below each.
 pub(crate) fn tree(folder: &Path) -> Result<Tree, DataError> {
-    let mut tree = Tree { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new() };
+    let mut tree = Tree::default();
     let mut folders: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in entries(folder)? {
         if is_hidden(&path) {

@@ -19,6 +19,7 @@ mod error;
 mod folders;
 mod ordered;
 mod outline;
+mod packed;
 mod parquet;
 mod places;
 mod sample;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::dataset::DataOptions;
 use crate::error::DataError;
 use crate::places::one;
 use crate::split::Split;
@@ -19,12 +20,12 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// Looks at the names below `root`.
+    /// Looks at the names below `root`; of Parquet files that do not name their classes it reads these.
     ///
     /// # Errors
     /// If the folder has no such split, or no classes.
-    pub fn of(root: &Path, split: Option<Split>) -> Result<Self, DataError> {
+    pub fn of(root: &Path, split: Option<Split>, options: &DataOptions) -> Result<Self, DataError> {
         let (split, place) = one(root, split)?;
-        Ok(Self { split, folder: place.root().to_owned(), classes: place.classes()? })
+        Ok(Self { split, folder: place.root().to_owned(), classes: place.classes(options.label_column.as_deref())? })
     }
 }

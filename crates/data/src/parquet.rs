@@ -1,40 +1,40 @@
-//! Photos in Parquet files as Hugging Face's `datasets` writes them: a column of type `Image` (`{bytes, path}`), a column of type
-//! `ClassLabel`, and the classes' names in the schema's metadata under `huggingface`.
+//! Photos in Parquet files as Hugging Face's `datasets` and other writers write them: a column of encoded photos, or of groups
+//! `{bytes, path}` of them, and one of classes ([`columns`]). Classes are numbers for names in the schema's metadata, or else texts or
+//! whole numbers themselves, of which the different ones are the classes.
 //!
 //! The encoded photos are kept in memory, for a row of a compressed page cannot be read by itself; [`DataOptions::max_packed`] says
 //! how many bytes of them may be. What a file claims of itself is checked before memory is taken for it ([`layout`]), and since
 //! photos are packed already, a file gives at most four times its own bytes and a few more. Not here: which file is which split
-//! ([`crate::folders`]).
+//! ([`crate::places`]).
 //!
 //! [`DataOptions::max_packed`]: crate::DataOptions::max_packed
 
+mod columns;
 mod layout;
 mod thrift;
+mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
-use serde::Deserialize;
 
-use crate::classes::class_name;
 use crate::error::DataError;
+use columns::Columns;
 use layout::Layout;
+pub(crate) use values::Label;
+use values::{Labels, photos};
 
-/// Rows that are read at once.
-const CHUNK: usize = 1024;
-
-/// Rows of one file, and classes: more than any data set of photos has.
+/// Rows of one file: more than any data set of photos has.
 const MOST_ROWS: i64 = 1 << 28;
-const MOST_CLASSES: usize = 1 << 20;
 
-/// Longest description of the columns by `datasets`, in bytes: a million of them are forty thousand names of classes.
-const MOST_JSON: usize = 2 << 20;
+/// Most bytes of names that are classes because they stand in rows, with what is kept of each: thirty thousand of them.
+const MOST_NAMES: usize = 2 << 20;
+const OF_NAME: usize = 48;
 
 /// How many times its own bytes a file may give. Photos are packed already, but of small ones the heads, which are alike, are packed
 /// once more: CIFAR-10 as JPEGs of 900 bytes unpacks to three times its file, and what is kept of each row comes to that.
@@ -45,6 +45,13 @@ const SLACK: u64 = 24 << 20;
 
 /// What helps where photos are too many.
 const UNPACK: &str = "unpack the photos into a folder for every class";
+const ALLOW: &str = ", or allow more of them (--max-packed)";
+
+/// What helps where they are no classes.
+const OTHER: &str = "where another column has the classes, name it with --label-column";
+
+/// What is wrong with a row whose value is none of a class: where classes are numbered, -1 says that nobody has told.
+const NO_CLASS: &str = "the row has no class";
 
 /// A row of a file.
 #[derive(Debug)]
@@ -55,35 +62,39 @@ pub(crate) struct Row {
     pub photo: Result<(ByteArray, usize), String>,
 }
 
-/// The metadata that `datasets` writes.
-#[derive(Deserialize)]
-struct HuggingFace {
-    info: Info,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    features: serde_json::Map<String, serde_json::Value>,
-}
-
 /// A file of photos, of which nothing but the description has been read.
 pub(crate) struct Shard {
     path: PathBuf,
     layout: Layout,
     reader: SerializedFileReader<File>,
-    /// Names of the classes in the order of their numbers.
-    pub classes: Vec<String>,
-    /// Numbers of the columns of encoded photos and of classes.
-    image: usize,
-    label: usize,
+    columns: Columns,
+}
+
+/// Which classes values stand for.
+pub(crate) enum Classes {
+    /// So many, numbered from 0.
+    Numbered(usize),
+    /// Those of these values.
+    Of(BTreeMap<Label, usize>),
+}
+
+impl Classes {
+    /// The class of a value, if it is one.
+    fn class(&self, label: &Label) -> Option<usize> {
+        match (self, label) {
+            (Self::Numbered(count), Label::Number(n)) => usize::try_from(*n).ok().filter(|class| class < count),
+            (Self::Numbered(_), Label::Text(_)) => None,
+            (Self::Of(classes), label) => classes.get(label).copied(),
+        }
+    }
 }
 
 impl Shard {
-    /// Looks at a file.
+    /// Looks at a file, of which a column of this name has the classes, if somebody has said it.
     ///
     /// # Errors
     /// If it is no Parquet file, or not one of photos and classes.
-    pub fn open(path: &Path) -> Result<Self, DataError> {
+    pub fn open(path: &Path, label_column: Option<&str>) -> Result<Self, DataError> {
         let wrong = |why| DataError::Parquet { path: path.into(), why };
         let metadata = std::fs::metadata(path).map_err(|source| DataError::Io { path: path.into(), source })?;
         if !metadata.is_file() {
@@ -93,41 +104,74 @@ impl Shard {
         let (file, looked_at) = (open()?, open()?);
         guarded(|| {
             let layout = Layout::open(looked_at, metadata.len())?;
-            Self::of(path, layout, SerializedFileReader::new(file).map_err(told)?)
+            let reader = SerializedFileReader::new(file).map_err(told)?;
+            let columns = Columns::of(reader.metadata().file_metadata(), label_column)?;
+            Ok(Self { path: path.into(), layout, reader, columns })
         })
         .map_err(wrong)
     }
 
-    fn of(path: &Path, layout: Layout, reader: SerializedFileReader<File>) -> Result<Self, String> {
-        let about = reader.metadata().file_metadata();
-        let schema = about.schema_descr();
-        let column = |name: &str| schema.columns().iter().position(|c| c.path().string() == name);
-        let json = about.key_value_metadata().into_iter().flatten().find(|kv| kv.key == "huggingface");
-        let json = json
-            .and_then(|kv| kv.value.as_deref())
-            .ok_or("its metadata lack `huggingface`, which names the classes")?;
-        if json.len() > MOST_JSON {
-            return Err(format!("its metadata `huggingface` have {} bytes; at most {MOST_JSON} are read", json.len()));
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the classes in the order of their numbers, where the file names them.
+    pub fn classes(&self) -> Option<&[String]> {
+        self.columns.classes.as_deref()
+    }
+
+    /// What might have been chosen otherwise, for people.
+    pub fn notes(&self) -> &[String] {
+        &self.columns.notes
+    }
+
+    /// Adds the different values of the column of classes.
+    ///
+    /// # Errors
+    /// If the file is damaged, or they are too many to be classes.
+    pub fn add_labels(&mut self, labels: &mut BTreeSet<Label>) -> Result<(), DataError> {
+        let path = self.path.clone();
+        guarded(|| self.read_labels(labels)).map_err(|why| DataError::Parquet { path, why })
+    }
+
+    fn read_labels(&mut self, labels: &mut BTreeSet<Label>) -> Result<(), String> {
+        let mut taken: usize = labels.iter().map(of_name).sum();
+        // What is unpacked is not kept.
+        let mut room = self.most();
+        for group in 0..self.reader.num_row_groups() {
+            self.check_pages(group, self.columns.label, &mut room)?;
+            let group = self.reader.get_row_group(group).map_err(told)?;
+            let mut column = Labels::new(&*group, &self.reader, self.columns.label)?;
+            loop {
+                let values = column.next()?;
+                if values.is_empty() {
+                    break;
+                }
+                for value in values.into_iter().flatten() {
+                    let size = of_name(&value);
+                    if labels.insert(value) {
+                        taken += size;
+                    }
+                    if taken > MOST_NAMES {
+                        let many = labels.len();
+                        return Err(format!("its column of classes has {many} different values and more; {OTHER}"));
+                    }
+                }
+            }
         }
-        let HuggingFace { info } =
-            serde_json::from_str(json).map_err(|e| format!("its metadata `huggingface`: {e}"))?;
-        // In the order of the columns, for of several sorts of classes the finer comes first by custom.
-        let names: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
-        let of_type = |wanted: &str| {
-            let is = |name: &&&str| info.features.get(**name).is_some_and(|f| f["_type"] == wanted);
-            names.iter().find(is).copied().ok_or_else(|| format!("no column has the type {wanted}"))
-        };
-        let (image, label) = (of_type("Image")?, of_type("ClassLabel")?);
-        let classes = class_names(&info.features[label])?;
-        let bytes = format!("{image}.bytes");
-        Ok(Self {
-            path: path.into(),
-            layout,
-            classes,
-            image: column(&bytes).ok_or_else(|| format!("no column `{bytes}`"))?,
-            label: column(label).ok_or_else(|| format!("no column `{label}`"))?,
-            reader,
-        })
+        Ok(())
+    }
+
+    /// The most bytes that may come of a file.
+    fn most(&self) -> u64 {
+        self.layout.len().saturating_mul(MOST_TIMES).saturating_add(SLACK)
+    }
+
+    /// Looks at the pages of a column of a row group, and takes them off the room.
+    fn check_pages(&mut self, group: usize, column: usize, room: &mut u64) -> Result<(), String> {
+        let place = self.reader.metadata().row_group(group).column(column).byte_range();
+        self.layout.check_pages(place, room).map_err(|why| format!("row group {group}: {why}"))
     }
 
     /// Reads all rows; `room` is how many bytes of photos, and of what is kept of each, there may be, and becomes less by those that
@@ -135,28 +179,32 @@ impl Shard {
     ///
     /// # Errors
     /// If the file is damaged, or the photos are too many.
-    pub fn rows(self, room: &mut u64) -> Result<Vec<Row>, DataError> {
+    pub fn rows(self, classes: &Classes, room: &mut u64) -> Result<Vec<Row>, DataError> {
         let path = self.path.clone();
-        let most = (*room).min(self.layout.len().saturating_mul(MOST_TIMES).saturating_add(SLACK));
-        let mut left = most;
-        let rows = guarded(|| self.read(&mut left)).map_err(|why| DataError::Parquet { path, why })?;
+        let most = (*room).min(self.most());
+        let (mut left, is_shared) = (most, *room < self.most());
+        let rows = guarded(|| self.read(classes, &mut left)).map_err(|mut why| {
+            // More would be allowed in vain where a file gives more than any of its length does.
+            if is_shared && why.ends_with(UNPACK) {
+                why += ALLOW;
+            }
+            DataError::Parquet { path, why }
+        })?;
         *room -= most - left;
         Ok(rows)
     }
 
-    fn read(mut self, room: &mut u64) -> Result<Vec<Row>, String> {
+    fn read(mut self, classes: &Classes, room: &mut u64) -> Result<Vec<Row>, String> {
         let count = self.reader.metadata().file_metadata().num_rows();
         if !(0..=MOST_ROWS).contains(&count) {
             return Err(format!("it claims {count} rows"));
         }
         let mut rows = Vec::new();
         for group in 0..self.reader.num_row_groups() {
-            for column in [self.image, self.label] {
-                let place = self.reader.metadata().row_group(group).column(column).byte_range();
-                self.layout.check_pages(place, room).map_err(|why| format!("row group {group}: {why}"))?;
-            }
+            self.check_pages(group, self.columns.image, room)?;
+            self.check_pages(group, self.columns.label, room)?;
             let group = self.reader.get_row_group(group).map_err(told)?;
-            self.read_group(&*group, &mut rows, room)?;
+            self.read_group(&*group, classes, &mut rows, room)?;
         }
         if rows.len() as i64 != count {
             return Err(format!("it claims {count} rows and has {}", rows.len()));
@@ -164,15 +212,15 @@ impl Shard {
         Ok(rows)
     }
 
-    fn read_group(&self, group: &dyn RowGroupReader, rows: &mut Vec<Row>, room: &mut u64) -> Result<(), String> {
-        let ColumnReader::ByteArrayColumnReader(image) = group.get_column_reader(self.image).map_err(told)? else {
-            return Err("the photos are no byte strings".into());
-        };
-        let ColumnReader::Int64ColumnReader(label) = group.get_column_reader(self.label).map_err(told)? else {
-            return Err("the classes are no 64-bit numbers".into());
-        };
-        let mut image = Column::<ByteArrayType>::new(image, &self.reader, self.image)?;
-        let mut label = Column::<Int64Type>::new(label, &self.reader, self.label)?;
+    fn read_group(
+        &self,
+        group: &dyn RowGroupReader,
+        classes: &Classes,
+        rows: &mut Vec<Row>,
+        room: &mut u64,
+    ) -> Result<(), String> {
+        let mut image = photos(group, &self.reader, self.columns.image)?;
+        let mut label = Labels::new(group, &self.reader, self.columns.label)?;
         loop {
             let (images, labels) = (image.next()?, label.next()?);
             if images.len() != labels.len() {
@@ -189,61 +237,21 @@ impl Shard {
                 // The photo is a part of its page, which has been counted. A list that grows may be twice as long as what it holds.
                 let taken = 2 * (size_of::<Row>() + path.as_os_str().len());
                 *room = room.checked_sub(taken as u64).ok_or_else(too_large)?;
-                let photo = self.photo(image, label).map_err(str::to_owned);
-                rows.push(Row { path, photo });
+                let class = label.and_then(|label| classes.class(&label));
+                let photo = image.ok_or("the row has no photo").and_then(|image| Ok((image, class.ok_or(NO_CLASS)?)));
+                rows.push(Row { path, photo: photo.map_err(str::to_owned) });
             }
         }
     }
-
-    /// The photo and the class of a row, if it has both.
-    fn photo(&self, image: Option<ByteArray>, label: Option<i64>) -> Result<(ByteArray, usize), &'static str> {
-        let class = label.and_then(|label| usize::try_from(label).ok()).filter(|&class| class < self.classes.len());
-        Ok((image.ok_or("the row has no photo")?, class.ok_or("the row has no class")?))
-    }
 }
 
-/// The names of a `ClassLabel`.
-fn class_names(feature: &serde_json::Value) -> Result<Vec<String>, String> {
-    let names = feature["names"].as_array().ok_or("its metadata name no classes")?;
-    let names: Option<Vec<String>> = names.iter().map(|name| Some(class_name(name.as_str()?))).collect();
-    let names = names.filter(|names| names.len() <= MOST_CLASSES).ok_or("the names of its classes are no texts")?;
-    let different: BTreeSet<&String> = names.iter().collect();
-    if different.len() != names.len() {
-        return Err("two of its classes have the same name".into());
-    }
-    Ok(names)
-}
-
-/// A column of a row group, as far as it has not been read.
-struct Column<T: DataType> {
-    reader: ColumnReaderImpl<T>,
-    /// The definition level of a value that is there.
-    present: i16,
-}
-
-impl<T: DataType> Column<T> {
-    fn new(reader: ColumnReaderImpl<T>, file: &SerializedFileReader<File>, column: usize) -> Result<Self, String> {
-        let about = file.metadata().file_metadata().schema_descr().column(column);
-        if about.max_rep_level() > 0 {
-            return Err(format!("the column {} has lists", about.path()));
+/// What is kept of a class's name, in bytes.
+fn of_name(label: &Label) -> usize {
+    OF_NAME
+        + match label {
+            Label::Number(_) => 0,
+            Label::Text(text) => text.len(),
         }
-        Ok(Self { reader, present: about.max_def_level() })
-    }
-
-    /// The next values; none at the end.
-    fn next(&mut self) -> Result<Vec<Option<T::T>>, String> {
-        let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let (rows, _, _) = self.reader.read_records(CHUNK, Some(&mut levels), None, &mut values).map_err(told)?;
-        if self.present == 0 {
-            return Ok(values.into_iter().map(Some).collect());
-        }
-        let there = levels.iter().filter(|&&level| level == self.present).count();
-        if levels.len() != rows || values.len() != there {
-            return Err("a column is shorter than it claims".into());
-        }
-        let mut values = values.into_iter();
-        Ok(levels.into_iter().map(|level| if level == self.present { values.next() } else { None }).collect())
-    }
 }
 
 fn told(error: ParquetError) -> String {

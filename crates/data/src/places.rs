@@ -1,13 +1,12 @@
 //! Where the photos of a data set are: in folders, or in Parquet files.
-//!
-//! A file belongs to the split that its name begins with, as Hugging Face names them: `train-00000-of-00002.parquet`,
-//! `test.parquet`. Files are looked for in DATA itself and in DATA/data.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::folders::{Tree, entries, is_hidden, split_folders, tree};
-use crate::parquet::Shard;
+use crate::folders::{SplitFolders, Tree, name_of, split_folders, tree};
+use crate::packed::Packed;
+use crate::parquet::{Classes, Label, Shard};
 use crate::sample::{Sample, Skipped};
 use crate::split::Split;
 
@@ -23,9 +22,15 @@ pub(crate) enum Place {
 impl Place {
     /// A data set that has no splits.
     pub(crate) fn whole(root: &Path) -> Result<Self, DataError> {
-        let files = if root.is_file() { vec![root.to_owned()] } else { parquet_files(root)? };
-        let root = root.to_owned();
-        Ok(if files.is_empty() { Self::Folder(root) } else { Self::Files { root, files } })
+        if root.is_file() {
+            return Ok(Self::Files { root: root.into(), files: vec![root.into()] });
+        }
+        Ok(match Packed::find(root)? {
+            Some(Packed { root, files }) => {
+                Self::Files { root, files: files.into_iter().map(|(file, _)| file).collect() }
+            }
+            None => Self::Folder(root.into()),
+        })
     }
 
     /// Whether the photos are in Parquet files.
@@ -40,24 +45,41 @@ impl Place {
         }
     }
 
+    /// What people know it by: the folder, or the first file.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Files { files, .. } if !files.is_empty() => &files[0],
+            _ => self.root(),
+        }
+    }
+
+    /// Whether a photo, or what is none, is one of these.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        match self {
+            Self::Folder(root) => path.starts_with(root),
+            Self::Files { files, .. } => files.iter().any(|file| path.starts_with(file)),
+        }
+    }
+
     /// Names of the classes, for which no photo is read.
-    pub(crate) fn classes(&self) -> Result<Vec<String>, DataError> {
+    pub(crate) fn classes(&self, label_column: Option<&str>) -> Result<Vec<String>, DataError> {
         match self {
             Self::Folder(folder) => Ok(tree(folder)?.classes),
-            Self::Files { files, .. } => Ok(shards(files)?.swap_remove(0).classes),
+            Self::Files { files, .. } => Ok(Shards::open(files, label_column)?.names),
         }
     }
 
     /// The classes and the photos; `room` is how many bytes of packed photos there may be, and becomes less by those that are read.
-    pub(crate) fn tree(&self, room: &mut u64) -> Result<Tree, DataError> {
+    pub(crate) fn tree(&self, label_column: Option<&str>, room: &mut u64) -> Result<Tree, DataError> {
         let files = match self {
             Self::Folder(folder) => return tree(folder),
             Self::Files { files, .. } => files,
         };
-        let shards = shards(files)?;
-        let mut tree = Tree { classes: shards[0].classes.clone(), photos: Vec::new(), skipped: Vec::new() };
+        let Shards { shards, names, classes } = Shards::open(files, label_column)?;
+        let notes = shards[0].notes().to_vec();
+        let mut tree = Tree { classes: names, notes, ..Tree::default() };
         for shard in shards {
-            for row in shard.rows(room)? {
+            for row in shard.rows(&classes, room)? {
                 match row.photo {
                     Ok((bytes, class)) => tree.photos.push(Sample::packed(row.path, class, bytes)),
                     Err(why) => tree.skipped.push(Skipped { path: row.path, why, unreadable: true }),
@@ -68,65 +90,99 @@ impl Place {
     }
 }
 
-/// Some files, which must have the same classes.
-fn shards(files: &[PathBuf]) -> Result<Vec<Shard>, DataError> {
-    let shards = files.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
-    match shards.iter().position(|shard| shard.classes != shards[0].classes) {
-        Some(other) => Err(DataError::Parquet {
-            path: files[other].clone(),
-            why: format!("it has other classes than {}", files[0].display()),
-        }),
-        None => Ok(shards),
+/// Some files, at least one, and their classes.
+struct Shards {
+    shards: Vec<Shard>,
+    names: Vec<String>,
+    classes: Classes,
+}
+
+impl Shards {
+    fn open(files: &[PathBuf], label_column: Option<&str>) -> Result<Self, DataError> {
+        let shards = files.iter().map(|file| Shard::open(file, label_column)).collect::<Result<Vec<_>, _>>()?;
+        let other_classes = |shard: &Shard| DataError::Parquet {
+            path: shard.path().into(),
+            why: format!("it has other classes than {}", shards[0].path().display()),
+        };
+        if let Some(other) = shards.iter().find(|shard| shard.classes() != shards[0].classes()) {
+            return Err(other_classes(other));
+        }
+        match shards[0].classes().map(<[String]>::to_vec) {
+            Some(names) => Ok(Self { shards, classes: Classes::Numbered(names.len()), names }),
+            None => Self::by_labels(shards),
+        }
+    }
+
+    /// The classes are what the files' rows name, in the order of their numbers or letters.
+    fn by_labels(mut shards: Vec<Shard>) -> Result<Self, DataError> {
+        let mut labels: BTreeSet<Label> = BTreeSet::new();
+        shards.iter_mut().try_for_each(|shard| shard.add_labels(&mut labels))?;
+        let numbers = labels.iter().filter(|label| matches!(label, Label::Number(_))).count();
+        let why = match (labels.len(), numbers) {
+            (0, _) => Some("no row has a class"),
+            (all, numbers) if numbers > 0 && numbers < all => Some("its classes are numbers, and in other files texts"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(DataError::Parquet { path: shards[0].path().into(), why: why.into() });
+        }
+        let names = labels.iter().map(Label::name).collect();
+        let classes: BTreeMap<Label, usize> = labels.into_iter().zip(0..).collect();
+        Ok(Self { shards, names, classes: Classes::Of(classes) })
     }
 }
 
-/// The place of every split that is there; none if the data set is one.
-pub(crate) fn splits(root: &Path) -> Result<Vec<(Split, Place)>, DataError> {
-    if root.is_file() {
-        return Ok(Vec::new());
+/// What is found in a data set.
+pub(crate) struct Splits {
+    /// The place of every split that is there; none if the data set is one.
+    pub found: Vec<(Split, Place)>,
+    /// Folders or files beside them, which belong to none.
+    pub others: Vec<PathBuf>,
+}
+
+impl Splits {
+    /// Looks at the names in a folder.
+    pub(crate) fn of(root: &Path) -> Result<Self, DataError> {
+        if root.is_file() {
+            return Ok(Self { found: Vec::new(), others: Vec::new() });
+        }
+        let Some(Packed { root, files }) = Packed::find(root)? else {
+            let SplitFolders { found, others } = split_folders(root)?;
+            let found = found.into_iter().map(|(split, folder)| (split, Place::Folder(folder))).collect();
+            return Ok(Self { found, others });
+        };
+        let of = |wanted: Option<Split>| -> Vec<PathBuf> {
+            files.iter().filter(|(_, split)| *split == wanted).map(|(file, _)| file.clone()).collect()
+        };
+        let splits =
+            Split::ALL.into_iter().map(|split| (split, of(Some(split)))).filter(|(_, files)| !files.is_empty());
+        let found: Vec<_> = splits.map(|(split, files)| (split, Place::Files { root: root.clone(), files })).collect();
+        let others = if found.is_empty() { Vec::new() } else { of(None) };
+        Ok(Self { found, others })
     }
-    let files = parquet_files(root)?;
-    if files.is_empty() {
-        return Ok(split_folders(root)?.into_iter().map(|(split, folder)| (split, Place::Folder(folder))).collect());
+
+    /// The place of a split.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub(crate) fn place(&self, root: &Path, wanted: Split) -> Result<&Place, DataError> {
+        let found = self.found.iter().find(|(split, _)| *split == wanted);
+        found.map(|(_, place)| place).ok_or_else(|| {
+            let others = self.others.iter().filter_map(|path| name_of(path)).map(str::to_owned).collect();
+            DataError::NoSplit { path: root.into(), split: wanted, others }
+        })
     }
-    let of = |split| files.iter().filter(move |file| split_of(file) == Some(split)).cloned().collect::<Vec<_>>();
-    let splits = Split::ALL.into_iter().map(|split| (split, of(split))).filter(|(_, files)| !files.is_empty());
-    Ok(splits.map(|(split, files)| (split, Place::Files { root: root.to_owned(), files })).collect())
 }
 
 /// The place to judge a model by: that of `split`, else of test, else of validation; the root if it has no splits.
 pub(crate) fn one(root: &Path, split: Option<Split>) -> Result<(Option<Split>, Place), DataError> {
-    let splits = splits(root)?;
-    let of =
-        |wanted: Split| splits.iter().find(|(split, _)| *split == wanted).map(|(s, place)| (Some(*s), place.clone()));
-    let missing = |split| DataError::NoSplit { path: root.into(), split };
-    match split {
-        Some(split) => of(split).ok_or_else(|| missing(split)),
-        None if splits.is_empty() => Ok((None, Place::whole(root)?)),
-        None => of(Split::Test).or_else(|| of(Split::Validation)).ok_or_else(|| missing(Split::Test)),
-    }
-}
-
-/// The Parquet files of a data set, in the order of their names.
-fn parquet_files(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_parquet =
-        |path: &PathBuf| path.extension().is_some_and(|e| e == "parquet") && path.is_file() && !is_hidden(path);
-    let below = root.join("data");
-    let mut files: Vec<PathBuf> = entries(root)?.into_iter().filter(is_parquet).collect();
-    if files.is_empty() && below.is_dir() {
-        files = entries(&below)?.into_iter().filter(is_parquet).collect();
-    }
-    Ok(files)
-}
-
-/// The split that a file's name begins with.
-fn split_of(file: &Path) -> Option<Split> {
-    let name = file.file_stem()?.to_str()?;
-    let word = name.split(|c: char| !c.is_ascii_alphabetic()).next()?;
-    match word {
-        "train" | "training" => Some(Split::Train),
-        "validation" | "val" | "valid" | "dev" => Some(Split::Validation),
-        "test" | "testing" | "eval" => Some(Split::Test),
-        _ => None,
-    }
+    let splits = Splits::of(root)?;
+    let has = |wanted: Split| splits.found.iter().any(|(split, _)| *split == wanted);
+    let split = match split {
+        Some(split) => split,
+        None if splits.found.is_empty() => return Ok((None, Place::whole(root)?)),
+        None if !has(Split::Test) && has(Split::Validation) => Split::Validation,
+        None => Split::Test,
+    };
+    Ok((Some(split), splits.place(root, split)?.clone()))
 }

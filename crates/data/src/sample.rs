@@ -18,10 +18,10 @@ pub struct Sample {
     packed: Option<Packed>,
 }
 
-/// A file that is not used, and why.
+/// What is not used, and why: a file, a row of one, or all of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
     /// Why it is not used.
     pub why: String,

@@ -31,8 +31,11 @@ pub struct Config {
     pub network: String,
     /// The folder of photos.
     pub data: PathBuf,
-    /// Share of every class that is set aside for validation where the folder is one tree.
+    /// Share of every class that is set aside for validation where there are no photos for that.
     pub validation_share: f64,
+    /// The column of Parquet files that has the classes, if somebody has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// How a photo is brought to the network.
     pub preprocess: Preprocess,
     /// Height and width of the views that are trained with. Random crops show things larger than evaluation does, so views somewhat

@@ -318,6 +318,7 @@ mod tests {
             network: "test".into(),
             data: "photos".into(),
             validation_share: DataOptions::default().validation_share,
+            label_column: None,
             preprocess: Preprocess::torchvision(),
             train_size: (64, 64),
             dtype: Dtype::F32,

@@ -198,9 +198,10 @@ impl Trainer {
 
     /// Notes in the events where the run begins or goes on, and what the photos are.
     fn note_beginning(&self) -> Result<(), TrainError> {
-        let DataSet { train, validation, test, skipped, duplicates, .. } = &self.data;
+        let DataSet { train, validation, test, skipped, duplicates, notes, .. } = &self.data;
         let photos = json!({ "train": train.len(), "validation": validation.len(), "test": test.len() });
         self.folder.event("data", &json!({ "photos": photos, "fingerprint": self.data.fingerprint }))?;
+        notes.iter().try_for_each(|note| self.folder.event("note", &json!({ "note": note })))?;
         skipped.iter().try_for_each(|s| self.note_skipped(s))?;
         for d in duplicates {
             let file = |(split, path): &(Split, PathBuf)| json!({ "split": split.to_string(), "file": path.to_string_lossy() });

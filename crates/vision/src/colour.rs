@@ -2,11 +2,25 @@
 
 use image::ColorType;
 
+/// What the samples of a decoder mean, beyond their colour type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// What they say.
+    Plain,
+    /// Colours have been multiplied by alpha.
+    Premultiplied,
+    /// Places in a list of colours.
+    Palette(Box<[[u8; 3]; 256]>),
+}
+
 /// Converts `raw`, the interleaved samples of colour type `colour` in native byte order, to RGB.
 ///
 /// Wider samples are rounded to 8 bits first ([`from_u16`], [`from_f32`]); then pixels with alpha are laid on `background`.
 /// `None` if the colour type is none of those the decoders produce.
-pub(crate) fn to_rgb(raw: Vec<u8>, colour: ColorType, background: [u8; 3]) -> Option<Vec<u8>> {
+pub(crate) fn to_rgb(raw: Vec<u8>, colour: ColorType, meaning: &Meaning, background: [u8; 3]) -> Option<Vec<u8>> {
+    if let (ColorType::L8, Meaning::Palette(colours)) = (colour, meaning) {
+        return Some(per_pixel(&raw, |[place]| colours[usize::from(place)]));
+    }
     let samples = match colour {
         ColorType::Rgb8 => return Some(raw),
         ColorType::L8 | ColorType::La8 | ColorType::Rgba8 => raw,
@@ -20,6 +34,9 @@ pub(crate) fn to_rgb(raw: Vec<u8>, colour: ColorType, background: [u8; 3]) -> Op
         1 => per_pixel(&samples, |[grey]| [grey; 3]),
         2 => per_pixel(&samples, |[grey, alpha]| composite([grey; 3], alpha, background)),
         3 => samples,
+        _ if *meaning == Meaning::Premultiplied => {
+            per_pixel(&samples, |[r, g, b, alpha]| composite([r, g, b].map(|v| divided(v, alpha)), alpha, background))
+        }
         _ => per_pixel(&samples, |[r, g, b, alpha]| composite([r, g, b], alpha, background)),
     })
 }
@@ -50,6 +67,11 @@ fn from_f32(v: f32) -> u8 {
 /// `x / 255` to the nearest integer for `x <= 255 * 255`; there are no ties, 255 being odd.
 fn div_255(x: u32) -> u8 {
     ((x + 127) / 255) as u8
+}
+
+/// `v / alpha` as Pillow has it, rounded down, and 0 where nothing is to be seen.
+fn divided(v: u8, alpha: u8) -> u8 {
+    (u32::from(v) * 255).checked_div(alpha.into()).unwrap_or(0).min(255) as u8
 }
 
 fn composite(colour: [u8; 3], alpha: u8, background: [u8; 3]) -> [u8; 3] {
@@ -119,7 +141,17 @@ mod tests {
             (ColorType::Rgba32F, f32s(&[0.0, 1.0, 0.5, 0.0]), [10, 20, 30]),
         ];
         for (colour, raw, expected) in cases {
-            assert_eq!(to_rgb(raw, colour, [10, 20, 30]), Some(expected.to_vec()), "{colour:?}");
+            assert_eq!(to_rgb(raw, colour, &Meaning::Plain, [10, 20, 30]), Some(expected.to_vec()), "{colour:?}");
+        }
+    }
+
+    #[test]
+    fn colours_that_were_multiplied_by_alpha_are_not_multiplied_again() {
+        for (pixel, expected) in
+            [([50, 100, 0, 128], [55, 110, 15]), ([7, 8, 9, 255], [7, 8, 9]), ([9, 9, 9, 0], [10, 20, 30])]
+        {
+            let rgb = to_rgb(pixel.to_vec(), ColorType::Rgba8, &Meaning::Premultiplied, [10, 20, 30]);
+            assert_eq!(rgb, Some(expected.to_vec()));
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Not here: the limits themselves ([`crate::options`]), and JPEG ([`crate::jpeg`]).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
@@ -9,8 +10,9 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use crate::colour::Meaning;
 use crate::options::{Budget, DecodeOptions};
-use crate::orient::upright;
+use crate::orient::{from_exif, upright};
 use crate::{Photo, VisionError, colour, jpeg, png, tiff, webp};
 
 /// Decodes the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file to an upright RGB photo.
@@ -35,15 +37,38 @@ use crate::{Photo, VisionError, colour, jpeg, png, tiff, webp};
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Photo, VisionError> {
     let budget = Budget(options);
     budget.bytes(bytes.len() as u64)?;
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, budget),
-        Ok(ImageFormat::Png) => decode_as(ImageFormat::Png, "PNG", png::checked(bytes)?, budget),
-        Ok(ImageFormat::WebP) => decode_as(ImageFormat::WebP, "WebP", webp::checked(bytes)?, budget),
-        Ok(ImageFormat::Gif) => decode_as(ImageFormat::Gif, "GIF", bytes, budget),
-        Ok(ImageFormat::Bmp) => decode_as(ImageFormat::Bmp, "BMP", bytes, budget),
-        Ok(ImageFormat::Tiff) => decode_as(ImageFormat::Tiff, "TIFF", tiff::checked(bytes)?, budget),
-        _ => Err(VisionError::UnknownFormat),
-    }
+    let format = image::guess_format(bytes).ok().or(tiff::is_big(bytes).then_some(ImageFormat::Tiff));
+    let plain = |bytes, exif: Option<&[u8]>| Known {
+        bytes: Cow::Borrowed(bytes),
+        meaning: Meaning::Plain,
+        orientation: Some(exif.map_or(Orientation::NoTransforms, from_exif)),
+    };
+    let (format, name, known) = match format {
+        Some(ImageFormat::Jpeg) => return jpeg::decode(bytes, budget),
+        Some(format @ ImageFormat::Png) => (format, "PNG", plain(png::checked(bytes)?, png::exif(bytes))),
+        Some(format @ ImageFormat::WebP) => {
+            let container = webp::checked(bytes)?;
+            (format, "WebP", plain(container, webp::exif(container)))
+        }
+        Some(format @ ImageFormat::Gif) => (format, "GIF", plain(bytes, None)),
+        Some(format @ ImageFormat::Bmp) => (format, "BMP", plain(bytes, None)),
+        Some(format @ ImageFormat::Tiff) => {
+            let tiff::Checked { bytes, meaning } = tiff::checked(bytes, budget)?;
+            (format, "TIFF", Known { bytes, meaning, orientation: None })
+        }
+        _ => return Err(VisionError::UnknownFormat),
+    };
+    decode_as(format, name, &known, budget)
+}
+
+/// What is known of a file before its decoder sees it.
+struct Known<'a> {
+    /// What the decoder sees.
+    bytes: Cow<'a, [u8]>,
+    /// What its samples mean.
+    meaning: Meaning,
+    /// How the photo is turned, unless the decoder is asked.
+    orientation: Option<Orientation>,
 }
 
 /// Reads and decodes the photo at `path` as [`decode`] does. Only regular files are opened, and not beyond
@@ -88,25 +113,33 @@ pub fn read_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Vec<
     Ok(bytes)
 }
 
-fn decode_as(format: ImageFormat, name: &'static str, bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionError> {
+fn decode_as(
+    format: ImageFormat,
+    name: &'static str,
+    known: &Known<'_>,
+    budget: Budget<'_>,
+) -> Result<Photo, VisionError> {
+    let bytes = &known.bytes[..];
+    let copied = if matches!(known.bytes, Cow::Owned(_)) { bytes.len() as u64 } else { 0 };
     let limit = budget.0.max_alloc;
     let error = |error| from_image(error, name, limit);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits(if format == ImageFormat::Png { png::before_pixels(bytes).min(limit) } else { limit }));
     let mut decoder = reader.into_decoder().map_err(error)?;
     let (width, height) = decoder.dimensions();
-    let (colour, orientation) = (decoder.color_type(), decoder.orientation().map_err(error)?);
+    let colour = decoder.color_type();
+    let orientation = known.orientation.map_or_else(|| decoder.orientation(), Ok).map_err(error)?;
     let rgb = 3 * budget.pixels(name, width, height)?;
     let raw = decoder.total_bytes();
     let converted = if colour == ColorType::Rgb8 { 0 } else { rgb };
     let turned = if orientation == Orientation::NoTransforms { 0 } else { 2 * rgb };
     let peak = raw.saturating_add(converted.max(scratch(format, rgb / 3, raw)));
-    budget.memory(peak.max(turned))?;
+    budget.memory(copied.saturating_add(peak.max(turned)))?;
     decoder.set_limits(limits(limit - raw)).map_err(error)?;
 
     let mut samples = vec![0; raw as usize];
     decoder.read_image(&mut samples).map_err(error)?;
-    let pixels = colour::to_rgb(samples, colour, budget.0.background);
+    let pixels = colour::to_rgb(samples, colour, &known.meaning, budget.0.background);
     let pixels = pixels.ok_or_else(|| VisionError::Unsupported {
         format: name,
         reason: format!("the decoder gave the colour type {colour:?}"),

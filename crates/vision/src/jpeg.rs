@@ -2,6 +2,9 @@
 //!
 //! The decoder fills what is missing with grey and stays silent where it can, so completeness is proven here.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -27,7 +30,9 @@ pub(crate) fn decode(bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionEr
         let reason = format!("it has {} scans, and at most {MAX_SCANS} are read", outline.scans);
         return Err(VisionError::Unsupported { format: FORMAT, reason });
     }
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
+    let bytes = without_strays(bytes, budget)?;
+    let copied = if matches!(bytes, Cow::Owned(_)) { bytes.len() as u64 } else { 0 };
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&bytes[..]), options());
     decoder.decode_headers().map_err(error)?;
     let info = decoder.info().ok_or_else(|| VisionError::damaged(FORMAT, "no frame header"))?;
 
@@ -37,7 +42,7 @@ pub(crate) fn decode(bytes: &[u8], budget: Budget<'_>) -> Result<Photo, VisionEr
     let pixels = budget.pixels(FORMAT, width, height)?;
     let turned = if orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
     let held = outline.coefficients_held(width, height, info.components);
-    budget.memory(3 * pixels + turned.max(held))?;
+    budget.memory(copied + 3 * pixels + turned.max(held))?;
 
     let mut rgb = vec![0; 3 * pixels as usize];
     decoder.decode_into(&mut rgb).map_err(error)?;
@@ -63,6 +68,53 @@ fn error(error: DecodeErrors) -> VisionError {
     }
 }
 
+/// The file without what lies between the segments before its first scan. Other decoders skip it, ours would take it for damage.
+fn without_strays<'a>(bytes: &'a [u8], budget: Budget<'_>) -> Result<Cow<'a, [u8]>, VisionError> {
+    let mut headers: Vec<Range<usize>> = Vec::new();
+    let mut at = 2;
+    while let Some(segment) = Segment::next(bytes, at) {
+        at = segment.place.end;
+        if matches!(segment.marker, 0xda | 0xd9) {
+            headers.push(segment.place.start..bytes.len());
+            break;
+        }
+        // A stuffed byte marks nothing.
+        if segment.marker != 0 {
+            headers.push(segment.place);
+        }
+    }
+    if headers.iter().map(Range::len).sum::<usize>() + 2 == bytes.len() {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    budget.memory(bytes.len() as u64)?;
+    let mut whole = Vec::with_capacity(bytes.len());
+    whole.extend_from_slice(&bytes[..2]);
+    headers.into_iter().for_each(|header| whole.extend_from_slice(&bytes[header]));
+    Ok(Cow::Owned(whole))
+}
+
+/// A marker, and what belongs to it.
+struct Segment {
+    marker: u8,
+    place: Range<usize>,
+}
+
+impl Segment {
+    /// The first from a place on; `None` if the data end before its end.
+    fn next(bytes: &[u8], from: usize) -> Option<Self> {
+        let at = from + bytes.get(from..)?.iter().position(|&byte| byte == 0xff)?;
+        let at = at + bytes[at..].iter().position(|&byte| byte != 0xff)?;
+        let marker = bytes[at];
+        let length = match marker {
+            // Stuffed bytes, TEM, the restart markers and both ends of the image stand alone.
+            0x00 | 0x01 | 0xd0..=0xd9 => 0,
+            _ => bytes.get(at + 1..)?.first_chunk().map(|&b| u16::from_be_bytes(b))?.into(),
+        };
+        let end = at + 1 + length;
+        (end <= bytes.len()).then_some(Self { marker, place: at - 1..end })
+    }
+}
+
 /// What the markers tell (ITU-T T.81, annex B).
 #[derive(Debug, Default, PartialEq)]
 struct Outline {
@@ -76,24 +128,14 @@ impl Outline {
         let mut outline = Self::default();
         let mut at = 2;
         loop {
-            at += bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
-            at += bytes[at..].iter().position(|&byte| byte != 0xff)?;
-            let marker = bytes[at];
-            at += 1;
-            match marker {
+            let segment = Segment::next(bytes, at)?;
+            match segment.marker {
                 0xd9 => return Some(outline),
-                // Stuffed bytes, TEM, the restart markers and the start of the image stand alone.
-                0x00 | 0x01 | 0xd0..=0xd8 => continue,
-                _ => {}
-            }
-            let length = bytes.get(at..)?.first_chunk().map(|&b| u16::from_be_bytes(b))?;
-            let segment = bytes.get(at..at + usize::from(length))?;
-            match marker {
                 0xc2 => outline.progressive = true,
                 0xda => outline.scans += 1,
                 _ => {}
             }
-            at += segment.len();
+            at = segment.place.end;
         }
     }
 

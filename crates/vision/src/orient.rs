@@ -33,6 +33,15 @@ impl Walk {
     }
 }
 
+/// What EXIF metadata ask for. In PNG and WebP they are the bytes of a TIFF file, but some writers put in front of them what stands
+/// there in JPEG.
+pub(crate) fn from_exif(mut exif: &[u8]) -> Orientation {
+    while let Some(rest) = exif.strip_prefix(b"Exif\0\0") {
+        exif = rest;
+    }
+    Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms)
+}
+
 /// Turns `photo`, stored with `orientation`, upright.
 pub(crate) fn upright(photo: Photo, orientation: Orientation) -> Photo {
     if orientation == Orientation::NoTransforms {

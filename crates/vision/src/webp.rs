@@ -21,6 +21,19 @@ pub(crate) fn checked(bytes: &[u8]) -> Result<&[u8], VisionError> {
     Ok(container)
 }
 
+/// The EXIF metadata of a file that has been checked.
+pub(crate) fn exif(container: &[u8]) -> Option<&[u8]> {
+    let mut rest = container.get(12..).filter(|chunks| chunks.starts_with(b"VP8X"))?;
+    loop {
+        let (header, body) = rest.split_first_chunk::<CHUNK_HEADER>()?;
+        let size = read_u32(header, 4)? as usize;
+        if header.starts_with(b"EXIF") {
+            return body.get(..size);
+        }
+        rest = body.get(size.checked_add(size % 2)?..)?;
+    }
+}
+
 fn check_chunks(mut rest: &[u8], canvas: Option<(u32, u32)>, in_frame: bool) -> Result<(), VisionError> {
     while rest.len() >= CHUNK_HEADER {
         let (header, body) = rest.split_at(CHUNK_HEADER);

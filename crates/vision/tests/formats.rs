@@ -122,6 +122,63 @@ fn every_orientation_is_applied_in_every_format_that_has_one() {
     }
 }
 
+/// The first part of a file of chunks that has this name: where it is, and what is in it.
+fn part(bytes: &[u8], name: &[u8; 4]) -> (std::ops::Range<usize>, Vec<u8>) {
+    let at = bytes.windows(4).position(|w| w == name).unwrap();
+    if bytes.starts_with(b"RIFF") {
+        let length = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+        (at..at + 8 + length.next_multiple_of(2), bytes[at + 8..at + 8 + length].to_vec())
+    } else {
+        let length = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap()) as usize;
+        (at - 4..at + 8 + length, bytes[at + 4..at + 4 + length].to_vec())
+    }
+}
+
+#[test]
+fn exif_may_begin_as_in_jpeg_and_stand_behind_the_pixels() {
+    let upright = |bytes: &[u8]| decode(bytes, &options()).unwrap();
+    let png = photo_file("turned.png");
+    let (place, exif) = part(&png, b"eXIf");
+    let prefixed = [b"Exif\0\0", &exif[..]].concat();
+    for exif in [&exif, &prefixed, &[b"Exif\0\0", &prefixed[..]].concat()] {
+        let mut moved = png.clone();
+        moved.drain(place.clone());
+        let end = moved.len() - 12;
+        moved.splice(end..end, chunk(b"eXIf", exif));
+        assert!(upright(&moved) == upright(&png));
+        let mut there = png.clone();
+        there.splice(place.clone(), chunk(b"eXIf", exif));
+        assert!(upright(&there) == upright(&png));
+    }
+    let webp = photo_file("turned.webp");
+    let (place, exif) = part(&webp, b"EXIF");
+    let exif = [b"Exif\0\0", &exif[..]].concat();
+    let padding = &[0][..exif.len() % 2];
+    let mut prefixed = webp.clone();
+    prefixed.splice(place, [b"EXIF", &(exif.len() as u32).to_le_bytes()[..], &exif, padding].concat());
+    let length = (prefixed.len() as u32 - 8).to_le_bytes();
+    prefixed[4..8].copy_from_slice(&length);
+    assert!(upright(&prefixed) == upright(&webp));
+}
+
+#[test]
+fn bytes_between_segments_of_a_jpeg_are_passed_over() {
+    for name in ["rgb_444.jpg", "progressive.jpg", "turned.jpg", "restarts.jpg"] {
+        let bytes = photo_file(name);
+        let whole = decode(&bytes, &options()).unwrap();
+        let first = 4 + usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+        let second = first + 2 + usize::from(u16::from_be_bytes([bytes[first + 2], bytes[first + 3]]));
+        for stray in [&b"\0\0\0\0\0\0"[..], b"stray bytes", b"\xff\0ab\xff\0\xda\xc0", &[0xff; 9]] {
+            let mut longer = bytes.clone();
+            longer.splice(second..second, stray.iter().copied());
+            assert!(decode(&longer, &options()).unwrap() == whole, "{name}, {stray:?}");
+            for cut in 1..longer.len().min(60) {
+                assert!(decode(&longer[..longer.len() - cut], &options()).is_err(), "{name}, {cut} bytes less");
+            }
+        }
+    }
+}
+
 /// A PNG of this depth and kind (ISO 15948), whose samples are a function of their place: in one pass, or in Adam7's seven.
 fn png((width, height): (usize, usize), depth: usize, colour: u8, interlaced: bool) -> Vec<u8> {
     // First row and column of each pass, and how far apart its rows and columns are.

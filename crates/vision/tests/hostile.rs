@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 use std::sync::Mutex;
 
-use common::{chunk, crc32, from_hex, photo_file, photos};
+use common::{chunk, crc32, from_hex, photo_file, photos, tiff, tiff_tags};
 use cspnet_vision::{DecodeOptions, Photo, VisionError, decode};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -300,6 +300,47 @@ fn lists_that_claim_many_values_take_no_memory() {
             assert!(result.is_err() && taken < 1 << 20, "{taken} bytes for {count} values at {at}");
         }
     }
+}
+
+/// The same in files of 64 bits, with a palette and with a description that claims all of the file.
+#[test]
+fn big_tiffs_and_copies_of_tiffs_take_no_more_memory_than_their_files() {
+    let _alone = alone();
+    let mut tags = tiff_tags((3, 2), 3, 1);
+    tags.push((320, 3, vec![0x5A00; 768]));
+    tags.push((270, 2, vec![b'x'.into(); 1 << 20]));
+    for big in [false, true] {
+        let sound = tiff(&tags, &[1; 6], true, big);
+        let (taken, result) = measured(|| decode(&sound, &DecodeOptions::default()));
+        assert!(result.is_ok() && taken < sound.len() + (1 << 20), "{taken}");
+        let no_copy = DecodeOptions { max_alloc: sound.len() as u64, ..DecodeOptions::default() };
+        assert!(matches!(decode(&sound, &no_copy), Err(VisionError::TooMuchMemory { .. })));
+        let (word, head, entry) = if big { (8, 8, 20) } else { (4, 2, 12) };
+        let place = |at: usize| sound[at..at + word].iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+        let first = place(word) + head;
+        for at in (0..tags.len() + 2).map(|i| first + entry * i + 4) {
+            for count in [u64::MAX, u32::MAX.into(), 1 << 24, 1 << 21] {
+                let mut bytes = sound.clone();
+                bytes[at..at + word].copy_from_slice(&count.to_le_bytes()[..word]);
+                let (taken, result) = measured(|| decode(&bytes, &DecodeOptions::default()));
+                assert!(result.is_err() && taken < 1 << 20, "{taken} bytes for {count} values at {at}");
+            }
+        }
+        (0..sound.len()).step_by(997).for_each(|end| assert!(survive(&sound[..end]).is_err()));
+    }
+}
+
+/// The strict decoder sees a copy of a JPEG that has something between its segments.
+#[test]
+fn copies_of_jpegs_count_as_memory() {
+    let _alone = alone();
+    let mut bytes = photo_file("rgb_444.jpg");
+    let first = 4 + usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+    bytes.splice(first..first, vec![b'x'; 10 << 20]);
+    let with = |max_alloc| decode(&bytes, &DecodeOptions { max_alloc, ..DecodeOptions::default() });
+    let (taken, result) = measured(|| with(11 << 20));
+    assert!(result.is_ok() && taken < 12 << 20, "{taken}");
+    assert!(matches!(with(9 << 20), Err(VisionError::TooMuchMemory { .. })));
 }
 
 /// What fuzzing found: palettes of PNG that end within a colour, on which the decoder panicked.

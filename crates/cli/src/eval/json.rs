@@ -38,6 +38,8 @@ struct Json<'a> {
     absent: Vec<&'a str>,
     /// Files that were not judged, in the order of their names.
     skipped: Vec<JsonSkipped>,
+    /// What was chosen of the data set that might have been chosen otherwise, for people.
+    notes: &'a [String],
     /// Seconds for reading and computing the photos judged, after all had been checked once.
     seconds: f64,
     /// Photos a second, in that time.
@@ -137,6 +139,7 @@ fn json(e: &Evaluation) -> Json<'_> {
         confusion: confusion.cells().map(cell).collect(),
         absent: e.absent.iter().map(|&class| e.labels[class].as_str()).collect(),
         skipped: e.skipped.iter().map(skipped).collect(),
+        notes: &e.notes,
         seconds: e.verdict.seconds,
         photos_per_second: e.photos_per_second(),
     }

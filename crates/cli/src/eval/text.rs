@@ -23,6 +23,9 @@ pub fn write(e: &Evaluation, width: usize, out: &mut impl Write) -> Result<(), F
     if !e.absent.is_empty() {
         writeln!(out, "{}\n", absent(e))?;
     }
+    for note in &e.notes {
+        writeln!(out, "{}\n", shown_text(note))?;
+    }
     for (unreadable, what) in [(true, "could not be read"), (false, "left out: hidden, or in no class folder")] {
         let files: Vec<&Skipped> = e.skipped.iter().filter(|s| s.unreadable == unreadable).collect();
         if !files.is_empty() {

@@ -76,3 +76,44 @@ pub fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let body = [kind, content].concat();
     [&(content.len() as u32).to_be_bytes()[..], &body, &crc32(&body).to_be_bytes()].concat()
 }
+
+/// A TIFF of one strip with these tags, their types and values, in either order of bytes, with places of 32 bits or of 64 (BigTIFF).
+pub fn tiff(tags: &[(u16, u16, Vec<u64>)], strip: &[u8], little: bool, big: bool) -> Vec<u8> {
+    let number = |n: u64, len: usize| -> Vec<u8> {
+        let mut bytes = n.to_le_bytes()[..len].to_vec();
+        if !little {
+            bytes.reverse();
+        }
+        bytes
+    };
+    let word = if big { 8 } else { 4 };
+    let head = if big { 16 } else { 8 };
+    let mut tags = tags.to_vec();
+    let place = if big { 16 } else { 4 };
+    tags.extend([(273, place, vec![head]), (279, place, vec![strip.len() as u64])]);
+    tags.sort();
+    let (mut beside, mut entries) = (strip.to_vec(), Vec::new());
+    for (tag, kind, values) in &tags {
+        let size = [0, 1, 1, 2, 4].get(usize::from(*kind)).copied().unwrap_or(8);
+        let mut bytes: Vec<u8> = values.iter().flat_map(|&n| number(n, size)).collect();
+        if bytes.len() > word {
+            let at = number(head + beside.len() as u64, word);
+            beside.extend(std::mem::replace(&mut bytes, at));
+        }
+        bytes.resize(word, 0);
+        let entry = [number((*tag).into(), 2), number((*kind).into(), 2), number(values.len() as u64, word), bytes];
+        entries.extend(entry.concat());
+    }
+    let directory = number(head + beside.len() as u64, word);
+    let magic = if big { [number(43, 2), number(8, 2), number(0, 2)].concat() } else { number(42, 2) };
+    let count = number(tags.len() as u64, if big { 8 } else { 2 });
+    [if little { b"II" } else { b"MM" }, &magic[..], &directory, &beside, &count, &entries, &number(0, word)].concat()
+}
+
+/// Tags of a TIFF of this size without compression: so many samples of 8 bits, which mean this.
+pub fn tiff_tags((width, height): (u64, u64), photometric: u64, samples: u64) -> Vec<(u16, u16, Vec<u64>)> {
+    let bits = vec![8; samples as usize];
+    let tags = [(256, vec![width]), (257, vec![height]), (258, bits), (259, vec![1]), (262, vec![photometric])];
+    let more = [(277, vec![samples]), (278, vec![height])];
+    tags.into_iter().chain(more).map(|(tag, values)| (tag, 3, values)).collect()
+}

@@ -103,6 +103,7 @@ impl Workshop {
             network: "test".into(),
             data: self.path("data"),
             validation_share: DataOptions::default().validation_share,
+            label_column: None,
             preprocess: Preprocess { size: (SIDE as u32, SIDE as u32), ..Preprocess::torchvision() },
             train_size: (SIDE as u32, SIDE as u32),
             dtype: Dtype::F32,
