@@ -156,6 +156,8 @@ impl<'a> Network<'a> {
             graph.inputs.push(head.picture);
         }
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
+        let mut needed = order::leading_to_outputs(&graph, &mut order, &allowance)?.into_iter();
+        graph.inputs.retain(|_| needed.next().unwrap_or(true));
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
         let built = build(lowered, options, &files, &allowance, facts::are_own(&metadata))?;
@@ -181,7 +183,7 @@ impl<'a> Network<'a> {
         LazyWeights::new(self.params.iter().map(|constant| constant.tensor(&self.files)).collect())
     }
 
-    /// What it takes, in the order of the graph's inputs.
+    /// What it takes, in the order of the graph's inputs. What the file calls an input and no output depends on is not among them.
     pub fn inputs(&self) -> &[Tensor] {
         &self.inputs
     }
