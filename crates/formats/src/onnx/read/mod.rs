@@ -32,6 +32,7 @@ mod sources;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod varints;
 mod wire;
 
 use std::fs::File;

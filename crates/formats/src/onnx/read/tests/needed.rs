@@ -22,3 +22,38 @@ fn what_no_output_depends_on_is_left_out() {
     let told = refusal(&model.encode_to_vec());
     assert!(told.contains("`chosen node` (NonMaxSuppression) is an operator that is not known"), "{told}");
 }
+
+#[test]
+fn halves_in_lists_stay_in_the_file() {
+    let (rows, columns) = (1024_i64, 1024_i64);
+    let list = |count: i64| {
+        let mut list = Vec::new();
+        // 2.0 and more, of three bytes each.
+        (0..count).for_each(|i| prost::encoding::encode_varint((0x4000 + i % 1024) as u64, &mut list));
+        list
+    };
+    let with = |content: &[u8]| {
+        let tensor =
+            proto::Tensor { dims: vec![rows, columns], data_type: Some(10), name: "w".into(), raw_data: vec![] };
+        // Without the field of bytes, which is empty.
+        let tensor = tensor.encode_to_vec();
+        with_field(
+            &file(vec![node("Gemm", &["x", "w"], "y")], vec![], &[1, rows as usize]),
+            5,
+            &[&tensor[..], content].concat(),
+        )
+    };
+    let bytes = with(&field(5, &list(rows * columns)));
+    let network = memory::within(bytes.len() + memory::SLACK, "reading", || read(&bytes)).unwrap();
+    let weights = network.weights().to_weights().unwrap();
+    assert_eq!(weights.get(0)[..3], [2.0, 2.0, 2.0]);
+    assert_eq!(weights.get(0)[rows as usize..][..2], [2.0 + 1.0 / 512.0; 2]);
+    // Too few bytes are seen at once, too few numbers when they are read.
+    hostile(&with(&field(5, &list(rows * columns / 4))), "the tensor `w` has 786432 bytes for 1048576 numbers");
+    let short = with(&field(5, &list(rows * columns - 1)));
+    let told = read(&short).unwrap().weights().to_weights().unwrap_err().to_string();
+    assert!(told.contains("is where a tensor has too few numbers"), "{told}");
+    // In two pieces they are one list, and have to be read.
+    let pieces = [field(5, &list(9)), field(5, &list(rows * columns - 9))].concat();
+    hostile(&with(&pieces), "would take more than 48 MB");
+}
