@@ -408,8 +408,17 @@ pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
 pub(super) fn shape(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let dims = &call.flow(0)?.dims;
     Ok(vec![Operand::Constant(match call.node.operator.as_str() {
-        "Size" if dims.batched => return Err("counts all numbers of a batch".into()),
-        "Size" => Constant::few(Vec::new(), vec![Integer::Known(dims.count() as i64)]),
+        "Size" => {
+            let all = match (dims.batched, call.images, dims.count() as i64) {
+                (false, _, count) => Integer::Known(count),
+                (true, Integer::Batch, 1) => Integer::Batch,
+                (true, Integer::Known(images), count) => {
+                    images.checked_mul(count).map_or(Integer::Open, Integer::Known)
+                }
+                (true, ..) => Integer::Open,
+            };
+            Constant::few(Vec::new(), vec![all])
+        }
         _ => super::evaluate::shape_of(call, dims)?,
     })])
 }

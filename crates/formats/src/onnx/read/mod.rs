@@ -50,7 +50,6 @@ use crate::tensors::Bytes;
 use crate::text::shown;
 use allowance::{Allowance, Loan};
 use constant::{Constant, Files};
-use dims::Integer;
 use external::Externals;
 use head::Head;
 use lower::{End, Lowered, Source, initialisers};
@@ -262,14 +261,15 @@ fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
     }
 }
 
-/// The graph with the first dimension as that of the images, or of one image if that cannot be.
+/// The graph with the first dimension as that of the images. If that cannot be, it is that of one image, or of as many together as the
+/// file says.
 fn lowered<'a>(source: &Source<'a>, size: [usize; 2]) -> Result<Lowered<'a>, FormatError> {
     let Some(images) = source.images() else {
         return source.lower(None, size).map_err(lower::Refusal::into_error);
     };
     match source.lower(Some(images), size) {
-        Err(refusal) if refusal.mixes_images && images != Integer::Batch => {
-            source.lower(None, size).map_err(|_| refusal.into_error())
+        Err(refusal) if refusal.is_of_images => {
+            source.lower(None, size).map_err(|alone| refusal.and(alone).into_error())
         }
         lowered => lowered.map_err(lower::Refusal::into_error),
     }

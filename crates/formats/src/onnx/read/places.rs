@@ -89,9 +89,8 @@ pub(super) fn concat(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     for (operand, name) in call.inputs.iter().zip(&call.node.inputs) {
         let part = match operand.as_ref().ok_or("has an input that is left out")? {
             Operand::Flow(flow) => flow.clone(),
-            Operand::Constant(_) if first.dims.batched => {
-                return Err("joins a constant to the images of a batch".into());
-            }
+            // It has its own number of images.
+            Operand::Constant(_) if first.dims.batched => return Err(Why::Batch),
             Operand::Constant(constant) => {
                 let shape = flow::planes(&constant.dims);
                 Flow::new(steps.constant(name, shape, constant.clone())?, Dims::plain(constant.dims.clone()))
@@ -309,9 +308,9 @@ pub(super) fn resize(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
             if !(one_image || wanted(0) == own(0)) || wanted(1) != own(1) {
                 return Err("resizes images or channels".into());
             }
-            let length = |axis: usize| -> Result<usize, String> {
+            let length = |axis: usize| -> Result<usize, Why> {
                 let n = wanted(axis).known()?;
-                usize::try_from(n).map_err(|_| format!("makes a side of {n}"))
+                usize::try_from(n).map_err(|_| format!("makes a side of {n}").into())
             };
             if call.text("keep_aspect_ratio_policy", "stretch")? != "stretch" {
                 return Err("keeps the aspect ratio".into());
