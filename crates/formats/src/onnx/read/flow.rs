@@ -304,6 +304,10 @@ pub(super) fn together<const N: usize>(tensors: [&[usize]; N], marks: &[u8]) -> 
     let mut axes: Vec<([usize; N], u8)> = Vec::new();
     for (side, &mark) in marks.iter().enumerate() {
         let lengths = tensors.map(|sides| sides[side]);
+        // It may be part of either neighbour.
+        if lengths == [1; N] {
+            continue;
+        }
         match axes.last_mut() {
             Some((last, before)) if *before == mark => (0..N).for_each(|i| last[i] *= lengths[i]),
             _ => axes.push((lengths, mark)),
@@ -359,6 +363,9 @@ mod tests {
         let (a, b) = ([2, 3, 4, 5], [2, 3, 1, 1]);
         assert_eq!(together([&a, &b], &[0, 0, 1, 1]), Some([[6, 1, 20], [6, 1, 1]]));
         assert_eq!(together([&a], &[0, 1, 0, 1]), None);
+        // Sides of 1 part nothing.
+        let (a1, b1) = ([2, 1, 3, 1, 4], [1, 1, 1, 1, 4]);
+        assert_eq!(together([&a1, &b1], &[1, 0, 1, 0, 0]), Some([[6, 1, 4], [1, 1, 4]]));
         assert_eq!(together([&a[..2]], &[0, 1]), Some([[2, 1, 3]]));
         assert_eq!(around(&a, 1), ([2, 3, 20], Axis::Rows));
         assert_eq!(around(&a, 0), ([2, 12, 5], Axis::Channels));

@@ -28,6 +28,8 @@ mod messages;
 mod operators;
 mod order;
 mod places;
+mod products;
+mod repeat;
 mod sources;
 mod tensor;
 #[cfg(test)]

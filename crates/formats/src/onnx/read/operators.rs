@@ -2,7 +2,7 @@
 
 use super::call::{Call, Given};
 use super::flow::Steps;
-use super::{arithmetic, layers, places};
+use super::{arithmetic, layers, places, products, repeat};
 
 /// What adds the steps of a node and gives its outputs.
 type Lower = fn(&mut Steps<'_>, &Call<'_>) -> Given;
@@ -17,8 +17,8 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "LRN" => layers::lrn,
         "PRelu" => layers::prelu,
         "Softmax" | "LogSoftmax" => layers::softmax,
-        "Gemm" => layers::gemm,
-        "MatMul" => layers::matmul,
+        "Gemm" => products::gemm,
+        "MatMul" => products::matmul,
         "DepthToSpace" | "SpaceToDepth" => layers::blocks,
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => layers::reduce,
         "Shape" | "Size" => layers::shape,
@@ -32,7 +32,7 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "Cast" => arithmetic::cast,
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => places::reshape,
         "Transpose" => places::transpose,
-        "Expand" => places::expand,
+        "Expand" => repeat::expand,
         "Concat" => places::concat,
         "Slice" => places::slice,
         "Split" => places::split,

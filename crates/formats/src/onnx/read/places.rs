@@ -1,14 +1,11 @@
 //! Operators that give numbers other places or other shapes: joined, cut, turned, padded, resized.
 
-use cspnet_graph::{Axis, Binary, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
+use cspnet_graph::{Axis, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
 
-use super::arithmetic::{self, joined};
 use super::call::{Call, Given, Operand};
-use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Integer, Place, Run, Why};
 use super::flow::{self, Flow, Steps};
 use super::layers::Images;
-use super::tensor;
 
 /// Most pieces that one node takes of a value.
 const MAX_PIECES: usize = 64;
@@ -51,24 +48,6 @@ pub(super) fn transpose(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
         (false, _) => order,
     };
     given(steps.permuted(x, &order)?)
-}
-
-/// A value repeated to a shape: its product with ones of that shape.
-pub(super) fn expand(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
-    if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
-        shape[0] = Integer::Known(1);
-    }
-    let length = |n: &i64| usize::try_from(*n).map_err(|_| format!("makes a dimension of {n}"));
-    let dims = dims::known(&shape)?.iter().map(length).collect::<Result<Vec<usize>, String>>()?;
-    tensor::count(&dims).ok_or("makes a shape that is too large")?;
-    if arithmetic::joined_dims(&x.dims, &Dims::plain(dims.clone()))? == x.dims {
-        return given(x.clone());
-    }
-    let ones = Operand::Constant(Constant { dims, numbers: Numbers::Fill(1.0) });
-    let name = format!("{}.ones", call.path());
-    Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
 }
 
 pub(super) fn concat(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
