@@ -5,7 +5,7 @@ use cspnet_graph::{Binary, Op, Shape, Unary};
 use super::call::{Call, Given, Operand, decimal};
 use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Why, broadcast};
-use super::flow::{self, Flow, Steps};
+use super::flow::{self, Flow, Parameter, Steps};
 use super::fused::near;
 use super::repeat::repeated;
 use super::tensor;
@@ -21,7 +21,10 @@ pub(super) fn unary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let float = |name, default| call.float(name, default);
     let function = match call.node.operator.as_str() {
         "Relu" => Unary::Relu,
-        "LeakyRelu" => Unary::LeakyRelu { slope: float("alpha", 0.01)? },
+        "LeakyRelu" => match float("alpha", 0.01)? {
+            slope if (0.0..=1.0).contains(&slope) => Unary::LeakyRelu { slope },
+            slope => return steep(steps, call, slope as f32),
+        },
         "Sigmoid" => Unary::Sigmoid,
         "Tanh" => Unary::Tanh,
         "HardSigmoid" => {
@@ -53,6 +56,18 @@ pub(super) fn unary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
         _ => Unary::Reciprocal,
     };
     applied(steps, call, function)
+}
+
+/// A leaky rectifier of any slope: one of parameters that are all the same.
+fn steep(steps: &mut Steps<'_>, call: &Call<'_>, slope: f32) -> Given {
+    if !slope.is_finite() {
+        return Err(format!("has {slope} as its alpha").into());
+    }
+    let x = call.flow(0)?;
+    let numbers = Constant { dims: vec![steps.get(x.step).shape[0]], numbers: Numbers::Fill(slope) };
+    let params = vec![Parameter { name: format!("{}.alpha", call.path()), numbers }];
+    let step = steps.push(&call.path(), Op::PRelu, &[x.step], params)?;
+    Ok(vec![Operand::Flow(x.with_step(step))])
 }
 
 pub(super) fn clip(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {

@@ -13,7 +13,7 @@ use super::data_type::DataType;
 use super::dims::{self, Dims, Integer, Why};
 use super::tensor;
 use Integer::Known;
-use arithmetic::{One, Two, converted, join, map, one, reduce, two};
+use arithmetic::{One, Two, clip, converted, join, map, one, reduce, two};
 use places::{choose, concat, expand, gather, slice, split, tile};
 
 /// Most outputs of a node.
@@ -55,6 +55,7 @@ fn way(operator: &str) -> Option<Way> {
         "Expand" => Way::Array(expand),
         "Tile" => Way::Array(tile),
         "Where" => Way::Array(choose),
+        "Clip" => Way::Array(clip),
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => Way::Array(reduce),
         "Split" => Way::Parts(split),
         _ => return one(operator).map(Way::One).or_else(|| two(operator).map(Way::Two)),
@@ -182,7 +183,7 @@ fn integers<'a>(call: &Call<'a>, dims: Vec<usize>, numbers: &[i64]) -> Result<Ar
 }
 
 /// A list of lengths as a shape that is not too large.
-fn lengths(list: &[i64]) -> Result<(Vec<usize>, usize), String> {
+pub(super) fn lengths(list: &[i64]) -> Result<(Vec<usize>, usize), String> {
     let sides: Option<Vec<usize>> = list.iter().map(|&n| usize::try_from(n).ok()).collect();
     let sides = sides.filter(|sides| sides.len() <= super::limits::MAX_RANK);
     let sized = sides.and_then(|sides| tensor::count(&sides).map(|count| (sides, count)));

@@ -59,6 +59,8 @@ pub(super) struct Step {
     pub inputs: Vec<usize>,
     pub params: Vec<Parameter>,
     pub shape: Shape,
+    /// Whether it depends on something that the network takes.
+    pub varies: bool,
 }
 
 /// Numbers of a step.
@@ -152,7 +154,14 @@ impl<'a> Steps<'a> {
     /// Adds something that the network takes.
     pub(super) fn input(&mut self, path: &str, shape: Shape) -> Result<usize, Why> {
         let op = Op::Input { channels: shape[0] };
-        self.add(Step { path: shown(path).into_owned(), op, inputs: Vec::new(), params: Vec::new(), shape })
+        self.add(Step {
+            path: shown(path).into_owned(),
+            op,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            shape,
+            varies: true,
+        })
     }
 
     fn add(&mut self, step: Step) -> Result<usize, Why> {
@@ -182,7 +191,8 @@ impl<'a> Steps<'a> {
                 parameter.name = name;
             }
         }
-        self.add(Step { path: shown(path).into_owned(), op, inputs: inputs.into(), params, shape })
+        let varies = inputs.iter().any(|&i| self.list[i].varies);
+        self.add(Step { path: shown(path).into_owned(), op, inputs: inputs.into(), params, shape, varies })
     }
 
     /// Adds a constant of a shape.

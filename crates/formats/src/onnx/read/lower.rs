@@ -10,7 +10,7 @@ use super::external::Externals;
 use super::flow::{self, Flow, Steps};
 use super::messages::{Graph, Info, Node, Side};
 use super::tensor::Tensor;
-use super::{evaluate, is_standard, operators, title};
+use super::{evaluate, is_standard, operators, repeat, title};
 use crate::error::FormatError;
 use crate::text::{shown, told};
 
@@ -19,6 +19,9 @@ const MAX_TOLD: usize = 100;
 
 /// Memory for an input or output of the network in all lists in which it is, without its name.
 const END: usize = 640;
+
+/// Why an output is none.
+const CONSTANT: &str = "does not depend on the picture";
 
 /// What a file's graph becomes.
 pub(super) struct Lowered<'a> {
@@ -185,6 +188,9 @@ impl<'a> Source<'a> {
             match values.get(info.name.as_str()) {
                 Some(Some(Operand::Flow(flow))) => {
                     let given = steps.planes(flow).and_then(|step| {
+                        if !steps.get(step).varies {
+                            return Err(CONSTANT.into());
+                        }
                         let end = End { name: info.name.clone(), step, dims: flow.dims.clone() };
                         steps.hold(end.bytes())?;
                         Ok(end)
@@ -196,7 +202,7 @@ impl<'a> Source<'a> {
                 }
                 Some(None) if refusal.count > 0 => {}
                 Some(None) => refusal.add(what(), "is one that its node is not run for".into()),
-                Some(Some(Operand::Constant(_))) => refusal.add(what(), "does not depend on the picture".into()),
+                Some(Some(Operand::Constant(_))) => refusal.add(what(), CONSTANT.into()),
                 None => refusal.add(what(), "is given by nobody".into()),
             }
         }
@@ -242,13 +248,34 @@ impl<'a> Source<'a> {
         if let Some(why) = call.unreadable() {
             return Err(why.into());
         }
-        if evaluate::is_constant(&call) {
-            let constants = evaluate::evaluate(&call)?.ok_or("is not computed of constants")?;
-            return Ok(Some(constants.into_iter().map(|c| Some(Operand::Constant(c))).collect()));
+        let constant = match evaluate::is_constant(&call) {
+            false => None,
+            true => {
+                if let Some(flow) = repeat::for_every_image(steps, &call)? {
+                    return Ok(Some(vec![Some(Operand::Flow(flow))]));
+                }
+                if let Some(constants) = evaluate::evaluate(&call)? {
+                    return Ok(Some(constants.into_iter().map(|c| Some(Operand::Constant(c))).collect()));
+                }
+                Some(computed(steps, &call)?)
+            }
+        };
+        let mut call = call;
+        if constant.is_some() {
+            call.inputs[0] = constant.as_ref();
         }
         let given = lower.ok_or("is computed of constants only")?(steps, &call)?;
         Ok(Some(given.into_iter().map(Some).collect()))
     }
+}
+
+/// The first input of a node as a value of the network: of one that is not computed while the file is read although it has nothing but
+/// constants.
+fn computed(steps: &mut Steps<'_>, call: &Call<'_>) -> Result<Operand, Why> {
+    let constant = call.parameter(0).ok().filter(|constant| constant.is_real());
+    let constant = constant.ok_or("is not computed of constants")?;
+    let step = steps.constant(&call.node.inputs[0], flow::planes(&constant.dims), constant.clone())?;
+    Ok(Operand::Flow(Flow::new(step, Dims::plain(constant.dims.clone()))))
 }
 
 impl End {

@@ -203,7 +203,8 @@ pub(super) fn pad(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     }
     let value = call.real(2, "value")?.unwrap_or(0.0);
     let fill = match call.text("mode", "constant")? {
-        "constant" => Fill::Constant { value: value.into() },
+        // Infinities are no numbers of a graph. They stand for what is less, or more, than all others, as the outermost ones do.
+        "constant" => Fill::Constant { value: value.clamp(f32::MIN, f32::MAX).into() },
         "reflect" => Fill::Reflect,
         "edge" => Fill::Edge,
         "wrap" => Fill::Wrap,
