@@ -10,7 +10,7 @@ use super::dims::Integer;
 use super::external::Externals;
 use super::sources::Sources;
 use super::wire::Span;
-use super::{tensor, varints};
+use super::{standardised, tensor, varints};
 use crate::error::FormatError;
 use crate::tensors::{Bytes, Entry, Stored};
 
@@ -67,6 +67,13 @@ pub(super) enum Numbers {
         of: Arc<Constant>,
         factor: f32,
     },
+    /// Those of another tensor in rows, each less its mean and over its deviation, then times its scale plus its shift.
+    Standardised {
+        of: Arc<Constant>,
+        scale: Arc<Constant>,
+        shift: Arc<Constant>,
+        eps: f64,
+    },
 }
 
 /// Numbers that have been read.
@@ -120,10 +127,10 @@ impl Constant {
 
     /// Bytes that it has beside itself, without its numbers.
     pub(super) fn beside(&self) -> usize {
+        let one = |of: &Self| 2 * size_of::<Self>() + 3 * size_of_val(&of.dims[..]);
         let of = match &self.numbers {
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => {
-                2 * size_of::<Self>() + 3 * size_of_val(&of.dims[..])
-            }
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => one(of),
+            Numbers::Standardised { of, scale, shift, .. } => one(of) + one(scale) + one(shift),
             _ => 0,
         };
         size_of_val(&self.dims[..]) + of
@@ -140,7 +147,9 @@ impl Constant {
             Numbers::Stored { .. } | Numbers::Varints { .. } => true,
             Numbers::Floats(_) | Numbers::Integers(_) | Numbers::Listed(_) => true,
             Numbers::Fill(_) => false,
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => of.is_stored(),
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } | Numbers::Standardised { of, .. } => {
+                of.is_stored()
+            }
         }
     }
 
@@ -163,14 +172,16 @@ impl Constant {
             Numbers::Varints { .. } | Numbers::Fill(_) | Numbers::Floats(_) => true,
             Numbers::Integers(_) | Numbers::Listed(_) => false,
             Numbers::Permuted { of, .. } => of.is_real(),
-            Numbers::Scaled { .. } => true,
+            Numbers::Scaled { .. } | Numbers::Standardised { .. } => true,
         }
     }
 
     /// How many times its numbers are reordered or scaled when they are read.
     pub(super) fn depth(&self) -> usize {
         match &self.numbers {
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => 1 + of.depth(),
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } | Numbers::Standardised { of, .. } => {
+                1 + of.depth()
+            }
             _ => 0,
         }
     }
@@ -289,6 +300,10 @@ impl Constant {
             Numbers::Integers(numbers) => held(numbers, real),
             Numbers::Listed(numbers) => held(numbers, |n| n as f32),
             Numbers::Permuted { .. } => self.reordered(files),
+            Numbers::Standardised { of, scale, shift, eps } => {
+                let [of, scale, shift] = [of, scale, shift].map(|constant| constant.tensor(files));
+                standardised::tensor(of, scale, shift, *eps)
+            }
             Numbers::Scaled { of, factor } => {
                 let factor = f64::from(*factor);
                 of.tensor(files).with_rows_times(len.max(1), move || Ok(vec![factor]))

@@ -8,7 +8,7 @@ mod places;
 
 use super::allowance::Loan;
 use super::call::{Call, Operand};
-use super::constant::{Constant, Numbers, Values};
+use super::constant::{Constant, Numbers, Values, check_list};
 use super::data_type::DataType;
 use super::dims::{self, Dims, Integer, Why};
 use super::tensor;
@@ -72,6 +72,9 @@ pub(super) fn evaluate(call: &Call<'_>) -> Result<Option<Vec<Constant>>, Why> {
     if call.node.outputs.len() > MAX_OUTPUTS {
         return Err(format!("has {} outputs", call.node.outputs.len()).into());
     }
+    if call.node.operator == "BatchNormalization" && call.flag("training_mode", false)? {
+        return Ok(Some(vec![standardised(call)?]));
+    }
     let Some(way) = way(&call.node.operator) else { return Ok(None) };
     let one = match way {
         Way::Constant(function) => function(call)?,
@@ -131,6 +134,24 @@ fn seen(call: &Call<'_>) -> Result<Constant, Why> {
         _ => dims.unsqueezed(&call.known_list(1, "axes")?.ok_or("has no axes")?)?,
     };
     Ok(of.with_dims(dims.sides))
+}
+
+/// Weights that are normalised as in training, each row of them by its own statistics (weight standardisation, arXiv:1903.10520).
+fn standardised(call: &Call<'_>) -> Result<Constant, Why> {
+    let of = first(call)?;
+    let &[1, rows, ..] = &of.dims[..] else { return Err("normalises by the statistics of several images".into()) };
+    check_list(rows)?;
+    let [scale, shift] = [1, 2].map(|place| call.parameter(place));
+    let (scale, shift) = (scale?, shift?);
+    if of.depth() >= MAX_DEPTH {
+        return Err("normalises a constant once too often".into());
+    }
+    if [scale, shift].iter().any(|own| own.len() != rows || own.depth() > 0) {
+        return Err(format!("has not a scale and a shift for each of {rows} rows").into());
+    }
+    let eps = call.float("epsilon", 1e-5)?;
+    let [of, scale, shift] = [of, scale, shift].map(|constant| constant.clone().into());
+    Ok(Constant { dims: first(call)?.dims.clone(), numbers: Numbers::Standardised { of, scale, shift, eps } })
 }
 
 fn cast(call: &Call<'_>) -> Result<Constant, Why> {

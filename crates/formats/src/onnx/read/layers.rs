@@ -1,4 +1,4 @@
-//! Convolutions, poolings, normalisations and reductions. Not here: products of matrices ([`super::products`]).
+//! Convolutions, poolings and reductions. Not here: normalisations ([`super::norms`]), products of matrices ([`super::products`]).
 
 use cspnet_graph::{Axis, Binary, Op, Padding, PoolKind, Rearrange, Reduction, Unary, Window};
 
@@ -7,6 +7,7 @@ use super::call::{Call, Given, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
 use super::flow::{self, Flow, Parameter, Steps};
+use super::norms;
 
 /// Images with channels first, of one or two further sides.
 pub(super) struct Images {
@@ -93,7 +94,7 @@ fn window(call: &Call<'_>, kernel: [usize; 2], images: &Images) -> Result<Window
 }
 
 /// An input as a parameter with as many numbers as it should have.
-fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, String> {
+pub(super) fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, String> {
     let numbers = call.parameter(place)?.clone();
     if numbers.len() != len {
         return Err(format!("has {} numbers as its input {place} instead of {len}", numbers.len()));
@@ -158,33 +159,6 @@ pub(super) fn global_pool(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let mut sides = vec![1; images.sides.len()];
     sides[0] = images.sides[0];
     flow(step, images.with(sides))
-}
-
-pub(super) fn batch_norm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    if call.flag("training_mode", false)? || !call.flag("spatial", true)? {
-        return Err("normalises by the statistics of the batch, or each pixel by its own".into());
-    }
-    let x = call.flow(0)?;
-    let images = Images::of(x)?;
-    let channels = images.sides[0];
-    let params = (1..5).map(|place| parameter(call, place, channels)).collect::<Result<_, _>>()?;
-    // ONNX's momentum is the share that the old statistics keep, a decimal that was rounded to single precision.
-    let momentum = ((1.0 - call.float("momentum", 0.9)?) * 1e6).round() / 1e6;
-    let op = Op::BatchNorm { eps: call.float("epsilon", 1e-5)?, momentum };
-    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
-    let step = steps.push(&call.path(), op, &[shaped], params)?;
-    flow(step, x.dims.clone())
-}
-
-pub(super) fn lrn(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let images = Images::of(x)?;
-    let size = usize::try_from(call.int("size", 0)?).unwrap_or(0);
-    let [alpha, beta, bias] = [("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)].map(|(name, n)| call.float(name, n));
-    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
-    let op = Op::Lrn { size, alpha: alpha?, beta: beta?, bias: bias? };
-    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
-    flow(step, x.dims.clone())
 }
 
 pub(super) fn prelu(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
@@ -269,13 +243,27 @@ pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
         gone[x.dims.side(axis)?] = 1;
     }
     if !gone.contains(&1) {
-        return Ok(vec![Operand::Flow(x.clone())]);
+        return match call.node.operator.as_str() {
+            "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => Err("reduces no dimension".into()),
+            _ => Ok(vec![Operand::Flow(x.clone())]),
+        };
     }
     let reduction = match call.node.operator.as_str() {
         "ReduceMean" => Reduction::Mean,
-        "ReduceSum" => Reduction::Sum,
         "ReduceMax" => Reduction::Max,
-        _ => Reduction::Min,
+        "ReduceMin" => Reduction::Min,
+        _ => Reduction::Sum,
+    };
+    // What is summed up, if it is not the numbers themselves.
+    let x = &match call.node.operator.as_str() {
+        "ReduceL1" => x.with_step(steps.push(
+            &format!("{}.magnitude", call.path()),
+            Op::Unary { function: Unary::Abs },
+            &[x.step],
+            Vec::new(),
+        )?),
+        "ReduceL2" | "ReduceSumSquare" => x.with_step(norms::squared(steps, &call.path(), x.step)?),
+        _ => x.clone(),
     };
     let marks: Vec<usize> = gone.iter().map(|&mark: &u8| usize::from(mark)).collect();
     let shapes = flow::together([&x.dims.sides, &marks.iter().map(|m| m + 1).collect::<Vec<_>>()], &gone);
@@ -290,6 +278,12 @@ pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
             steps.push(&call.path(), op, &[shaped], Vec::new())?
         }
         None => reduced_by_runs(steps, call, x, reduction, &gone)?,
+    };
+    let step = match call.node.operator.as_str() {
+        "ReduceL2" => {
+            steps.push(&format!("{}.root", call.path()), Op::Unary { function: Unary::Sqrt }, &[step], Vec::new())?
+        }
+        _ => step,
     };
     let kept = x.dims.sides.iter().zip(&gone).filter(|(_, gone)| keeps || **gone == 0);
     flow(step, x.dims.with(kept.map(|(&n, &gone)| if gone == 1 { 1 } else { n }).collect()))

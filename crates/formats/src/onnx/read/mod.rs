@@ -25,12 +25,14 @@ mod layers;
 mod limits;
 mod lower;
 mod messages;
+mod norms;
 mod operators;
 mod order;
 mod places;
 mod products;
 mod repeat;
 mod sources;
+mod standardised;
 mod tensor;
 #[cfg(test)]
 mod tests;

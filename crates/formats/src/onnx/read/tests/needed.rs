@@ -57,3 +57,25 @@ fn halves_in_lists_stay_in_the_file() {
     let pieces = [field(5, &list(9)), field(5, &list(rows * columns - 9))].concat();
     hostile(&with(&pieces), "would take more than 48 MB");
 }
+
+#[test]
+fn what_is_repeated_too_far_or_normalised_too_often_is_refused() {
+    let repeated =
+        |to: &[i64]| file(vec![node("Expand", &["x", "to"], "y")], vec![ints("to", to)], &[1, 2, 1, 2, 1, 2]);
+    hostile(&repeated(&[1, 2, 1 << 21, 2, 1 << 20, 2]), "makes a shape that is too large");
+    hostile(&repeated(&[1, 2, 1 << 21, 2, 2, 2]), "repeats 2 and 4 numbers [2097152, 1] times");
+    let name = |i: usize| if i == 0 { "a".to_owned() } else { format!("t{i}") };
+    let four = |name: &str, dims: &[i64]| proto::Tensor {
+        dims: dims.into(),
+        data_type: Some(proto::FLOAT),
+        name: name.into(),
+        raw_data: vec![0; 16],
+    };
+    let normalised = |i: usize| proto::Node {
+        attribute: vec![proto::Attribute::int("training_mode", 1)],
+        ..node("BatchNormalization", &[&name(i), "s", "s", "s", "s"], &name(i + 1))
+    };
+    let nodes = (0..20_000).map(normalised).chain([node("Add", &["x", "t20000"], "y")]).collect();
+    let tensors = vec![four("a", &[1, 4]), four("s", &[4])];
+    hostile(&file(nodes, tensors, &[1, 4]), "normalises a constant once too often");
+}
