@@ -43,7 +43,7 @@ fn check(what: &str, given: &[f32], expected: &[f32]) {
 fn files_of_other_programs_give_what_onnx_runtime_gives() {
     let cases: BTreeMap<String, Case> =
         serde_json::from_slice(&std::fs::read(folder().join("expected.json")).unwrap()).unwrap();
-    assert_eq!(cases.len(), 6);
+    assert_eq!(cases.len(), 7);
     for (name, case) in &cases {
         let size = [*case.input.get(2).unwrap_or(&1), *case.input.get(3).unwrap_or(&1)];
         let options = ReadOptions { size: Some(size), ..ReadOptions::default() };

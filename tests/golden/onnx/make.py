@@ -7,6 +7,7 @@ computed.onnx  shapes computed from shapes, as PyTorch writes them; the batch, r
 spelt.onnx     activations and biases spelt out in several nodes, of today's operators
 old.onnx       version 7 of the operators, where attributes were what are inputs today
 moved.onnx     channels shuffled, pixels shuffled, cut, joined along rows, padded, gathered
+apart.onnx     dimensions that lie apart are reduced, joined and repeated; normalisations by each image; nodes that nobody needs
 stored.onnx    initialisers of all types, as bytes and as numbers
 beside.onnx    a weight in beside.bin
 refused.onnx   nodes that are not read: a branch, a loop, an unknown operator, one of another domain
@@ -148,6 +149,27 @@ def moved():
     save("moved", n.model(gathered, product, shuffled), (1, 8, 4, 6))
 
 
+def apart():
+    n = Network(["batch", 4, 3, 4], 17)
+    ints = lambda name, *values: n.const(name, values, np.int64)  # noqa: E731
+    wide = n("Reshape", "input", ints("apart", 0, 2, 2, 3, 2, 2))
+    less = n("Sub", wide, n("ReduceMean", wide, axes=[3, 5], keepdims=1))
+    x = n("Reshape", less, ints("together", 0, 4, 3, 4))
+    x = n("InstanceNormalization", x, n.weight("scale", 4), n.weight("shift", 4))
+    x = n("LeakyRelu", x, alpha=-0.25)
+    x = n("Pad", x, ints("pads", 0, 0, 1, 1, 0, 0, 1, 1), n.const("least", -np.inf, np.float32))
+    x = n("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+    x = n("Expand", n("Reshape", x, ints("single", 0, 4, 2, 1, 2, 1)), ints("doubled", 1, 4, 2, 2, 2, 2))
+    x = n("Reshape", x, ints("planes", 0, 4, 4, 4))
+    batch = n("Gather", n("Shape", "input"), ints("first", 0), axis=0)
+    token = n("Expand", n.weight("token", 1, 1, 4, 4), n("Concat", batch, ints("rest", 1, 4, 4), axis=0))
+    x = n("Concat", token, x, axis=1)
+    x = n("LayerNormalization", x, n.weight("gain", 4), axis=-1)
+    x = n("MatMul", x, n("Softmax", n.weight("rows", 4, 3), axis=0))
+    n("Einsum", "input", equation="bchw->bc", name="unused")
+    save("apart", n.model(n("ReduceL2", x, axes=[2], keepdims=0)), (2, 4, 3, 4))
+
+
 def stored():
     n = Network(["batch", 6], 17)
     values = np.array([0, 1, 2, 3, 100, 7])
@@ -187,6 +209,6 @@ def refused():
     onnx.save(n.model(y, z, w, s, a), FOLDER / "refused.onnx")
 
 
-for make in (computed, spelt, old, moved, stored, beside, refused):
+for make in (computed, spelt, old, moved, apart, stored, beside, refused):
     make()
 (FOLDER / "expected.json").write_text(json.dumps(EXPECTED, separators=(",", ":")) + "\n")

@@ -1,12 +1,13 @@
 //! Functions of one and of two values. Not here: those that files spell out in several nodes ([`super::fused`]).
 
-use cspnet_graph::{Binary, Op, Unary};
+use cspnet_graph::{Binary, Op, Shape, Unary};
 
 use super::call::{Call, Given, Operand, decimal};
 use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Why, broadcast};
-use super::flow::{self, Flow, Steps};
+use super::flow::{self, Flow, Parameter, Steps};
 use super::fused::near;
+use super::repeat::repeated;
 use super::tensor;
 
 /// The value `function` gives of every element.
@@ -20,7 +21,10 @@ pub(super) fn unary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let float = |name, default| call.float(name, default);
     let function = match call.node.operator.as_str() {
         "Relu" => Unary::Relu,
-        "LeakyRelu" => Unary::LeakyRelu { slope: float("alpha", 0.01)? },
+        "LeakyRelu" => match float("alpha", 0.01)? {
+            slope if (0.0..=1.0).contains(&slope) => Unary::LeakyRelu { slope },
+            slope => return steep(steps, call, slope as f32),
+        },
         "Sigmoid" => Unary::Sigmoid,
         "Tanh" => Unary::Tanh,
         "HardSigmoid" => {
@@ -52,6 +56,18 @@ pub(super) fn unary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
         _ => Unary::Reciprocal,
     };
     applied(steps, call, function)
+}
+
+/// A leaky rectifier of any slope: one of parameters that are all the same.
+fn steep(steps: &mut Steps<'_>, call: &Call<'_>, slope: f32) -> Given {
+    if !slope.is_finite() {
+        return Err(format!("has {slope} as its alpha").into());
+    }
+    let x = call.flow(0)?;
+    let numbers = Constant { dims: vec![steps.get(x.step).shape[0]], numbers: Numbers::Fill(slope) };
+    let params = vec![Parameter { name: format!("{}.alpha", call.path()), numbers }];
+    let step = steps.push(&call.path(), Op::PRelu, &[x.step], params)?;
+    Ok(vec![Operand::Flow(x.with_step(step))])
 }
 
 pub(super) fn clip(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
@@ -135,9 +151,9 @@ pub(super) fn joined(
         dims::aligned(&of.sides[skip..], dims.sides.len())
     };
     let (left, right) = (sides(&left), sides(&right));
-    let mark = |(&a, &b): (&usize, &usize)| if a == b { 0 } else { 1 + u8::from(a == 1) };
-    let marks: Vec<u8> = left.iter().zip(&right).map(mark).collect();
-    let shapes = flow::together([&left, &right], &marks).ok_or("repeats dimensions that lie apart")?;
+    let Some(shapes) = shapes(&left, &right) else {
+        return joined_apart(steps, call, function, [(a, left), (b, right)], &dims);
+    };
     let mut inputs = [0; 2];
     for (i, (operand, name)) in [a, b].into_iter().enumerate() {
         inputs[i] = match operand {
@@ -147,6 +163,40 @@ pub(super) fn joined(
     }
     let step = steps.push(&call.path(), Op::Binary { function }, &inputs, Vec::new())?;
     Ok(Operand::Flow(Flow::new(step, dims)))
+}
+
+/// The shapes in which two are joined element by element whose sides stand beside each other; `None` if these are more than three axes
+/// in turn of which one has only one number.
+pub(super) fn shapes(left: &[usize], right: &[usize]) -> Option<[Shape; 2]> {
+    let mark = |(&a, &b): (&usize, &usize)| if a == b { 0 } else { 1 + u8::from(a == 1) };
+    let marks: Vec<u8> = left.iter().zip(right).map(mark).collect();
+    flow::together([left, right], &marks)
+}
+
+/// Two operands that are repeated in turn along more axes than a value has: one of them is repeated before, or both are.
+fn joined_apart(
+    steps: &mut Steps<'_>,
+    call: &Call<'_>,
+    function: Binary,
+    [a, b]: [((&Operand, &str), Vec<usize>); 2],
+    dims: &Dims,
+) -> Result<Operand, Why> {
+    let only_b = shapes(&a.1, &dims.sides).is_some();
+    let only_a = !only_b && shapes(&dims.sides, &b.1).is_some();
+    let mut whole = |((operand, name), sides): ((&Operand, &str), Vec<usize>), stays: bool| {
+        let own = Dims::plain(sides);
+        let flow = match operand {
+            operand if stays => return Ok(operand.clone()),
+            Operand::Flow(flow) => flow.with_dims(own),
+            Operand::Constant(constant) => {
+                Flow::new(steps.constant(name, flow::planes(&own.sides), constant.clone())?, own)
+            }
+        };
+        Ok::<_, Why>(Operand::Flow(repeated(steps, &call.path(), &flow, &dims.sides)?.with_dims(dims.clone())))
+    };
+    let names = [a.0.1, b.0.1];
+    let (a, b) = (whole(a, only_b)?, whole(b, only_a)?);
+    joined(steps, call, function, (&a, names[0]), (&b, names[1]))
 }
 
 /// An operand's dimensions.

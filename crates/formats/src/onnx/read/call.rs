@@ -166,7 +166,7 @@ impl<'a> Call<'a> {
     }
 
     /// The same, where all must be known.
-    pub(super) fn known_list(&self, place: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
+    pub(super) fn known_list(&self, place: usize, name: &str) -> Result<Option<Vec<i64>>, Why> {
         self.list(place, name)?.map(|list| dims::known(&list)).transpose()
     }
 
@@ -225,17 +225,17 @@ impl<'a> Call<'a> {
     }
 
     /// Lengths of what `Split` makes of a dimension of `length`.
-    pub(super) fn parts(&self, length: usize) -> Result<Vec<usize>, String> {
+    pub(super) fn parts(&self, length: usize) -> Result<Vec<usize>, Why> {
         let outputs = self.node.outputs.len();
         let lengths: Vec<usize> = match self.known_list(1, "split")? {
             Some(split) => split
                 .iter()
                 .map(|&n| usize::try_from(n).map_err(|_| format!("makes a part of {n}")))
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, String>>()?,
             None => {
                 let parts = usize::try_from(self.int("num_outputs", outputs as i64)?).unwrap_or(0);
                 if parts == 0 || parts > outputs.max(1) {
-                    return Err(format!("makes {parts} parts for {outputs} outputs"));
+                    return Err(format!("makes {parts} parts for {outputs} outputs").into());
                 }
                 let each = length.div_ceil(parts);
                 (0..parts).map(|i| each.min(length.saturating_sub(i * each))).collect()
@@ -243,7 +243,7 @@ impl<'a> Call<'a> {
         };
         match lengths.iter().try_fold(0_usize, |sum, &n| sum.checked_add(n)) {
             Some(sum) if sum == length && lengths.len() >= outputs => Ok(lengths),
-            _ => Err(format!("makes parts of {lengths:?} of {length}")),
+            _ => Err(format!("makes parts of {lengths:?} of {length}").into()),
         }
     }
 
@@ -263,7 +263,7 @@ impl<'a> Call<'a> {
     }
 
     /// The axes of a reduction, and whether they stay with length 1. Without axes it means all, or none if that is asked for.
-    pub(super) fn reduced(&self, rank: usize) -> Result<(Vec<i64>, bool), String> {
+    pub(super) fn reduced(&self, rank: usize) -> Result<(Vec<i64>, bool), Why> {
         let axes = self.known_list(1, "axes")?.filter(|axes| !axes.is_empty());
         let none = self.flag("noop_with_empty_axes", false)?;
         let axes = axes.unwrap_or_else(|| if none { Vec::new() } else { (0..rank as i64).collect() });

@@ -9,9 +9,13 @@ use super::data_type::DataType;
 use super::dims::Integer;
 use super::external::Externals;
 use super::sources::Sources;
-use super::tensor;
+use super::wire::Span;
+use super::{standardised, tensor, varints};
 use crate::error::FormatError;
 use crate::tensors::{Bytes, Entry, Stored};
+
+#[cfg(test)]
+mod tests;
 
 /// Longest list of lengths, axes or places, which operators take one by one.
 pub(super) const MAX_LIST: usize = 1 << 16;
@@ -42,6 +46,11 @@ pub(super) enum Numbers {
         kind: DataType,
         begin: usize,
     },
+    /// In the network's file, as bits of 16 that are integers of varying length.
+    Varints {
+        kind: DataType,
+        place: Span,
+    },
     /// Everywhere the same one.
     Fill(f32),
     Floats(Arc<Vec<f32>>),
@@ -57,6 +66,13 @@ pub(super) enum Numbers {
     Scaled {
         of: Arc<Constant>,
         factor: f32,
+    },
+    /// Those of another tensor in rows, each less its mean and over its deviation, then times its scale plus its shift.
+    Standardised {
+        of: Arc<Constant>,
+        scale: Arc<Constant>,
+        shift: Arc<Constant>,
+        eps: f64,
     },
 }
 
@@ -102,6 +118,7 @@ impl Constant {
                 let file = files.open(&place.file, place.begin.saturating_add(bytes))?;
                 Numbers::Stored { file: Some(file), kind: *kind, begin: place.begin }
             }
+            tensor::Stored::Listed { kind, place } => Numbers::Varints { kind: *kind, place: *place },
             tensor::Stored::Floats(numbers) => Numbers::Floats(Arc::clone(numbers)),
             tensor::Stored::Integers(numbers) => Numbers::Listed(Arc::clone(numbers)),
         };
@@ -110,10 +127,10 @@ impl Constant {
 
     /// Bytes that it has beside itself, without its numbers.
     pub(super) fn beside(&self) -> usize {
+        let one = |of: &Self| 2 * size_of::<Self>() + 3 * size_of_val(&of.dims[..]);
         let of = match &self.numbers {
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => {
-                2 * size_of::<Self>() + 3 * size_of_val(&of.dims[..])
-            }
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => one(of),
+            Numbers::Standardised { of, scale, shift, .. } => one(of) + one(scale) + one(shift),
             _ => 0,
         };
         size_of_val(&self.dims[..]) + of
@@ -127,9 +144,12 @@ impl Constant {
     /// Whether the numbers lie in a file, or in memory already.
     pub(super) fn is_stored(&self) -> bool {
         match &self.numbers {
-            Numbers::Stored { .. } | Numbers::Floats(_) | Numbers::Integers(_) | Numbers::Listed(_) => true,
+            Numbers::Stored { .. } | Numbers::Varints { .. } => true,
+            Numbers::Floats(_) | Numbers::Integers(_) | Numbers::Listed(_) => true,
             Numbers::Fill(_) => false,
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => of.is_stored(),
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } | Numbers::Standardised { of, .. } => {
+                of.is_stored()
+            }
         }
     }
 
@@ -149,17 +169,19 @@ impl Constant {
     pub(super) fn is_real(&self) -> bool {
         match &self.numbers {
             Numbers::Stored { kind, .. } => kind.is_real(),
-            Numbers::Fill(_) | Numbers::Floats(_) => true,
+            Numbers::Varints { .. } | Numbers::Fill(_) | Numbers::Floats(_) => true,
             Numbers::Integers(_) | Numbers::Listed(_) => false,
             Numbers::Permuted { of, .. } => of.is_real(),
-            Numbers::Scaled { .. } => true,
+            Numbers::Scaled { .. } | Numbers::Standardised { .. } => true,
         }
     }
 
     /// How many times its numbers are reordered or scaled when they are read.
     pub(super) fn depth(&self) -> usize {
         match &self.numbers {
-            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } => 1 + of.depth(),
+            Numbers::Permuted { of, .. } | Numbers::Scaled { of, .. } | Numbers::Standardised { of, .. } => {
+                1 + of.depth()
+            }
             _ => 0,
         }
     }
@@ -267,6 +289,7 @@ impl Constant {
                     Ok(pieces)
                 })
             }
+            Numbers::Varints { kind, place } => varints::tensor(files.get(None), *kind, *place, len),
             &Numbers::Fill(value) => LazyTensor::new(len, move || {
                 Ok(Box::new(move |_, out: &mut [f32]| {
                     out.fill(value);
@@ -277,6 +300,10 @@ impl Constant {
             Numbers::Integers(numbers) => held(numbers, real),
             Numbers::Listed(numbers) => held(numbers, |n| n as f32),
             Numbers::Permuted { .. } => self.reordered(files),
+            Numbers::Standardised { of, scale, shift, eps } => {
+                let [of, scale, shift] = [of, scale, shift].map(|constant| constant.tensor(files));
+                standardised::tensor(of, scale, shift, *eps)
+            }
             Numbers::Scaled { of, factor } => {
                 let factor = f64::from(*factor);
                 of.tensor(files).with_rows_times(len.max(1), move || Ok(vec![factor]))
@@ -421,54 +448,4 @@ fn integers(
         chunk.chunks_exact(size).for_each(|bytes| take(kind.integer(bytes)));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_read_when_they_are_asked_for() {
-        let bytes: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
-        let files = Files { here: Bytes::Memory(&bytes), beside: Externals::default() };
-        let stored =
-            Constant { dims: vec![2, 3], numbers: Numbers::Stored { file: None, kind: DataType::Float, begin: 0 } };
-        let numbers = |c: &Constant| c.tensor(&files).to_vec().unwrap();
-        assert_eq!(numbers(&stored), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(numbers(&stored.permuted(&[1, 0])), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        assert_eq!(numbers(&stored.clone().scaled(2.0).permuted(&[1, 0])), [0.0, 6.0, 2.0, 8.0, 4.0, 10.0]);
-        let fill = Constant { dims: vec![1 << 20, 1 << 12], numbers: Numbers::Fill(0.5) };
-        let mut piece = [0.0; 3];
-        fill.tensor(&files).open().unwrap()(1 << 31, &mut piece).unwrap();
-        assert_eq!(piece, [0.5; 3]);
-        let allowance = Allowance::new();
-        assert!(fill.values(&files, &allowance).unwrap_err().contains("constant numbers"));
-        let integers =
-            Constant { dims: vec![24], numbers: Numbers::Stored { file: None, kind: DataType::Int8, begin: 0 } };
-        let values = integers.integers(&files, &allowance).unwrap();
-        assert_eq!(values[..8], [0, 0, 0, 0, 0, 0, -128, 63].map(Integer::Known));
-        assert_eq!(numbers(&integers)[6..8], [-128.0, 63.0]);
-    }
-
-    #[test]
-    fn orders_upon_orders_are_read_at_once_and_in_pieces() {
-        let listed = |n: i64| Numbers::Listed(Arc::new((0..n).collect()));
-        let first = Constant { dims: vec![2, 3, 4], numbers: listed(24) }.permuted(&[2, 0, 1]);
-        let twice = first.with_dims(vec![3, 8]).permuted(&[1, 0]).scaled(2.0);
-        let files = Files { here: Bytes::Memory(&[]), beside: Externals::default() };
-        let of_first = |place: usize| place % 6 * 4 + place / 6;
-        let expected: Vec<f32> = (0..24).map(|i| 2.0 * of_first(i % 3 * 8 + i / 3) as f32).collect();
-        let tensor = twice.tensor(&files);
-        assert_eq!(tensor.to_vec().unwrap(), expected);
-        let pieces = tensor.open().unwrap();
-        for begin in (0..24).step_by(5) {
-            let mut piece = vec![0.0; 5.min(24 - begin)];
-            pieces(begin, &mut piece).unwrap();
-            assert_eq!(piece, expected[begin..][..piece.len()]);
-        }
-        // Integers stay integers.
-        let allowance = Allowance::new();
-        let turned = Constant { dims: vec![2, 2], numbers: listed(4) }.permuted(&[1, 0]);
-        assert_eq!(turned.integers(&files, &allowance).unwrap(), [0, 2, 1, 3].map(Integer::Known));
-    }
 }

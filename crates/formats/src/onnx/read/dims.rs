@@ -11,6 +11,8 @@ pub(super) enum Why {
     Unsupported(String),
     /// It would mix the images of a batch, if the first dimension is one.
     Batch,
+    /// It needs to know how many images there are.
+    Images,
 }
 
 impl From<String> for Why {
@@ -36,16 +38,16 @@ pub(super) enum Integer {
 }
 
 impl Integer {
-    pub(super) fn known(self) -> Result<i64, String> {
+    pub(super) fn known(self) -> Result<i64, Why> {
         match self {
             Self::Known(value) => Ok(value),
-            Self::Batch | Self::Open => Err("depends on the number of images in a way that cannot be followed".into()),
+            Self::Batch | Self::Open => Err(Why::Images),
         }
     }
 }
 
 /// Numbers of which all must be known.
-pub(super) fn known(numbers: &[Integer]) -> Result<Vec<i64>, String> {
+pub(super) fn known(numbers: &[Integer]) -> Result<Vec<i64>, Why> {
     numbers.iter().map(|n| n.known()).collect()
 }
 

@@ -8,12 +8,12 @@ mod places;
 
 use super::allowance::Loan;
 use super::call::{Call, Operand};
-use super::constant::{Constant, Numbers, Values};
+use super::constant::{Constant, Numbers, Values, check_list};
 use super::data_type::DataType;
 use super::dims::{self, Dims, Integer, Why};
 use super::tensor;
 use Integer::Known;
-use arithmetic::{One, Two, converted, join, map, one, reduce, two};
+use arithmetic::{One, Two, clip, converted, join, map, one, reduce, two};
 use places::{choose, concat, expand, gather, slice, split, tile};
 
 /// Most outputs of a node.
@@ -55,6 +55,7 @@ fn way(operator: &str) -> Option<Way> {
         "Expand" => Way::Array(expand),
         "Tile" => Way::Array(tile),
         "Where" => Way::Array(choose),
+        "Clip" => Way::Array(clip),
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => Way::Array(reduce),
         "Split" => Way::Parts(split),
         _ => return one(operator).map(Way::One).or_else(|| two(operator).map(Way::Two)),
@@ -70,6 +71,9 @@ pub(super) fn knows(operator: &str) -> bool {
 pub(super) fn evaluate(call: &Call<'_>) -> Result<Option<Vec<Constant>>, Why> {
     if call.node.outputs.len() > MAX_OUTPUTS {
         return Err(format!("has {} outputs", call.node.outputs.len()).into());
+    }
+    if call.node.operator == "BatchNormalization" && call.flag("training_mode", false)? {
+        return Ok(Some(vec![standardised(call)?]));
     }
     let Some(way) = way(&call.node.operator) else { return Ok(None) };
     let one = match way {
@@ -132,6 +136,24 @@ fn seen(call: &Call<'_>) -> Result<Constant, Why> {
     Ok(of.with_dims(dims.sides))
 }
 
+/// Weights that are normalised as in training, each row of them by its own statistics (weight standardisation, arXiv:1903.10520).
+fn standardised(call: &Call<'_>) -> Result<Constant, Why> {
+    let of = first(call)?;
+    let &[1, rows, ..] = &of.dims[..] else { return Err("normalises by the statistics of several images".into()) };
+    check_list(rows)?;
+    let [scale, shift] = [1, 2].map(|place| call.parameter(place));
+    let (scale, shift) = (scale?, shift?);
+    if of.depth() >= MAX_DEPTH {
+        return Err("normalises a constant once too often".into());
+    }
+    if [scale, shift].iter().any(|own| own.len() != rows || own.depth() > 0) {
+        return Err(format!("has not a scale and a shift for each of {rows} rows").into());
+    }
+    let eps = call.float("epsilon", 1e-5)?;
+    let [of, scale, shift] = [of, scale, shift].map(|constant| constant.clone().into());
+    Ok(Constant { dims: first(call)?.dims.clone(), numbers: Numbers::Standardised { of, scale, shift, eps } })
+}
+
 fn cast(call: &Call<'_>) -> Result<Constant, Why> {
     let of = first(call)?;
     let to = DataType::of(call.int("to", 0)?).map_err(|what| format!("makes {what}"))?;
@@ -182,7 +204,7 @@ fn integers<'a>(call: &Call<'a>, dims: Vec<usize>, numbers: &[i64]) -> Result<Ar
 }
 
 /// A list of lengths as a shape that is not too large.
-fn lengths(list: &[i64]) -> Result<(Vec<usize>, usize), String> {
+pub(super) fn lengths(list: &[i64]) -> Result<(Vec<usize>, usize), String> {
     let sides: Option<Vec<usize>> = list.iter().map(|&n| usize::try_from(n).ok()).collect();
     let sides = sides.filter(|sides| sides.len() <= super::limits::MAX_RANK);
     let sized = sides.and_then(|sides| tensor::count(&sides).map(|count| (sides, count)));

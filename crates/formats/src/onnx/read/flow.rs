@@ -59,6 +59,8 @@ pub(super) struct Step {
     pub inputs: Vec<usize>,
     pub params: Vec<Parameter>,
     pub shape: Shape,
+    /// Whether it depends on something that the network takes.
+    pub varies: bool,
 }
 
 /// Numbers of a step.
@@ -152,7 +154,14 @@ impl<'a> Steps<'a> {
     /// Adds something that the network takes.
     pub(super) fn input(&mut self, path: &str, shape: Shape) -> Result<usize, Why> {
         let op = Op::Input { channels: shape[0] };
-        self.add(Step { path: shown(path).into_owned(), op, inputs: Vec::new(), params: Vec::new(), shape })
+        self.add(Step {
+            path: shown(path).into_owned(),
+            op,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            shape,
+            varies: true,
+        })
     }
 
     fn add(&mut self, step: Step) -> Result<usize, Why> {
@@ -182,7 +191,8 @@ impl<'a> Steps<'a> {
                 parameter.name = name;
             }
         }
-        self.add(Step { path: shown(path).into_owned(), op, inputs: inputs.into(), params, shape })
+        let varies = inputs.iter().any(|&i| self.list[i].varies);
+        self.add(Step { path: shown(path).into_owned(), op, inputs: inputs.into(), params, shape, varies })
     }
 
     /// Adds a constant of a shape.
@@ -304,6 +314,10 @@ pub(super) fn together<const N: usize>(tensors: [&[usize]; N], marks: &[u8]) -> 
     let mut axes: Vec<([usize; N], u8)> = Vec::new();
     for (side, &mark) in marks.iter().enumerate() {
         let lengths = tensors.map(|sides| sides[side]);
+        // It may be part of either neighbour.
+        if lengths == [1; N] {
+            continue;
+        }
         match axes.last_mut() {
             Some((last, before)) if *before == mark => (0..N).for_each(|i| last[i] *= lengths[i]),
             _ => axes.push((lengths, mark)),
@@ -359,6 +373,9 @@ mod tests {
         let (a, b) = ([2, 3, 4, 5], [2, 3, 1, 1]);
         assert_eq!(together([&a, &b], &[0, 0, 1, 1]), Some([[6, 1, 20], [6, 1, 1]]));
         assert_eq!(together([&a], &[0, 1, 0, 1]), None);
+        // Sides of 1 part nothing.
+        let (a1, b1) = ([2, 1, 3, 1, 4], [1, 1, 1, 1, 4]);
+        assert_eq!(together([&a1, &b1], &[1, 0, 1, 0, 0]), Some([[6, 1, 4], [1, 1, 4]]));
         assert_eq!(together([&a[..2]], &[0, 1]), Some([[2, 1, 3]]));
         assert_eq!(around(&a, 1), ([2, 3, 20], Axis::Rows));
         assert_eq!(around(&a, 0), ([2, 12, 5], Axis::Channels));

@@ -1,12 +1,13 @@
-//! Convolutions, poolings, normalisations and products of matrices.
+//! Convolutions, poolings and reductions. Not here: normalisations ([`super::norms`]), products of matrices ([`super::products`]).
 
 use cspnet_graph::{Axis, Binary, Op, Padding, PoolKind, Rearrange, Reduction, Unary, Window};
 
-use super::arithmetic::{dims_of, joined};
+use super::arithmetic::joined;
 use super::call::{Call, Given, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
 use super::flow::{self, Flow, Parameter, Steps};
+use super::norms;
 
 /// Images with channels first, of one or two further sides.
 pub(super) struct Images {
@@ -93,7 +94,7 @@ fn window(call: &Call<'_>, kernel: [usize; 2], images: &Images) -> Result<Window
 }
 
 /// An input as a parameter with as many numbers as it should have.
-fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, String> {
+pub(super) fn parameter(call: &Call<'_>, place: usize, len: usize) -> Result<Parameter, String> {
     let numbers = call.parameter(place)?.clone();
     if numbers.len() != len {
         return Err(format!("has {} numbers as its input {place} instead of {len}", numbers.len()));
@@ -160,33 +161,6 @@ pub(super) fn global_pool(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     flow(step, images.with(sides))
 }
 
-pub(super) fn batch_norm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    if call.flag("training_mode", false)? || !call.flag("spatial", true)? {
-        return Err("normalises by the statistics of the batch, or each pixel by its own".into());
-    }
-    let x = call.flow(0)?;
-    let images = Images::of(x)?;
-    let channels = images.sides[0];
-    let params = (1..5).map(|place| parameter(call, place, channels)).collect::<Result<_, _>>()?;
-    // ONNX's momentum is the share that the old statistics keep, a decimal that was rounded to single precision.
-    let momentum = ((1.0 - call.float("momentum", 0.9)?) * 1e6).round() / 1e6;
-    let op = Op::BatchNorm { eps: call.float("epsilon", 1e-5)?, momentum };
-    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
-    let step = steps.push(&call.path(), op, &[shaped], params)?;
-    flow(step, x.dims.clone())
-}
-
-pub(super) fn lrn(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let images = Images::of(x)?;
-    let size = usize::try_from(call.int("size", 0)?).unwrap_or(0);
-    let [alpha, beta, bias] = [("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)].map(|(name, n)| call.float(name, n));
-    let shaped = steps.shaped(x, flow::channels_first(&images.sides))?;
-    let op = Op::Lrn { size, alpha: alpha?, beta: beta?, bias: bias? };
-    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
-    flow(step, x.dims.clone())
-}
-
 pub(super) fn prelu(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let x = call.flow(0)?;
     let Ok(images) = Images::of(x) else { return prelu_of_elements(steps, call, x) };
@@ -227,128 +201,15 @@ pub(super) fn softmax(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let (shape, axis) = if call.opset >= 13 {
         flow::around(&dims.sides, dims.side(call.int("axis", -1)?)?)
     } else {
-        // All dimensions from the axis on are one.
-        let flat = dims.flattened(call.int("axis", 1)?)?;
-        match flat.sides[..] {
-            [n] => ([n, 1, 1], Axis::Channels),
-            [m, n] => ([m, 1, n], Axis::Columns),
-            _ => return Err("has no axis".into()),
-        }
+        // All dimensions from the axis on are one, and so are all before it.
+        let (rows, row) = dims.sides.split_at(dims.side(call.int("axis", 1)?)?);
+        let (rows, row): (usize, usize) = (rows.iter().product(), row.iter().product());
+        if rows == 1 { ([row, 1, 1], Axis::Channels) } else { ([rows, 1, row], Axis::Columns) }
     };
     let shaped = steps.shaped(x, shape)?;
     let log = call.node.operator == "LogSoftmax";
     let step = steps.push(&call.path(), Op::Softmax { axis, log }, &[shaped], Vec::new())?;
     flow(step, dims.clone())
-}
-
-/// A fully connected layer on values of one side.
-fn linear(steps: &mut Steps<'_>, call: &Call<'_>, x: &Flow, out: usize, params: Vec<Parameter>, dims: Dims) -> Given {
-    let x = steps.shaped(x, [x.dims.count(), 1, 1])?;
-    let step = steps.push(&call.path(), Op::Linear { out }, &[x], params)?;
-    flow(step, dims)
-}
-
-/// The bias of a layer that has none.
-fn no_bias(call: &Call<'_>, out: usize) -> Parameter {
-    Parameter {
-        name: format!("{}.bias", call.path()),
-        numbers: Constant { dims: vec![out], numbers: Numbers::Fill(0.0) },
-    }
-}
-
-pub(super) fn gemm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let weight = call.parameter(1)?;
-    let [alpha, beta] = ["alpha", "beta"].map(|name| call.float(name, 1.0));
-    let (alpha, beta) = (alpha? as f32, beta? as f32);
-    if weight.dims.len() != 2 || x.dims.rank() != 2 {
-        return Err(format!("multiplies tensors of {} and {} dimensions", x.dims.rank(), weight.dims.len()).into());
-    }
-    let weight = if call.flag("transB", false)? { weight.clone() } else { weight.permuted(&[1, 0]) };
-    let weight = weight.scaled(alpha);
-    let out = weight.dims[0];
-    let x = match (call.flag("transA", false)?, x.dims.batched) {
-        (false, _) => x.clone(),
-        (true, true) => return Err(Why::Batch),
-        (true, false) => steps.permuted(x, &[1, 0])?,
-    };
-    let within = *x.dims.sides.last().ok_or("takes a matrix")?;
-    if weight.dims[1] != within {
-        return Err(format!("multiplies {within} numbers with a matrix of {:?}", weight.dims).into());
-    }
-    let dims = match x.dims.sides[..] {
-        [rows, _] => x.dims.with(vec![rows, out]),
-        _ => x.dims.with(vec![out]),
-    };
-    let bias = call.constant(2)?.map(|c| c.clone().scaled(beta));
-    let name = |place: usize| call.node.inputs[place].clone();
-    if x.dims.count() == within {
-        let numbers = match &bias {
-            None => Some(no_bias(call, out).numbers),
-            Some(c) if c.len() == out => Some(c.clone()),
-            Some(c) if c.len() == 1 => c
-                .scalar(call.files, call.allowance)
-                .map(|value| Constant { dims: vec![out], numbers: Numbers::Fill(value) }),
-            // Those of several images.
-            Some(c) if c.dims.first() != Some(&1) => return Err(Why::Batch),
-            Some(_) => None,
-        };
-        let numbers = numbers.ok_or("adds numbers that are not one for each output")?;
-        let bias = Parameter { name: bias.as_ref().map_or_else(|| no_bias(call, out).name, |_| name(2)), numbers };
-        let params = vec![Parameter { name: name(1), numbers: weight }, bias];
-        return linear(steps, call, &x, out, params, dims);
-    }
-    let rows = x.dims.count() / within;
-    let x = steps.shaped(&x, [1, rows, within])?;
-    let weight = steps.constant(&name(1), [1, within, out], weight.permuted(&[1, 0]))?;
-    let step = steps.push(&call.path(), Op::MatMul, &[x, weight], Vec::new())?;
-    let product = Operand::Flow(Flow::new(step, dims));
-    match bias {
-        None => Ok(vec![product]),
-        Some(bias) => Ok(vec![joined(steps, call, Binary::Add, (&product, ""), (&Operand::Constant(bias), &name(2)))?]),
-    }
-}
-
-pub(super) fn matmul(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let (a, b) = (call.needed(0)?, call.needed(1)?);
-    // One row of each image by a matrix is a fully connected layer.
-    if let (Operand::Flow(x), Operand::Constant(weight)) = (a, b)
-        && let [within, out] = weight.dims[..]
-        && x.dims.sides.last() == Some(&within)
-        && x.dims.rank() >= 2
-        && x.dims.count() == within
-    {
-        let mut sides = x.dims.sides.clone();
-        *sides.last_mut().ok_or("takes a matrix")? = out;
-        let weight = Parameter { name: call.node.inputs[1].clone(), numbers: weight.permuted(&[1, 0]) };
-        return linear(steps, call, x, out, vec![weight, no_bias(call, out)], x.dims.with(sides));
-    }
-    let (left, right) = (dims_of(a), dims_of(b));
-    let batched = left.batched || right.batched;
-    let sides = |dims: &Dims| -> Result<(usize, usize, usize, Vec<usize>), Why> {
-        let mut sides = dims.sides.clone();
-        // A constant has the same numbers for all images.
-        let is_whole = batched && !dims.batched && dims.rank() == left.rank().max(right.rank());
-        if is_whole && sides.remove(0) != 1 {
-            return Err(Why::Batch);
-        }
-        match sides[..] {
-            [ref many @ .., m, n] => Ok((many.iter().product(), m, n, many.to_vec())),
-            _ => Err(format!("multiplies tensors of {} and {} dimensions", left.rank(), right.rank()).into()),
-        }
-    };
-    let ((p, m, k, many), (q, l, n, others)) = (sides(&left)?, sides(&right)?);
-    if k != l || !(p == 1 || q == 1 || many == others) {
-        return Err(format!("multiplies tensors of {:?} and {:?}", left.sides, right.sides).into());
-    }
-    let mut operand = |operand: &Operand, place: usize, shape| match operand {
-        Operand::Flow(flow) => steps.shaped(flow, shape),
-        Operand::Constant(constant) => steps.constant(&call.node.inputs[place], shape, constant.clone()),
-    };
-    let (x, y) = (operand(a, 0, [p, m, k])?, operand(b, 1, [q, k, n])?);
-    let step = steps.push(&call.path(), Op::MatMul, &[x, y], Vec::new())?;
-    let many = if others.len() > many.len() || p == 1 && q != 1 { others } else { many };
-    flow(step, Dims { batched, sides: [many, vec![m, n]].concat() })
 }
 
 /// Blocks of pixels from channels, or the other way.
@@ -382,34 +243,89 @@ pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
         gone[x.dims.side(axis)?] = 1;
     }
     if !gone.contains(&1) {
-        return Ok(vec![Operand::Flow(x.clone())]);
+        return match call.node.operator.as_str() {
+            "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => Err("reduces no dimension".into()),
+            _ => Ok(vec![Operand::Flow(x.clone())]),
+        };
     }
     let reduction = match call.node.operator.as_str() {
         "ReduceMean" => Reduction::Mean,
-        "ReduceSum" => Reduction::Sum,
         "ReduceMax" => Reduction::Max,
-        _ => Reduction::Min,
+        "ReduceMin" => Reduction::Min,
+        _ => Reduction::Sum,
+    };
+    // What is summed up, if it is not the numbers themselves.
+    let x = &match call.node.operator.as_str() {
+        "ReduceL1" => x.with_step(steps.push(
+            &format!("{}.magnitude", call.path()),
+            Op::Unary { function: Unary::Abs },
+            &[x.step],
+            Vec::new(),
+        )?),
+        "ReduceL2" | "ReduceSumSquare" => x.with_step(norms::squared(steps, &call.path(), x.step)?),
+        _ => x.clone(),
     };
     let marks: Vec<usize> = gone.iter().map(|&mark: &u8| usize::from(mark)).collect();
     let shapes = flow::together([&x.dims.sides, &marks.iter().map(|m| m + 1).collect::<Vec<_>>()], &gone);
-    let [shape, marked] = shapes.ok_or("reduces dimensions that lie apart")?;
-    let axes = marked.map(|mark| mark > 1);
-    let op = match (reduction, axes) {
-        (Reduction::Mean, [false, true, true]) => Op::GlobalAvgPool,
-        _ => Op::Reduce { reduction, axes },
+    let step = match shapes {
+        Some([shape, marked]) => {
+            let axes = marked.map(|mark| mark > 1);
+            let op = match (reduction, axes) {
+                (Reduction::Mean, [false, true, true]) => Op::GlobalAvgPool,
+                _ => Op::Reduce { reduction, axes },
+            };
+            let shaped = steps.shaped(x, shape)?;
+            steps.push(&call.path(), op, &[shaped], Vec::new())?
+        }
+        None => reduced_by_runs(steps, call, x, reduction, &gone)?,
     };
-    let shaped = steps.shaped(x, shape)?;
-    let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
+    let step = match call.node.operator.as_str() {
+        "ReduceL2" => {
+            steps.push(&format!("{}.root", call.path()), Op::Unary { function: Unary::Sqrt }, &[step], Vec::new())?
+        }
+        _ => step,
+    };
     let kept = x.dims.sides.iter().zip(&gone).filter(|(_, gone)| keeps || **gone == 0);
     flow(step, x.dims.with(kept.map(|(&n, &gone)| if gone == 1 { 1 } else { n }).collect()))
+}
+
+/// A reduction of dimensions that lie apart: of one after another, and of those beside each other at once.
+fn reduced_by_runs(
+    steps: &mut Steps<'_>,
+    call: &Call<'_>,
+    x: &Flow,
+    reduction: Reduction,
+    gone: &[u8],
+) -> Result<usize, Why> {
+    let (mut left, mut begin) = (x.clone(), 0);
+    while let Some(run) = (begin..gone.len()).find(|&side| gone[side] == 1) {
+        let end = (run..gone.len()).find(|&side| gone[side] == 0).unwrap_or(gone.len());
+        let mut sides = left.dims.sides.clone();
+        let shape = [&sides[..run], &sides[run..end], &sides[end..]].map(|part| part.iter().product());
+        let shaped = steps.shaped(&left, shape)?;
+        let op = Op::Reduce { reduction, axes: [false, true, false] };
+        let step = steps.push(&call.path(), op, &[shaped], Vec::new())?;
+        sides[run..end].fill(1);
+        (left, begin) = (Flow::new(step, left.dims.with(sides)), end);
+    }
+    Ok(left.step)
 }
 
 /// The shape of a value as a constant.
 pub(super) fn shape(_: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let dims = &call.flow(0)?.dims;
     Ok(vec![Operand::Constant(match call.node.operator.as_str() {
-        "Size" if dims.batched => return Err("counts all numbers of a batch".into()),
-        "Size" => Constant::few(Vec::new(), vec![Integer::Known(dims.count() as i64)]),
+        "Size" => {
+            let all = match (dims.batched, call.images, dims.count() as i64) {
+                (false, _, count) => Integer::Known(count),
+                (true, Integer::Batch, 1) => Integer::Batch,
+                (true, Integer::Known(images), count) => {
+                    images.checked_mul(count).map_or(Integer::Open, Integer::Known)
+                }
+                (true, ..) => Integer::Open,
+            };
+            Constant::few(Vec::new(), vec![all])
+        }
         _ => super::evaluate::shape_of(call, dims)?,
     })])
 }

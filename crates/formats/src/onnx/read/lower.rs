@@ -10,7 +10,7 @@ use super::external::Externals;
 use super::flow::{self, Flow, Steps};
 use super::messages::{Graph, Info, Node, Side};
 use super::tensor::Tensor;
-use super::{evaluate, is_standard, operators, title};
+use super::{evaluate, is_standard, operators, repeat, title};
 use crate::error::FormatError;
 use crate::text::{shown, told};
 
@@ -19,6 +19,9 @@ const MAX_TOLD: usize = 100;
 
 /// Memory for an input or output of the network in all lists in which it is, without its name.
 const END: usize = 640;
+
+/// Why an output is none.
+const CONSTANT: &str = "does not depend on the picture";
 
 /// What a file's graph becomes.
 pub(super) struct Lowered<'a> {
@@ -69,8 +72,8 @@ pub(super) struct Source<'a> {
 pub(super) struct Refusal {
     told: Vec<String>,
     count: usize,
-    /// Whether something would mix the images of a batch.
-    pub mixes_images: bool,
+    /// Whether something would mix the images of a batch, or needs to know how many there are.
+    pub is_of_images: bool,
 }
 
 impl Refusal {
@@ -78,14 +81,31 @@ impl Refusal {
         self.count += 1;
         let why = match why {
             Why::Unsupported(why) => why,
-            Why::Batch => {
-                self.mixes_images = true;
-                "would mix the images of a batch".into()
+            Why::Batch | Why::Images => {
+                self.is_of_images = true;
+                let what = match why {
+                    Why::Batch => "would mix the images of a batch",
+                    _ => "depends on the number of images in a way that cannot be followed",
+                };
+                what.into()
             }
         };
         if self.told.len() < MAX_TOLD {
             self.told.push(format!("{} {}", told(&what), told(&why)));
         }
+    }
+
+    /// With what stands in the way where the network is taken as one of a single image.
+    pub(super) fn and(mut self, alone: Self) -> Self {
+        for what in alone.told {
+            if !self.told.contains(&what) {
+                self.count += 1;
+                if self.told.len() < MAX_TOLD {
+                    self.told.push(format!("{what} (if all is one image)"));
+                }
+            }
+        }
+        self
     }
 
     pub(super) fn into_error(self) -> FormatError {
@@ -113,10 +133,11 @@ impl<'a> Source<'a> {
         all.all(|images| images == Some(first)).then_some(first)
     }
 
-    /// The graph, whose first dimension is that of the images if a number of them is given; `size` are rows and columns where the
-    /// file does not say them.
+    /// The graph, whose first dimension is that of the images if a number of them is given; else it is one like the others, and 1 where
+    /// the file leaves all first dimensions open. `size` are rows and columns where the file does not say them.
     pub(super) fn lower(&self, images: Option<Integer>, size: [usize; 2]) -> Result<Lowered<'a>, Refusal> {
-        let mut refusal = Refusal { told: Vec::new(), count: 0, mixes_images: false };
+        let mut refusal = Refusal { told: Vec::new(), count: 0, is_of_images: false };
+        let is_one = images.is_none() && self.images() == Some(Integer::Batch);
         let (mut steps, mut inputs) = (Steps::new(self.allowance), Vec::new());
         let count = self.graph.inputs.len() + self.graph.nodes.iter().map(|node| node.outputs.len()).sum::<usize>();
         let mut held = match self.allowance.lend::<u8>(table::<(&str, Option<Operand>)>(count)) {
@@ -129,7 +150,7 @@ impl<'a> Source<'a> {
         // What is not known because of what is not supported is `None`.
         let mut values: HashMap<&str, Option<Operand>> = HashMap::with_capacity(count);
         for info in self.inputs() {
-            let taken = sides(info, images.is_some(), size).map_err(Why::from).and_then(|dims| {
+            let taken = sides(info, images.is_some(), is_one, size).map_err(Why::from).and_then(|dims| {
                 let step = steps.input(&info.name, flow::planes(&dims.sides))?;
                 let end = End { name: info.name.clone(), step, dims };
                 steps.hold(end.bytes())?;
@@ -167,6 +188,9 @@ impl<'a> Source<'a> {
             match values.get(info.name.as_str()) {
                 Some(Some(Operand::Flow(flow))) => {
                     let given = steps.planes(flow).and_then(|step| {
+                        if !steps.get(step).varies {
+                            return Err(CONSTANT.into());
+                        }
                         let end = End { name: info.name.clone(), step, dims: flow.dims.clone() };
                         steps.hold(end.bytes())?;
                         Ok(end)
@@ -178,7 +202,7 @@ impl<'a> Source<'a> {
                 }
                 Some(None) if refusal.count > 0 => {}
                 Some(None) => refusal.add(what(), "is one that its node is not run for".into()),
-                Some(Some(Operand::Constant(_))) => refusal.add(what(), "does not depend on the picture".into()),
+                Some(Some(Operand::Constant(_))) => refusal.add(what(), CONSTANT.into()),
                 None => refusal.add(what(), "is given by nobody".into()),
             }
         }
@@ -224,13 +248,34 @@ impl<'a> Source<'a> {
         if let Some(why) = call.unreadable() {
             return Err(why.into());
         }
-        if evaluate::is_constant(&call) {
-            let constants = evaluate::evaluate(&call)?.ok_or("is not computed of constants")?;
-            return Ok(Some(constants.into_iter().map(|c| Some(Operand::Constant(c))).collect()));
+        let constant = match evaluate::is_constant(&call) {
+            false => None,
+            true => {
+                if let Some(flow) = repeat::for_every_image(steps, &call)? {
+                    return Ok(Some(vec![Some(Operand::Flow(flow))]));
+                }
+                if let Some(constants) = evaluate::evaluate(&call)? {
+                    return Ok(Some(constants.into_iter().map(|c| Some(Operand::Constant(c))).collect()));
+                }
+                Some(computed(steps, &call)?)
+            }
+        };
+        let mut call = call;
+        if constant.is_some() {
+            call.inputs[0] = constant.as_ref();
         }
         let given = lower.ok_or("is computed of constants only")?(steps, &call)?;
         Ok(Some(given.into_iter().map(Some).collect()))
     }
+}
+
+/// The first input of a node as a value of the network: of one that is not computed while the file is read although it has nothing but
+/// constants.
+fn computed(steps: &mut Steps<'_>, call: &Call<'_>) -> Result<Operand, Why> {
+    let constant = call.parameter(0).ok().filter(|constant| constant.is_real());
+    let constant = constant.ok_or("is not computed of constants")?;
+    let step = steps.constant(&call.node.inputs[0], flow::planes(&constant.dims), constant.clone())?;
+    Ok(Operand::Flow(Flow::new(step, Dims::plain(constant.dims.clone()))))
 }
 
 impl End {
@@ -240,14 +285,15 @@ impl End {
     }
 }
 
-/// The dimensions of an input.
-fn sides(info: &Info, batched: bool, size: [usize; 2]) -> Result<Dims, String> {
+/// The dimensions of an input, of which the first one is 1 if it is open and `is_one`.
+fn sides(info: &Info, batched: bool, is_one: bool, size: [usize; 2]) -> Result<Dims, String> {
     let all = info.dims.as_ref().ok_or("does not say its shape, or is no tensor")?;
     super::data_type::DataType::of(info.element).map_err(|what| format!("holds {what}"))?;
     let rank = all.len();
     let length = |(axis, side): (usize, &Side)| match side {
         Side::Known(0) => Err("holds nothing".into()),
         Side::Known(n) => Ok(*n),
+        Side::Open(_) if is_one && axis == 0 => Ok(1),
         // Of a picture, whose sides come last.
         Side::Open(_) if rank == 4 && axis >= 2 => Ok(size[axis - 2]),
         Side::Open(name) => {

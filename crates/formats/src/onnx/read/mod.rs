@@ -25,13 +25,18 @@ mod layers;
 mod limits;
 mod lower;
 mod messages;
+mod norms;
 mod operators;
 mod order;
 mod places;
+mod products;
+mod repeat;
 mod sources;
+mod standardised;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod varints;
 mod wire;
 
 use std::fs::File;
@@ -49,7 +54,6 @@ use crate::tensors::Bytes;
 use crate::text::shown;
 use allowance::{Allowance, Loan};
 use constant::{Constant, Files};
-use dims::Integer;
 use external::Externals;
 use head::Head;
 use lower::{End, Lowered, Source, initialisers};
@@ -156,6 +160,8 @@ impl<'a> Network<'a> {
             graph.inputs.push(head.picture);
         }
         let size = options.size.or_else(|| facts::size(&metadata)).unwrap_or(DEFAULT_SIZE);
+        let mut needed = order::leading_to_outputs(&graph, &mut order, &allowance)?.into_iter();
+        graph.inputs.retain(|_| needed.next().unwrap_or(true));
         let source = Source { graph: &graph, opset, order, initialisers, files: &files, allowance: &allowance };
         let lowered = lowered(&source, size)?;
         let built = build(lowered, options, &files, &allowance, facts::are_own(&metadata))?;
@@ -181,7 +187,7 @@ impl<'a> Network<'a> {
         LazyWeights::new(self.params.iter().map(|constant| constant.tensor(&self.files)).collect())
     }
 
-    /// What it takes, in the order of the graph's inputs.
+    /// What it takes, in the order of the graph's inputs. What the file calls an input and no output depends on is not among them.
     pub fn inputs(&self) -> &[Tensor] {
         &self.inputs
     }
@@ -260,14 +266,15 @@ fn opset(opsets: &[(String, i64)]) -> Result<i64, FormatError> {
     }
 }
 
-/// The graph with the first dimension as that of the images, or of one image if that cannot be.
+/// The graph with the first dimension as that of the images. If that cannot be, it is that of one image, or of as many together as the
+/// file says.
 fn lowered<'a>(source: &Source<'a>, size: [usize; 2]) -> Result<Lowered<'a>, FormatError> {
     let Some(images) = source.images() else {
         return source.lower(None, size).map_err(lower::Refusal::into_error);
     };
     match source.lower(Some(images), size) {
-        Err(refusal) if refusal.mixes_images && images != Integer::Batch => {
-            source.lower(None, size).map_err(|_| refusal.into_error())
+        Err(refusal) if refusal.is_of_images => {
+            source.lower(None, size).map_err(|alone| refusal.and(alone).into_error())
         }
         lowered => lowered.map_err(lower::Refusal::into_error),
     }

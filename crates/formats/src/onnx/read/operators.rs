@@ -2,7 +2,7 @@
 
 use super::call::{Call, Given};
 use super::flow::Steps;
-use super::{arithmetic, layers, places};
+use super::{arithmetic, layers, norms, places, products, repeat};
 
 /// What adds the steps of a node and gives its outputs.
 type Lower = fn(&mut Steps<'_>, &Call<'_>) -> Given;
@@ -13,14 +13,19 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "Conv" => layers::conv,
         "MaxPool" | "AveragePool" => layers::pool,
         "GlobalAveragePool" | "GlobalMaxPool" => layers::global_pool,
-        "BatchNormalization" => layers::batch_norm,
-        "LRN" => layers::lrn,
+        "BatchNormalization" => norms::batch_norm,
+        "InstanceNormalization" => norms::instance_norm,
+        "LayerNormalization" => norms::layer_norm,
+        "LpNormalization" => norms::lp_norm,
+        "LRN" => norms::lrn,
         "PRelu" => layers::prelu,
         "Softmax" | "LogSoftmax" => layers::softmax,
-        "Gemm" => layers::gemm,
-        "MatMul" => layers::matmul,
+        "Gemm" => products::gemm,
+        "MatMul" => products::matmul,
         "DepthToSpace" | "SpaceToDepth" => layers::blocks,
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => layers::reduce,
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => {
+            layers::reduce
+        }
         "Shape" | "Size" => layers::shape,
         "Relu" | "LeakyRelu" | "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "Elu" | "Selu" | "Softplus"
         | "Mish" | "Swish" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Neg" | "Abs" | "Reciprocal" => {
@@ -32,7 +37,7 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "Cast" => arithmetic::cast,
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => places::reshape,
         "Transpose" => places::transpose,
-        "Expand" => places::expand,
+        "Expand" => repeat::expand,
         "Concat" => places::concat,
         "Slice" => places::slice,
         "Split" => places::split,

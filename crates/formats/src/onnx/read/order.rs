@@ -1,9 +1,9 @@
 //! Nodes in an order in which every one follows those it reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::allowance::{Allowance, table};
-use super::messages::Graph;
+use super::messages::{Graph, Value};
 use crate::error::FormatError;
 use crate::text::shown;
 
@@ -65,4 +65,37 @@ pub(super) fn order(graph: &Graph, allowance: &Allowance) -> Result<Vec<usize>, 
         Some(stuck) => refuse(format!("{} waits for itself", super::title(&graph.nodes[stuck]))),
         None => Ok(order),
     }
+}
+
+/// Leaves of the nodes in order only those that some output depends on; tells of every input whether one does. What a file has beside
+/// them, left by whoever wrote it, is not run, and need not be known.
+pub(super) fn leading_to_outputs(
+    graph: &Graph,
+    order: &mut Vec<usize>,
+    allowance: &Allowance,
+) -> Result<Vec<bool>, FormatError> {
+    let read: usize = order.iter().map(|&id| graph.nodes[id].inputs.len()).sum();
+    let given = graph.inputs.len() + graph.initialisers.len();
+    let given = given + graph.nodes.iter().map(|node| node.outputs.len()).sum::<usize>();
+    // And the empty one, of inputs that are left out.
+    let names = read.min(given + 1) + graph.outputs.len();
+    let lent = allowance.lend::<u8>(table::<&str>(names));
+    let _lent = lent.map_err(|why| FormatError::OnnxFile(format!("finding the nodes that it needs {why}")))?;
+    let mut needed = HashSet::with_capacity(names);
+    needed.extend(graph.outputs.iter().map(|info| info.name.as_str()));
+    let mut left = Vec::with_capacity(order.len());
+    for &id in order.iter().rev() {
+        let node = &graph.nodes[id];
+        if node.outputs.iter().any(|name| !name.is_empty() && needed.contains(name.as_str())) {
+            // What a graph within it reads is not known. It is refused, and all that is beside it is to be told as well.
+            if node.attributes.iter().any(|a| matches!(a.value, Value::Other(_))) {
+                return Ok(vec![true; graph.inputs.len()]);
+            }
+            needed.extend(node.inputs.iter().map(String::as_str));
+            left.push(id);
+        }
+    }
+    left.reverse();
+    *order = left;
+    Ok(graph.inputs.iter().map(|info| needed.contains(info.name.as_str())).collect())
 }

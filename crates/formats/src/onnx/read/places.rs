@@ -1,14 +1,11 @@
 //! Operators that give numbers other places or other shapes: joined, cut, turned, padded, resized.
 
-use cspnet_graph::{Axis, Binary, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
+use cspnet_graph::{Axis, Coordinates, Crop, Fill, Filter, Op, Pad, Rearrange, Resize, ResizeTo, Rounding};
 
-use super::arithmetic::{self, joined};
 use super::call::{Call, Given, Operand};
-use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Integer, Place, Run, Why};
 use super::flow::{self, Flow, Steps};
 use super::layers::Images;
-use super::tensor;
 
 /// Most pieces that one node takes of a value.
 const MAX_PIECES: usize = 64;
@@ -53,24 +50,6 @@ pub(super) fn transpose(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     given(steps.permuted(x, &order)?)
 }
 
-/// A value repeated to a shape: its product with ones of that shape.
-pub(super) fn expand(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
-    if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
-        shape[0] = Integer::Known(1);
-    }
-    let length = |n: &i64| usize::try_from(*n).map_err(|_| format!("makes a dimension of {n}"));
-    let dims = dims::known(&shape)?.iter().map(length).collect::<Result<Vec<usize>, String>>()?;
-    tensor::count(&dims).ok_or("makes a shape that is too large")?;
-    if arithmetic::joined_dims(&x.dims, &Dims::plain(dims.clone()))? == x.dims {
-        return given(x.clone());
-    }
-    let ones = Operand::Constant(Constant { dims, numbers: Numbers::Fill(1.0) });
-    let name = format!("{}.ones", call.path());
-    Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
-}
-
 pub(super) fn concat(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     let flows = call.inputs.iter().flatten().filter_map(|operand| match operand {
         Operand::Flow(flow) => Some(flow),
@@ -89,9 +68,8 @@ pub(super) fn concat(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     for (operand, name) in call.inputs.iter().zip(&call.node.inputs) {
         let part = match operand.as_ref().ok_or("has an input that is left out")? {
             Operand::Flow(flow) => flow.clone(),
-            Operand::Constant(_) if first.dims.batched => {
-                return Err("joins a constant to the images of a batch".into());
-            }
+            // It has its own number of images.
+            Operand::Constant(_) if first.dims.batched => return Err(Why::Batch),
             Operand::Constant(constant) => {
                 let shape = flow::planes(&constant.dims);
                 Flow::new(steps.constant(name, shape, constant.clone())?, Dims::plain(constant.dims.clone()))
@@ -225,7 +203,8 @@ pub(super) fn pad(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     }
     let value = call.real(2, "value")?.unwrap_or(0.0);
     let fill = match call.text("mode", "constant")? {
-        "constant" => Fill::Constant { value: value.into() },
+        // Infinities are no numbers of a graph. They stand for what is less, or more, than all others, as the outermost ones do.
+        "constant" => Fill::Constant { value: value.clamp(f32::MIN, f32::MAX).into() },
         "reflect" => Fill::Reflect,
         "edge" => Fill::Edge,
         "wrap" => Fill::Wrap,
@@ -309,9 +288,9 @@ pub(super) fn resize(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
             if !(one_image || wanted(0) == own(0)) || wanted(1) != own(1) {
                 return Err("resizes images or channels".into());
             }
-            let length = |axis: usize| -> Result<usize, String> {
+            let length = |axis: usize| -> Result<usize, Why> {
                 let n = wanted(axis).known()?;
-                usize::try_from(n).map_err(|_| format!("makes a side of {n}"))
+                usize::try_from(n).map_err(|_| format!("makes a side of {n}").into())
             };
             if call.text("keep_aspect_ratio_policy", "stretch")? != "stretch" {
                 return Err("keeps the aspect ratio".into());

@@ -11,6 +11,9 @@ use crate::text::shown;
 /// Most numbers of a tensor.
 pub(super) const MAX_NUMBERS: usize = 1 << 32;
 
+/// Longest integer of varying length, in bytes.
+const MAX_VARINT: usize = 10;
+
 /// A tensor of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
@@ -27,6 +30,8 @@ pub(super) enum Stored {
     Here { kind: DataType, begin: usize },
     /// As bytes in another file.
     Elsewhere { kind: DataType, place: Elsewhere },
+    /// Numbers of 16 bits with a fraction, whose bits are a list of integers of varying length in this file.
+    Listed { kind: DataType, place: Span },
     /// Integers that were not stored as bytes.
     Integers(Arc<Vec<i64>>),
     /// Real numbers that were not stored as bytes.
@@ -50,6 +55,8 @@ struct Fields {
     /// `float_data` and `double_data` that are packed in one piece.
     packed: Option<Span>,
     floats: Vec<f32>,
+    /// `int32_data` that is packed in one piece.
+    listed: Option<Span>,
     /// `int32_data`, `int64_data` and `uint64_data`.
     integers: Vec<i64>,
     is_elsewhere: bool,
@@ -75,7 +82,14 @@ pub(super) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Tensor, Format
                     reader.floats(content, &mut fields.floats)?;
                 }
             },
-            5 | 7 | 11 => reader.integers(content, &mut fields.integers)?,
+            5 => match (content, fields.listed, fields.integers.is_empty()) {
+                (Content::Bytes(span), None, true) => fields.listed = Some(span),
+                _ => {
+                    fields.unpack(reader)?;
+                    reader.integers(content, &mut fields.integers)?;
+                }
+            },
+            7 | 11 => reader.integers(content, &mut fields.integers)?,
             8 => fields.name = reader.text(content)?,
             9 => fields.raw = Some(content.bytes()?),
             10 => doubles(reader, content, &mut fields)?,
@@ -92,6 +106,11 @@ pub(super) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Tensor, Format
         }
         Ok(())
     })?;
+    // They are as many as weights are, so that they stay where they are.
+    let is_half = matches!(DataType::of(fields.kind), Ok(DataType::Float16 | DataType::BFloat16));
+    if !(is_half && fields.integers.is_empty()) {
+        fields.unpack(reader)?;
+    }
     fields.tensor()
 }
 
@@ -109,6 +128,14 @@ fn doubles(reader: &mut Reader<'_>, content: Content, fields: &mut Fields) -> Re
 }
 
 impl Fields {
+    /// Reads the integers that were left where they are.
+    fn unpack(&mut self, reader: &mut Reader<'_>) -> Result<(), FormatError> {
+        match self.listed.take() {
+            Some(span) => reader.integers(Content::Bytes(span), &mut self.integers),
+            None => Ok(()),
+        }
+    }
+
     /// What they make together.
     fn tensor(self) -> Result<Tensor, FormatError> {
         let name = self.name.clone();
@@ -143,6 +170,13 @@ impl Fields {
         if let (Some(packed), DataType::Float | DataType::Double) = (self.packed, kind) {
             fits(packed.len(), expected)?;
             return Ok(Stored::Here { kind, begin: packed.begin });
+        }
+        if let Some(place) = self.listed {
+            // Whether they are as many is known when they are read.
+            return match (count..=count.saturating_mul(MAX_VARINT)).contains(&place.len()) {
+                true => Ok(Stored::Listed { kind, place }),
+                false => Err(format!("has {} bytes for {count} numbers", place.len())),
+            };
         }
         if kind.is_real() && self.integers.is_empty() {
             return match self.floats.len() == count {

@@ -2,6 +2,7 @@
 //! networks give what others make of them is for `crates/cspnet/tests/onnx.rs` and `bench/onnx_cases`.
 
 mod memory;
+mod needed;
 
 use std::path::PathBuf;
 

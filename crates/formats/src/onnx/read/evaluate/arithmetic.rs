@@ -108,6 +108,10 @@ pub(super) fn one(operator: &str) -> Option<One> {
         "Exp" => One { integer: same, float: f32::exp },
         "Log" => One { integer: same, float: f32::ln },
         "Reciprocal" => One { integer: same, float: |x| 1.0 / x },
+        // What is no number stays none.
+        "Relu" => One { integer: |n| n.max(0), float: |x| if x < 0.0 { 0.0 } else { x } },
+        "Sigmoid" => One { integer: same, float: |x| 1.0 / (1.0 + (-x).exp()) },
+        "Tanh" => One { integer: same, float: f32::tanh },
         _ => return None,
     })
 }
@@ -121,6 +125,37 @@ pub(super) fn map<'a>(call: &Call<'a>, function: One) -> Result<Array<'a>, Why> 
         }),
     }
     Ok(array)
+}
+
+/// The first input within bounds, of which each may be left out. Where nothing is left between them, the upper one is given.
+pub(super) fn clip<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
+    let mut array = read(call, 0)?;
+    match &mut array.values {
+        Values::Floats(numbers) => {
+            let (min, max) = (call.real(1, "min")?, call.real(2, "max")?);
+            for n in numbers {
+                *n = min.map_or(*n, |min| if *n < min { min } else { *n });
+                *n = max.map_or(*n, |max| if *n > max { max } else { *n });
+            }
+        }
+        Values::Integers(numbers) => {
+            let (min, max) = (bound(call, 1)?, bound(call, 2)?);
+            for n in numbers {
+                *n = min.map_or(*n, |min| largest(*n, min));
+                *n = max.map_or(*n, |max| smallest(*n, max));
+            }
+        }
+    }
+    Ok(array)
+}
+
+/// A bound of integers, if there is one.
+fn bound(call: &Call<'_>, place: usize) -> Result<Option<Integer>, String> {
+    match call.list(place, "")?.as_deref() {
+        None => Ok(None),
+        Some(&[bound]) => Ok(Some(bound)),
+        Some(list) => Err(format!("has {} numbers as its input {place} instead of one", list.len())),
+    }
 }
 
 /// A function of two numbers, of integers and of real numbers.

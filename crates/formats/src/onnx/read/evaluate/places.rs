@@ -105,9 +105,9 @@ pub(super) fn gather<'a>(call: &Call<'a>) -> Result<Array<'a>, Why> {
     let axis = dims::place(axis, array.dims.len()).map_err(|rank| dims::outside(axis, rank))?;
     let length = array.dims[axis];
     let Values::Integers(places) = &at.values else { return Err("has fractions where integers should be".into()) };
-    let place = |n: &Integer| -> Result<usize, String> {
+    let place = |n: &Integer| -> Result<usize, Why> {
         let n = n.known()?;
-        dims::place(n, length).map_err(|length| format!("takes number {n} of {length}"))
+        dims::place(n, length).map_err(|length| format!("takes number {n} of {length}").into())
     };
     places.iter().try_for_each(|n| place(n).map(drop))?;
     let (before, behind) = (&array.dims[..axis], &array.dims[axis + 1..]);
