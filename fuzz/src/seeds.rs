@@ -91,6 +91,7 @@ pub fn config() -> Config {
         data: "photos".into(),
         validation_share: 0.2,
         preprocess: Preprocess::torchvision(),
+        label_column: None,
         train_size: (64, 64),
         dtype: Dtype::F32,
         licence: None,

@@ -2,7 +2,7 @@
 //!
 //! A layer of Darknet is a convolution with the normalisation and the activation behind it; what it takes is the layer before,
 //! unless a route says otherwise. The normalisation of pixels becomes a 1x1 convolution, which both
-//! Darknets read alike. What Redmon's does not know, or reads in another order, needs AlexeyAB's ([`BEYOND_REDMON`]).
+//! Darknets read alike. What Redmon's does not know, or does otherwise, needs AlexeyAB's ([`Written::beyond_redmon`]).
 
 use std::collections::HashSet;
 
@@ -19,10 +19,15 @@ use crate::error::FormatError;
 /// Most routes into which a run of channels is cut.
 const MAX_ROUTES: usize = 64;
 
-/// What in a `.cfg` file Redmon's Darknet does not know (it takes ReLU for an unknown activation), or finds in another order in the
-/// `.weights` file (normalisations that stand by themselves).
-pub const BEYOND_REDMON: [&str; 5] =
-    ["[batchnorm]", "[local_avgpool]", "group_id=", "activation=mish", "activation=swish"];
+/// What in a text Redmon's Darknet does not know (it takes ReLU for an unknown activation), or finds in another order in the `.weights`
+/// file (normalisations that stand by themselves), with its name.
+const BEYOND_REDMON: [(&str, &str); 5] = [
+    ("[batchnorm]", "[batchnorm]"),
+    ("[local_avgpool]", "[local_avgpool]"),
+    ("group_id=", "grouped routes"),
+    ("activation=mish", "mish"),
+    ("activation=swish", "swish"),
+];
 
 /// A network as Darknet reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,19 @@ pub struct Written {
     pub cfg: String,
     /// The bytes of the `.weights` file.
     pub weights: Vec<u8>,
+}
+
+impl Written {
+    /// What of it AlexeyAB's Darknet has, and Redmon's has not or computes otherwise.
+    pub fn beyond_redmon(&self) -> Vec<&'static str> {
+        let has = |word: &&(&str, &str)| self.cfg.contains(word.0);
+        let mut beyond: Vec<&str> = BEYOND_REDMON.iter().filter(has).map(|(_, name)| *name).collect();
+        // Redmon's takes every pixel there, whatever the stride.
+        if self.cfg.split("size=1\nstride=").skip(1).any(|rest| !rest.starts_with("1\n")) {
+            beyond.push("1x1 convolutions with a stride");
+        }
+        beyond
+    }
 }
 
 /// A network with its weights for Darknet, which gives it pixels divided by 255: what else is done to them must be a node

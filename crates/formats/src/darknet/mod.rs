@@ -1,7 +1,7 @@
 //! Networks of Darknet: a `.cfg` text with the layers and a `.weights` file with the numbers, read and written.
 //!
-//! What is meant are the Darknets of Redmon and of Bochkovskiy (AlexeyAB), which agree in what is read here but for [`BEYOND_REDMON`],
-//! where the latter's is meant. A network becomes a
+//! What is meant are the Darknets of Redmon and of Bochkovskiy (AlexeyAB), which agree in what is read here but for what
+//! [`Written::beyond_redmon`] tells, where the latter's is meant. A network becomes a
 //! graph like any other. [`original`] gives the texts of the classification networks of the CSPNet paper and of those that they
 //! are compared with, as Darknet has them, which is not as timm has them. Not here: detection.
 //!
@@ -32,7 +32,7 @@ use cspnet_graph::{Graph, ParamId, Weights};
 use crate::error::FormatError;
 use crate::tensors::Bytes;
 
-pub use export::{BEYOND_REDMON, Written, write};
+pub use export::{Written, write};
 pub use originals::{ORIGINALS, original};
 pub use weights::Header;
 

@@ -382,6 +382,7 @@ fn other_networks_are_written_with_what_darknet_has() {
     // A convolution without bias or normalisation has one of zeros.
     assert_eq!(parts[0], Part::Given(vec![0.0; 12]));
     let written = write(&graph, &Weights::reference(&graph), [16, 16], Header::default()).unwrap();
+    assert_eq!(written.beyond_redmon(), ["[batchnorm]", "[local_avgpool]", "grouped routes", "swish"]);
     let (weights, _) = network.read_weights_bytes(&written.weights).unwrap();
     let id = |graph: &Graph, name: &str| graph.params().iter().position(|p| p.name == name).unwrap();
     let theirs = weights.get(id(&network.graph, "module_list.0.Conv2d.weight"));
@@ -391,6 +392,19 @@ fn other_networks_are_written_with_what_darknet_has() {
     let parts = again(&normalised).1;
     let diagonal = vec![4.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 4.0];
     assert_eq!(parts[..2], [Part::Given(vec![-2.0; 3]), Part::Given(diagonal)]);
+}
+
+/// Both Darknets are told apart where they would answer otherwise: Redmon's skips no pixels before a 1x1 convolution.
+#[test]
+fn what_redmons_darknet_does_otherwise_is_told() {
+    for (kernel, stride, told) in [(1, 2, &["1x1 convolutions with a stride"][..]), (1, 1, &[]), (3, 2, &[])] {
+        let mut b = Builder::new();
+        let x = b.input(3);
+        let x = b.conv("conv", x, Conv::new(4, kernel).stride(stride));
+        let graph = b.finish(x).unwrap();
+        let written = write(&graph, &Weights::reference(&graph), [16, 16], Header::default()).unwrap();
+        assert_eq!(written.beyond_redmon(), told, "{kernel} {stride}");
+    }
 }
 
 #[test]
