@@ -3,43 +3,27 @@
 
 #[path = "common/columns.rs"]
 mod columns;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/pixel.rs"]
 mod pixel;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use columns::{Values, texts, write};
 use cspnet_data::{DataError, DataOptions, DataSet, Outline, Split};
+use folder::Folder;
 use pixel::bmp;
 use serde_json::json;
-use tempfile::TempDir;
 
 /// Photos of one pixel, with these numbers.
 fn photos(numbers: std::ops::Range<usize>) -> Values {
     Values::Bytes(numbers.map(bmp).collect())
 }
 
-struct Folder(TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn open(&self) -> Result<DataSet, DataError> {
-        self.open_with(None)
-    }
-
     fn open_with(&self, label_column: Option<&str>) -> Result<DataSet, DataError> {
         DataSet::open(self.0.path(), &by(label_column), &mut |_, _| {})
-    }
-
-    fn refused(&self) -> String {
-        self.open().unwrap_err().to_string()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Folders as people have them, read by the public interface.
 
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/pixel.rs"]
 mod pixel;
 
@@ -7,61 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cspnet_data::{DataError, DataOptions, DataSet, Outline, Skipped, Split};
+use folder::Folder;
 use pixel::bmp;
-use tempfile::TempDir;
 
 /// `é` as one character, and as `e` with an accent that is put on it.
 const COMPOSED: &str = "caf\u{e9}";
 const DECOMPOSED: &str = "cafe\u{301}";
 
-/// A folder for one test.
-struct Folder(TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// A folder with two photos for each of these class folders, no photo twice.
-    fn with(classes: &[&str]) -> Self {
-        let folder = Self::new();
-        for (i, class) in classes.iter().enumerate() {
-            folder.photos(class, 2 * i..2 * i + 2);
-        }
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    /// Photos `class/N.bmp`.
-    fn photos(&self, class: &str, numbers: std::ops::Range<usize>) {
-        numbers.for_each(|n| self.write(&format!("{class}/{n}.bmp"), &bmp(n)));
-    }
-
-    fn open(&self) -> Result<DataSet, DataError> {
-        open(self.0.path(), &DataOptions::default())
-    }
-
     fn open_one(&self, split: Option<Split>) -> Result<DataSet, DataError> {
         DataSet::open_one(self.0.path(), split, &DataOptions::default(), &mut |_, _| {})
-    }
-
-    /// The error of `open`.
-    fn refused(&self) -> String {
-        self.open().unwrap_err().to_string()
-    }
-
-    /// A path's name below this folder.
-    fn name(&self, path: &Path) -> String {
-        path.strip_prefix(self.0.path()).unwrap().to_string_lossy().replace('\\', "/")
     }
 
     /// Names of what was skipped, and whether each was unreadable.

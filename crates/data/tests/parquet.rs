@@ -1,19 +1,21 @@
 //! Parquet files as `datasets` writes them, made here with the writer of the same crate, whole and damaged.
 
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/huggingface.rs"]
 mod huggingface;
 #[path = "common/pixel.rs"]
 mod pixel;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cspnet_data::{DataError, DataOptions, DataSet, Draw, Outline, Purpose, Split};
 use cspnet_vision::DecodeOptions;
+use folder::Folder;
 use huggingface::Made;
 use parquet::basic::{Compression, ZstdLevel};
 use pixel::bmp;
-use tempfile::TempDir;
 
 /// A photo of 640 by 300 pixels, of whose rows the first 80 are noise.
 fn noisy_bmp(number: u64) -> Vec<u8> {
@@ -34,22 +36,6 @@ const CLASSES: &[&str] = &["zebra", "ant"];
 fn photos(numbers: std::ops::Range<usize>) -> Made {
     let rows = numbers.map(|n| (Some(bmp(n)), Some(n as i64 % 2))).collect();
     Made { names: Some(CLASSES), rows, compression: Compression::ZSTD(ZstdLevel::default()) }
-}
-
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn open(&self) -> Result<DataSet, DataError> {
-        open(self.0.path())
-    }
 }
 
 fn open(path: &Path) -> Result<DataSet, DataError> {

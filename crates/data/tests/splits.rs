@@ -1,5 +1,7 @@
 //! Splits as people and Hugging Face name and arrange them: none is learnt as a class, left out in silence, or in the way.
 
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/huggingface.rs"]
 mod huggingface;
 #[path = "common/pixel.rs"]
@@ -7,31 +9,14 @@ mod pixel;
 
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use cspnet_data::{DataError, DataOptions, DataSet, Outline, Split};
+use folder::Folder;
 use huggingface::Made;
 use parquet::basic::Compression;
 use pixel::bmp;
-use tempfile::TempDir;
-
-/// A folder for one test.
-struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// A folder with two photos for each of these class folders, no photo twice.
-    fn with(classes: &[&str]) -> Self {
-        let folder = Self::new();
-        for (i, class) in classes.iter().enumerate() {
-            (2 * i..2 * i + 2).for_each(|n| folder.write(&format!("{class}/{n}.bmp"), &bmp(n)));
-        }
-        folder
-    }
-
     /// A folder with these Parquet files of ten photos each, no photo twice.
     fn packed(files: &[&str]) -> Self {
         let folder = Self::new();
@@ -41,28 +26,9 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn open(&self) -> Result<DataSet, DataError> {
-        DataSet::open(self.0.path(), &DataOptions::default(), &mut |_, _| {})
-    }
-
-    fn refused(&self) -> String {
-        self.open().unwrap_err().to_string()
-    }
-
     /// Names below this folder of what is not used, and why.
     fn skipped(&self) -> Vec<(String, String)> {
-        let name = |path: &PathBuf| path.strip_prefix(self.0.path()).unwrap().to_string_lossy().replace('\\', "/");
-        self.open().unwrap().skipped.iter().map(|s| (name(&s.path), s.why.clone())).collect()
+        self.open().unwrap().skipped.iter().map(|s| (self.name(&s.path), s.why.clone())).collect()
     }
 }
 
