@@ -7,7 +7,6 @@ use super::call::{Call, Given, Operand};
 use super::constant::{Constant, Numbers};
 use super::dims::{Dims, Integer, Why};
 use super::flow::{self, Flow, Parameter, Steps};
-use super::norms;
 
 /// Images with channels first, of one or two further sides.
 pub(super) struct Images {
@@ -262,7 +261,12 @@ pub(super) fn reduce(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
             &[x.step],
             Vec::new(),
         )?),
-        "ReduceL2" | "ReduceSumSquare" => x.with_step(norms::squared(steps, &call.path(), x.step)?),
+        "ReduceL2" | "ReduceSumSquare" => x.with_step(steps.push(
+            &format!("{}.square", call.path()),
+            Op::Binary { function: Binary::Mul },
+            &[x.step, x.step],
+            Vec::new(),
+        )?),
         _ => x.clone(),
     };
     let marks: Vec<usize> = gone.iter().map(|&mark: &u8| usize::from(mark)).collect();

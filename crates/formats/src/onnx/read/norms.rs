@@ -103,11 +103,6 @@ pub(super) fn lp_norm(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     flow(step, x.dims.clone())
 }
 
-/// The squares of a step's numbers.
-pub(super) fn squared(steps: &mut Steps<'_>, path: &str, x: usize) -> Result<usize, Why> {
-    steps.push(&format!("{path}.square"), Op::Binary { function: Binary::Mul }, &[x, x], Vec::new())
-}
-
 /// A value less its mean along some axes, over the root of its variance there and a little more.
 fn standardised(steps: &mut Steps<'_>, path: &str, x: usize, axes: [bool; 3], eps: f64) -> Result<usize, Why> {
     let mean = match axes {
