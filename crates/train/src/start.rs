@@ -102,7 +102,8 @@ fn load(graph: &Graph, classes: &[String], model: &ModelFile, weights: &mut Weig
 }
 
 fn head(classes: &[String], labels: &[String]) -> Head {
-    let row = |class: &String| labels.iter().position(|label| class_name(label) == *class);
+    let names: Vec<String> = labels.iter().map(|label| class_name(label)).collect();
+    let row = |class: &String| names.iter().position(|name| name == class);
     match classes.iter().map(row).collect::<Option<Vec<usize>>>() {
         _ if classes == labels => Head::Kept,
         Some(rows) => Head::Reordered(rows),
