@@ -3,10 +3,8 @@
 use std::io::{self, BufRead, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use cspnet::vision::is_called_a_photo;
 use walkdir::WalkDir;
-
-/// Endings of the files that are taken from a folder. A file that is named itself is always taken.
-const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// A photo's path, or why something that was named gives none.
 pub type Named = Result<PathBuf, (PathBuf, String)>;
@@ -33,19 +31,15 @@ fn one(named: Named) -> Box<dyn Iterator<Item = Named>> {
     Box::new(std::iter::once(named))
 }
 
-/// All photos below a folder, in the order of their names; links are followed, as where photos are learnt from.
+/// All files below a folder that are called like photos, in the order of their names; links are followed, as where photos are learnt from.
 fn inside(folder: &Path) -> impl Iterator<Item = Named> + use<> {
-    let is_photo = |p: &Path| {
-        let ending = p.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        ENDINGS.contains(&ending.as_str())
-    };
     let whole = folder.to_owned();
     WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_map(move |entry| match entry {
-        Ok(entry) if entry.file_type().is_dir() || !is_photo(entry.path()) => None,
+        Ok(entry) if entry.file_type().is_dir() || !is_called_a_photo(entry.path()) => None,
         Ok(entry) => Some(Ok(entry.into_path())),
         // What a circle leads back to has been looked at, and a link to nowhere is of no use unless it is called like a photo.
         Err(e) if e.loop_ancestor().is_some() => None,
-        Err(e) if e.path().is_some_and(|p| p.is_symlink() && !is_photo(p)) => None,
+        Err(e) if e.path().is_some_and(|p| p.is_symlink() && !is_called_a_photo(p)) => None,
         Err(e) => {
             Some(Err((e.path().map_or_else(|| whole.clone(), Path::to_owned), format!("cannot look inside: {e}"))))
         }

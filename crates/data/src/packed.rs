@@ -6,12 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
+use cspnet_vision::is_called_a_photo;
+
 use crate::error::DataError;
 use crate::folders::{entries, folders, is_hidden, name_of};
 use crate::split::Split;
-
-/// How names of photos end. A folder that has any is one of a class, whatever else lies in it.
-const PHOTOS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// The Parquet files of a data set.
 #[derive(Debug)]
@@ -89,11 +88,8 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// The Parquet files in a folder that has neither photos nor folders.
 fn files_alone(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let all = entries(folder)?;
-    let is_photo = |path: &PathBuf| {
-        path.extension().and_then(|e| e.to_str()).is_some_and(|e| PHOTOS.iter().any(|p| e.eq_ignore_ascii_case(p)))
-    };
-    // Names first, for in a folder of many photos it takes time to look at each.
-    if all.iter().any(is_photo) || all.iter().any(|path| !is_hidden(path) && path.is_dir()) {
+    // Names first, for in a folder of many photos it takes time to look at each. One that has any is of a class, whatever else it has.
+    if all.iter().any(|path| is_called_a_photo(path)) || all.iter().any(|path| !is_hidden(path) && path.is_dir()) {
         return Ok(Vec::new());
     }
     Ok(all.into_iter().filter(|path| is_parquet(path)).collect())

@@ -15,6 +15,14 @@ use crate::options::{Budget, DecodeOptions};
 use crate::orient::{from_exif, upright};
 use crate::{Photo, VisionError, colour, jpeg, png, tiff, webp};
 
+/// How names of files end that [`decode`] reads.
+const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+
+/// Whether a file is called like a photo, which says nothing of what is in it.
+pub fn is_called_a_photo(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| ENDINGS.iter().any(|p| e.eq_ignore_ascii_case(p)))
+}
+
 /// Decodes the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file to an upright RGB photo.
 ///
 /// - The format is told from the first bytes. Of an animation the first frame is taken.

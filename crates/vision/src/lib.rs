@@ -39,7 +39,7 @@ mod tiff;
 mod webp;
 
 pub use cut::Area;
-pub use decode::{decode, decode_file, read_file};
+pub use decode::{decode, decode_file, is_called_a_photo, read_file};
 pub use error::VisionError;
 pub use options::DecodeOptions;
 pub use photo::Photo;

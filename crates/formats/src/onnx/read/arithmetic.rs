@@ -4,7 +4,7 @@ use cspnet_graph::{Binary, Op, Shape, Unary};
 
 use super::call::{Call, Given, Operand, decimal};
 use super::constant::{Constant, Numbers};
-use super::dims::{self, Dims, Why, broadcast};
+use super::dims::{self, Dims, Integer, Why, aligned, broadcast};
 use super::flow::{self, Flow, Parameter, Steps};
 use super::fused::near;
 use super::repeat::repeated;
@@ -124,6 +124,30 @@ pub(super) fn binary(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
     Ok(vec![all])
 }
 
+/// A value repeated to a shape: its product with ones of that shape.
+pub(super) fn expand(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
+    let x = call.flow(0)?;
+    let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
+    if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
+        shape[0] = Integer::Known(1);
+    }
+    let length = |n: &i64| usize::try_from(*n).map_err(|_| format!("makes a dimension of {n}"));
+    let dims = dims::known(&shape)?.iter().map(length).collect::<Result<Vec<usize>, String>>()?;
+    tensor::count(&dims).ok_or("makes a shape that is too large")?;
+    let whole = joined_dims(&x.dims, &Dims::plain(dims.clone()))?;
+    tensor::count(&whole.sides).ok_or("makes a shape that is too large")?;
+    if whole == x.dims {
+        return Ok(vec![Operand::Flow(x.clone())]);
+    }
+    if shapes(&aligned(&x.dims.sides, whole.sides.len()), &whole.sides).is_none() {
+        let all = repeated(steps, &call.path(), x, &whole.sides)?;
+        return Ok(vec![Operand::Flow(all.with_dims(whole))]);
+    }
+    let ones = Operand::Constant(Constant { dims, numbers: Numbers::Fill(1.0) });
+    let name = format!("{}.ones", call.path());
+    Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
+}
+
 /// A function of two operands, each with its name.
 pub(super) fn joined(
     steps: &mut Steps<'_>,
@@ -148,7 +172,7 @@ pub(super) fn joined(
     let sides = |of: &Dims| {
         // A constant has the same numbers for all images.
         let skip = usize::from(dims.batched && !of.batched && of.rank() == dims.rank());
-        dims::aligned(&of.sides[skip..], dims.sides.len())
+        aligned(&of.sides[skip..], dims.sides.len())
     };
     let (left, right) = (sides(&left), sides(&right));
     let Some(shapes) = shapes(&left, &right) else {
@@ -167,7 +191,7 @@ pub(super) fn joined(
 
 /// The shapes in which two are joined element by element whose sides stand beside each other; `None` if these are more than three axes
 /// in turn of which one has only one number.
-pub(super) fn shapes(left: &[usize], right: &[usize]) -> Option<[Shape; 2]> {
+fn shapes(left: &[usize], right: &[usize]) -> Option<[Shape; 2]> {
     let mark = |(&a, &b): (&usize, &usize)| if a == b { 0 } else { 1 + u8::from(a == 1) };
     let marks: Vec<u8> = left.iter().zip(right).map(mark).collect();
     flow::together([left, right], &marks)
@@ -208,7 +232,7 @@ pub(super) fn dims_of(operand: &Operand) -> Dims {
 }
 
 /// The dimensions of two that are joined element by element.
-pub(super) fn joined_dims(a: &Dims, b: &Dims) -> Result<Dims, Why> {
+fn joined_dims(a: &Dims, b: &Dims) -> Result<Dims, Why> {
     if a.batched == b.batched {
         if a.batched && a.rank() != b.rank() {
             return Err(Why::Batch);

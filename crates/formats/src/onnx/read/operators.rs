@@ -2,7 +2,7 @@
 
 use super::call::{Call, Given};
 use super::flow::Steps;
-use super::{arithmetic, layers, norms, places, products, repeat};
+use super::{arithmetic, layers, norms, places, products};
 
 /// What adds the steps of a node and gives its outputs.
 type Lower = fn(&mut Steps<'_>, &Call<'_>) -> Given;
@@ -37,7 +37,7 @@ pub(super) fn find(operator: &str) -> Option<Lower> {
         "Cast" => arithmetic::cast,
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => places::reshape,
         "Transpose" => places::transpose,
-        "Expand" => repeat::expand,
+        "Expand" => arithmetic::expand,
         "Concat" => places::concat,
         "Slice" => places::slice,
         "Split" => places::split,

@@ -1,9 +1,8 @@
 //! Values and constants that are repeated along some of their dimensions.
 
-use cspnet_graph::{Binary, Op, Resize, ResizeTo};
+use cspnet_graph::{Op, Resize, ResizeTo};
 
-use super::arithmetic::{joined, joined_dims, shapes};
-use super::call::{Call, Given, Operand};
+use super::call::Call;
 use super::constant::{Constant, Numbers};
 use super::dims::{self, Dims, Integer, Why, aligned, broadcast};
 use super::flow::{self, Flow, Steps};
@@ -11,30 +10,6 @@ use super::{evaluate, tensor};
 
 /// Most rows or columns that become of repeating: pixels are found by numbers of single precision, which are exact far beyond that.
 const MAX_REPEATED: usize = 1 << 20;
-
-/// A value repeated to a shape: its product with ones of that shape.
-pub(super) fn expand(steps: &mut Steps<'_>, call: &Call<'_>) -> Given {
-    let x = call.flow(0)?;
-    let mut shape = call.list(1, "shape")?.ok_or("has no shape")?;
-    if x.dims.batched && shape.len() == x.dims.rank() && (shape[0] == call.images || shape[0] == Integer::Batch) {
-        shape[0] = Integer::Known(1);
-    }
-    let length = |n: &i64| usize::try_from(*n).map_err(|_| format!("makes a dimension of {n}"));
-    let dims = dims::known(&shape)?.iter().map(length).collect::<Result<Vec<usize>, String>>()?;
-    tensor::count(&dims).ok_or("makes a shape that is too large")?;
-    let whole = joined_dims(&x.dims, &Dims::plain(dims.clone()))?;
-    tensor::count(&whole.sides).ok_or("makes a shape that is too large")?;
-    if whole == x.dims {
-        return Ok(vec![Operand::Flow(x.clone())]);
-    }
-    if shapes(&aligned(&x.dims.sides, whole.sides.len()), &whole.sides).is_none() {
-        let all = repeated(steps, &call.path(), x, &whole.sides)?;
-        return Ok(vec![Operand::Flow(all.with_dims(whole))]);
-    }
-    let ones = Operand::Constant(Constant { dims, numbers: Numbers::Fill(1.0) });
-    let name = format!("{}.ones", call.path());
-    Ok(vec![joined(steps, call, Binary::Mul, (call.needed(0)?, ""), (&ones, &name))?])
-}
 
 /// A value repeated along its sides of length 1, as pixels are when a picture is enlarged: those beside each other at once, and
 /// together with the last ones.
