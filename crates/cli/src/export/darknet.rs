@@ -31,9 +31,8 @@ pub fn export(network: &Network, manifest: &Manifest, size: [usize; 2], output: 
     let header = manifest.training.get(Header::FACT).and_then(|fact| serde_json::from_value(fact.clone()).ok());
     let header: Header = header.unwrap_or_default();
     let written = darknet::write(graph, &network.weights().to_weights()?, size, header)?;
-    let beyond = written.beyond_redmon();
-    if !beyond.is_empty() {
-        let beyond = beyond.join(", ");
+    if !written.beyond_redmon.is_empty() {
+        let beyond = written.beyond_redmon.join(", ");
         writeln!(io::stderr(), "for AlexeyAB's Darknet only, since Redmon's has not or does otherwise: {beyond}")?;
     }
     let (weights, names) = (output.with_extension("weights"), output.with_extension("names"));

@@ -7,27 +7,20 @@
 use std::collections::HashSet;
 
 use cspnet_graph::{
-    Binary, DropUnit, Graph, Op, Padding, PoolKind, Reduction, Resize, Shape, Unary, ValueId, Weights, Window,
+    Binary, DropUnit, Graph, Node, Op, Padding, ParamId, PoolKind, Reduction, Resize, Shape, Unary, ValueId, Weights,
+    Window,
 };
 
+use super::cfg;
+use super::dialect;
 use super::graph::{of_convolution, of_norm};
-use super::layers::{ACTIVATIONS, EPS, stride_onto};
+use super::layers::{self, ACTIVATIONS, stride_onto};
 use super::weights::{self, Header, Part};
 use super::writer::{Convolution, Writer};
 use crate::error::FormatError;
 
 /// Most routes into which a run of channels is cut.
 const MAX_ROUTES: usize = 64;
-
-/// What in a text Redmon's Darknet does not know (it takes ReLU for an unknown activation), or finds in another order in the `.weights`
-/// file (normalisations that stand by themselves), with its name.
-const BEYOND_REDMON: [(&str, &str); 5] = [
-    ("[batchnorm]", "[batchnorm]"),
-    ("[local_avgpool]", "[local_avgpool]"),
-    ("group_id=", "grouped routes"),
-    ("activation=mish", "mish"),
-    ("activation=swish", "swish"),
-];
 
 /// A network as Darknet reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,19 +29,8 @@ pub struct Written {
     pub cfg: String,
     /// The bytes of the `.weights` file.
     pub weights: Vec<u8>,
-}
-
-impl Written {
     /// What of it AlexeyAB's Darknet has, and Redmon's has not or computes otherwise.
-    pub fn beyond_redmon(&self) -> Vec<&'static str> {
-        let has = |word: &&(&str, &str)| self.cfg.contains(word.0);
-        let mut beyond: Vec<&str> = BEYOND_REDMON.iter().filter(has).map(|(_, name)| *name).collect();
-        // Redmon's takes every pixel there, whatever the stride.
-        if self.cfg.split("size=1\nstride=").skip(1).any(|rest| !rest.starts_with("1\n")) {
-            beyond.push("1x1 convolutions with a stride");
-        }
-        beyond
-    }
+    pub beyond_redmon: Vec<&'static str>,
 }
 
 /// A network with its weights for Darknet, which gives it pixels divided by 255: what else is done to them must be a node
@@ -59,7 +41,9 @@ impl Written {
 pub fn write(graph: &Graph, weights: &Weights, size: [usize; 2], header: Header) -> Result<Written, FormatError> {
     weights.check(graph.params())?;
     let (cfg, parts) = layers(graph, size)?;
-    Ok(Written { cfg, weights: weights::to_bytes(&parts, weights, &header)? })
+    let beyond_redmon = dialect::beyond_redmon(&layers::parse(&cfg::sections(&cfg)?)?);
+    let weights = weights::to_bytes(&parts, weights, &header, dialect::eps(&beyond_redmon))?;
+    Ok(Written { cfg, weights, beyond_redmon })
 }
 
 /// The text of a graph's layers, and what numbers they have.
@@ -184,10 +168,9 @@ impl Emitter<'_> {
                 self.wrote(id);
             }
             Op::Conv { .. } | Op::Linear { .. } => self.convolution(id)?,
-            Op::BatchNorm { eps, .. } => {
-                check_eps(*eps)?;
+            Op::BatchNorm { .. } => {
                 self.bring(node.inputs[0])?;
-                self.parts.extend(of_norm(node).map(Part::Param));
+                self.parts.extend(of_norm(node).map(|id| part(id, Some(node))));
                 self.text.layer("batchnorm", &[]);
                 self.wrote(id);
             }
@@ -299,11 +282,12 @@ impl Emitter<'_> {
         }
         self.bring(node.inputs[0])?;
         let norm = self.sole_reader(id).filter(|_| !has_bias).map(|reader| (reader, self.graph.node(reader)));
-        let norm = norm.filter(|(_, n)| matches!(n.op, Op::BatchNorm { eps, .. } if check_eps(eps).is_ok()));
+        let norm = norm.filter(|(_, n)| matches!(n.op, Op::BatchNorm { .. }));
         if norm.is_none() && !has_bias {
             self.parts.push(Part::Given(vec![0.0; filters]));
         }
-        self.parts.extend(of_convolution(node, norm.map(|(_, n)| n)).into_iter().map(Part::Param));
+        let normalised_by = norm.map(|(_, n)| n);
+        self.parts.extend(of_convolution(node, normalised_by).into_iter().map(|id| part(id, normalised_by)));
         self.within.extend(norm.map(|(norm, _)| norm));
         let (activation, value) = self.activation(norm.map_or(id, |(norm, _)| norm));
         let (stride, is_normalised) = (window.stride[0], norm.is_some());
@@ -435,8 +419,12 @@ fn unsaid(function: Unary) -> String {
     }
 }
 
-fn check_eps(eps: f64) -> Result<(), String> {
-    if eps == EPS { Ok(()) } else { Err(format!("its eps is {eps}, Darknet's always {EPS}")) }
+/// A parameter of a convolution or of its normalisation as it is written.
+fn part(id: ParamId, norm: Option<&Node>) -> Part {
+    match norm.map(|norm| (&norm.op, of_norm(norm))) {
+        Some((&Op::BatchNorm { eps, .. }, [.., variance])) if variance == id => Part::Variance { id, eps },
+        _ => Part::Param(id),
+    }
 }
 
 fn gcd(a: usize, b: usize) -> usize {

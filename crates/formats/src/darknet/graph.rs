@@ -9,70 +9,88 @@ use cspnet_graph::{Builder, DropUnit, Graph, Node, Op, ParamId, PoolKind, Shape,
 use super::layers::{Kind, Layer, Parsed, stride_onto};
 use crate::error::FormatError;
 
-/// The graph of layers of which all are supported.
+/// How much of a batch's mean and variance the running ones take on (Darknet's on a processor).
+const MOMENTUM: f64 = 0.1;
+
+/// The graph of layers of which all are supported; normalisations add `eps` to the variance.
 ///
 /// # Errors
 /// If it is larger than graphs may be.
-pub(super) fn build(parsed: &Parsed) -> Result<Graph, FormatError> {
+pub(super) fn build(parsed: &Parsed, eps: f64) -> Result<Graph, FormatError> {
     let mut b = Builder::with_init(Family::Darknet);
     let mut x = b.input(parsed.input[0]);
     let mut before = parsed.input;
-    let mut values: Vec<Value> = Vec::new();
+    let mut stack = Stack { layers: &parsed.layers, values: Vec::new(), eps };
     for (i, layer) in parsed.layers.iter().enumerate() {
         if matches!(layer.kind, Kind::Softmax | Kind::Cost) {
             break;
         }
-        x = b.module(&format!("module_list.{i}"), |b| add(b, layer, x, before, &values, &parsed.layers));
-        values.push(x);
+        x = b.module(&format!("module_list.{i}"), |b| stack.add(b, layer, x, before));
+        stack.values.push(x);
         before = layer.shape;
     }
     Ok(b.finish(x)?)
 }
 
-/// Adds a layer behind `x`, which has the shape `before`; `values` are those of the layers so far.
-fn add(b: &mut Builder, layer: &Layer, x: Value, before: Shape, values: &[Value], layers: &[Layer]) -> Value {
-    match &layer.kind {
-        Kind::Convolutional { filters, window, groups, is_normalised, activation } => {
-            // At one pixel this is a fully connected layer, by which a network's head is known.
-            let is_linear = before[1..] == [1, 1] && *window == Window::square(1, 1, 0) && *groups == 1;
-            let y = if is_linear && !is_normalised {
-                b.linear("Conv2d", x, *filters)
-            } else {
-                convolution(b, x, *filters, *window, *groups, !is_normalised)
-            };
-            let y = if *is_normalised { b.batch_norm("BatchNorm2d", y) } else { y };
-            activate(b, y, *activation)
+/// The layers so far.
+struct Stack<'a> {
+    layers: &'a [Layer],
+    /// What they give.
+    values: Vec<Value>,
+    eps: f64,
+}
+
+impl Stack<'_> {
+    /// Adds a layer behind `x`, which has the shape `before`.
+    fn add(&self, b: &mut Builder, layer: &Layer, x: Value, before: Shape) -> Value {
+        match &layer.kind {
+            Kind::Convolutional { filters, window, groups, is_normalised, activation } => {
+                // At one pixel this is a fully connected layer, by which a network's head is known.
+                let is_linear = before[1..] == [1, 1] && *window == Window::square(1, 1, 0) && *groups == 1;
+                let y = if is_linear && !is_normalised {
+                    b.linear("Conv2d", x, *filters)
+                } else {
+                    convolution(b, x, *filters, *window, *groups, !is_normalised)
+                };
+                let y = if *is_normalised { self.normalise(b, y) } else { y };
+                activate(b, y, *activation)
+            }
+            Kind::Connected { outputs, activation } => {
+                let y = match [before[1], before[2]] {
+                    [1, 1] => b.linear("Linear", x, *outputs),
+                    [h, w] => {
+                        let all = Window { kernel: [h, w], ..Window::square(1, 1, 0) };
+                        convolution(b, x, *outputs, all, 1, true)
+                    }
+                };
+                activate(b, y, *activation)
+            }
+            Kind::BatchNorm => self.normalise(b, x),
+            Kind::Activation { function } => activate(b, x, *function),
+            Kind::MaxPool(pool) => b.max_pool("MaxPool2d", x, pool.window([before[1], before[2]])),
+            Kind::LocalAvgPool(pool) => {
+                // Only cells of the picture count.
+                let kind = PoolKind::Average { count_include_pad: false };
+                b.push("AvgPool2d", Op::Pool { kind, window: pool.window([before[1], before[2]]) }, &[x])
+            }
+            Kind::AvgPool => b.global_avg_pool("AvgPool2d", x),
+            Kind::Route { layers, groups, group } => {
+                let parts: Vec<Value> =
+                    layers.iter().map(|&layer| part(b, self.values[layer], *groups, *group)).collect();
+                if parts.len() == 1 { parts[0] } else { b.concat("FeatureConcat", &parts) }
+            }
+            Kind::Shortcut { from, activation } => {
+                let y = shortcut(b, x, self.values[*from], before, self.layers[*from].shape);
+                activate(b, y, *activation)
+            }
+            Kind::Dropout { rate } => b.push("Dropout", Op::Drop { rate: *rate, unit: DropUnit::Element }, &[x]),
+            Kind::Upsample { factor } => b.upsample("Upsample", x, *factor),
+            Kind::Softmax | Kind::Cost => x,
         }
-        Kind::Connected { outputs, activation } => {
-            let y = match [before[1], before[2]] {
-                [1, 1] => b.linear("Linear", x, *outputs),
-                [h, w] => {
-                    let all = Window { kernel: [h, w], ..Window::square(1, 1, 0) };
-                    convolution(b, x, *outputs, all, 1, true)
-                }
-            };
-            activate(b, y, *activation)
-        }
-        Kind::BatchNorm => b.batch_norm("BatchNorm2d", x),
-        Kind::Activation { function } => activate(b, x, *function),
-        Kind::MaxPool(pool) => b.max_pool("MaxPool2d", x, pool.window([before[1], before[2]])),
-        Kind::LocalAvgPool(pool) => {
-            // Only cells of the picture count.
-            let kind = PoolKind::Average { count_include_pad: false };
-            b.push("AvgPool2d", Op::Pool { kind, window: pool.window([before[1], before[2]]) }, &[x])
-        }
-        Kind::AvgPool => b.global_avg_pool("AvgPool2d", x),
-        Kind::Route { layers, groups, group } => {
-            let parts: Vec<Value> = layers.iter().map(|&layer| part(b, values[layer], *groups, *group)).collect();
-            if parts.len() == 1 { parts[0] } else { b.concat("FeatureConcat", &parts) }
-        }
-        Kind::Shortcut { from, activation } => {
-            let y = shortcut(b, x, values[*from], before, layers[*from].shape);
-            activate(b, y, *activation)
-        }
-        Kind::Dropout { rate } => b.push("Dropout", Op::Drop { rate: *rate, unit: DropUnit::Element }, &[x]),
-        Kind::Upsample { factor } => b.upsample("Upsample", x, *factor),
-        Kind::Softmax | Kind::Cost => x,
+    }
+
+    fn normalise(&self, b: &mut Builder, x: Value) -> Value {
+        b.push("BatchNorm2d", Op::BatchNorm { eps: self.eps, momentum: MOMENTUM }, &[x])
     }
 }
 

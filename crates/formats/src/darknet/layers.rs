@@ -11,9 +11,6 @@ use crate::error::FormatError;
 /// Slope below zero of Darknet's `leaky`.
 pub(super) const SLOPE: f64 = 0.1;
 
-/// What Darknet adds to the variance in a normalisation; the first Darknet added 1e-6 to the deviation instead.
-pub(super) const EPS: f64 = 1e-5;
-
 /// Longest side of a picture, that of [`cspnet_vision::Preprocess`].
 const MAX_SIDE: usize = 8192;
 

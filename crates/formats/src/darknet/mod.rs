@@ -1,9 +1,9 @@
 //! Networks of Darknet: a `.cfg` text with the layers and a `.weights` file with the numbers, read and written.
 //!
 //! What is meant are the Darknets of Redmon and of Bochkovskiy (AlexeyAB), which agree in what is read here but for what
-//! [`Written::beyond_redmon`] tells, where the latter's is meant. A network becomes a
-//! graph like any other. [`original`] gives the texts of the classification networks of the CSPNet paper and of those that they
-//! are compared with, as Darknet has them, which is not as timm has them. Not here: detection.
+//! [`Written::beyond_redmon`] tells, where the latter's is meant, and for a trifle (`dialect.rs`). A network becomes a graph like
+//! any other. [`original`] gives the texts of the classification networks of the CSPNet paper and of those that they are compared
+//! with, as Darknet has them, which is not as timm has them. Not here: detection.
 //!
 //! ```
 //! use cspnet_formats::darknet::{self, Network};
@@ -16,6 +16,7 @@
 //! ```
 
 mod cfg;
+mod dialect;
 mod export;
 mod graph;
 mod layers;
@@ -76,7 +77,7 @@ impl Network {
         if !parsed.unsupported.is_empty() {
             return Err(FormatError::CfgUnsupported(parsed.unsupported.join("; ")));
         }
-        let graph = graph::build(&parsed)?;
+        let graph = graph::build(&parsed, dialect::eps(&dialect::beyond_redmon(&parsed)))?;
         graph.shapes(parsed.input)?;
         let order = graph::order(&graph);
         Ok(Self { graph, size: [parsed.input[1], parsed.input[2]], order })

@@ -1,9 +1,11 @@
 //! Darknet's files against the published layer tables, and against each other; and what is no such file.
 
-use cspnet_graph::{Builder, Conv, Graph, Op, Padding, Rearrange, Resize, ResizeTo, Role, Unary, Weights, Window};
+use cspnet_graph::{
+    Builder, Conv, Graph, Node, Op, Padding, Rearrange, Resize, ResizeTo, Role, Unary, Weights, Window,
+};
 use proptest::prelude::*;
 
-use super::layers::{ACTIVATIONS, Kind, Layer, Parsed};
+use super::layers::{ACTIVATIONS, Kind, Layer, Parsed, SLOPE};
 use super::weights::{Part, to_bytes};
 use super::{Header, Network, ORIGINALS, cfg, export, layers, original, write};
 use crate::FormatError;
@@ -176,7 +178,11 @@ fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
         assert!(total.contains(&format!("weights_floats={floats} file_bytes(20B hdr)={}", 20 + 4 * floats)), "{name}");
 
         let (again, parts) = export::layers(&network.graph, network.size).unwrap();
-        assert_eq!(parts, network.order.iter().map(|&id| Part::Param(id)).collect::<Vec<_>>(), "{name}");
+        let written = parts.iter().map(|part| match part {
+            &Part::Param(id) | &Part::Variance { id, .. } => id,
+            Part::Given(_) => panic!("{name} has numbers for all layers"),
+        });
+        assert_eq!(written.collect::<Vec<_>>(), network.order, "{name}");
         let is_computed = |row: &String| !row.contains(" cost ");
         // A pooling that fits says so instead of padding beyond the end.
         let comparable = |text: &str| -> Vec<String> {
@@ -241,13 +247,13 @@ fn weights_come_back_to_the_byte_with_both_headers() {
         let bytes = file(version, seen, &numbers(&network));
         let (weights, header) = network.read_weights_bytes(&bytes).unwrap();
         assert_eq!(header, Header { version, seen: told });
-        assert_eq!(to_bytes(&parts, &weights, &header).unwrap(), bytes);
+        assert_eq!(to_bytes(&parts, &weights, &header, 1e-5).unwrap(), bytes);
         // The first numbers are the shifts of the first normalisation.
         let shift = network.graph.params().iter().position(|p| p.name == "module_list.0.BatchNorm2d.bias").unwrap();
         assert_eq!(weights.get(shift)[..2], [-5.0, 0.37 - 5.0]);
     }
     let (weights, header) = network.read_weights_bytes(&file([0, 2, 0], &[0; 8], &numbers(&network))).unwrap();
-    assert!(to_bytes(&parts, &weights, &Header { version: [0, 1, 0], seen: 1 << 32 }).is_err());
+    assert!(to_bytes(&parts, &weights, &Header { version: [0, 1, 0], seen: 1 << 32 }, 1e-5).is_err());
     // From disk, by a written network.
     let written = write(&network.graph, &weights, network.size, header).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -382,7 +388,7 @@ fn other_networks_are_written_with_what_darknet_has() {
     // A convolution without bias or normalisation has one of zeros.
     assert_eq!(parts[0], Part::Given(vec![0.0; 12]));
     let written = write(&graph, &Weights::reference(&graph), [16, 16], Header::default()).unwrap();
-    assert_eq!(written.beyond_redmon(), ["[batchnorm]", "[local_avgpool]", "grouped routes", "swish"]);
+    assert_eq!(written.beyond_redmon, ["[batchnorm]", "[local_avgpool]", "grouped routes", "swish"]);
     let (weights, _) = network.read_weights_bytes(&written.weights).unwrap();
     let id = |graph: &Graph, name: &str| graph.params().iter().position(|p| p.name == name).unwrap();
     let theirs = weights.get(id(&network.graph, "module_list.0.Conv2d.weight"));
@@ -403,7 +409,36 @@ fn what_redmons_darknet_does_otherwise_is_told() {
         let x = b.conv("conv", x, Conv::new(4, kernel).stride(stride));
         let graph = b.finish(x).unwrap();
         let written = write(&graph, &Weights::reference(&graph), [16, 16], Header::default()).unwrap();
-        assert_eq!(written.beyond_redmon(), told, "{kernel} {stride}");
+        assert_eq!(written.beyond_redmon, told, "{kernel} {stride}");
+    }
+}
+
+/// Variances are written so that with what each Darknet adds to them they are the network's, whatever that adds itself.
+#[test]
+fn normalisations_have_what_their_darknet_adds() {
+    for (act, eps) in [(Unary::LeakyRelu { slope: SLOPE }, 1e-6), (Unary::Mish, 1e-5)] {
+        for own in [1e-3, 1e-5, 1e-6, 1e-9] {
+            let mut b = Builder::new();
+            let x = b.input(3);
+            let x = b.conv("conv", x, Conv::new(4, 3));
+            let x = b.push("bn", Op::BatchNorm { eps: own, momentum: 0.1 }, &[x]);
+            let x = b.unary("act", x, act);
+            let graph = b.finish(x).unwrap();
+            let mut weights = Weights::reference(&graph);
+            let id = graph.params().iter().position(|p| p.role == Role::RunningVariance).unwrap();
+            weights.get_mut(id).copy_from_slice(&[0.5, 1.0, 1e-4, 2e-5]);
+            let written = write(&graph, &weights, [16, 16], Header::default()).unwrap();
+            let read = Network::parse(&written.cfg).unwrap();
+            let is_norm = |node: &&Node| matches!(node.op, Op::BatchNorm { .. });
+            let norm = read.graph.nodes().iter().find(is_norm).unwrap();
+            assert!(matches!(norm.op, Op::BatchNorm { eps: of_read, .. } if of_read == eps), "{act:?}");
+            let (theirs, _) = read.read_weights_bytes(&written.weights).unwrap();
+            for (&theirs, &ours) in theirs.get(norm.params[3]).iter().zip(weights.get(id)) {
+                let (theirs, ours) = (f64::from(theirs) + eps, f64::from(ours) + own);
+                assert!((theirs / ours - 1.0).abs() < 1e-6, "{own}: {theirs} for {ours}");
+            }
+            assert!(own != eps || theirs.get(norm.params[3]) == weights.get(id));
+        }
     }
 }
 

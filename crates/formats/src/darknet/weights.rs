@@ -86,8 +86,19 @@ impl Header {
 pub(super) enum Part {
     /// Those of a parameter.
     Param(ParamId),
+    /// Those of a normalisation's running variance, to which the network adds this.
+    Variance { id: ParamId, eps: f64 },
     /// Those that a layer must have and the graph has no parameter for.
     Given(Vec<f32>),
+}
+
+impl Part {
+    fn numbers<'a>(&'a self, weights: &'a Weights) -> &'a [f32] {
+        match self {
+            &Self::Param(id) | &Self::Variance { id, .. } => weights.get(id),
+            Self::Given(numbers) => numbers,
+        }
+    }
 }
 
 /// The weights of a graph from the file of a network whose parameters lie in this order.
@@ -134,18 +145,32 @@ fn check_length(bytes: usize, graph: &Graph, order: &[ParamId]) -> Result<(), Fo
     }
 }
 
-/// The bytes of a file with these numbers.
-pub(super) fn to_bytes(parts: &[Part], weights: &Weights, header: &Header) -> Result<Vec<u8>, FormatError> {
+/// The bytes of a file with these numbers, for a Darknet that adds `eps` to variances.
+pub(super) fn to_bytes(parts: &[Part], weights: &Weights, header: &Header, eps: f64) -> Result<Vec<u8>, FormatError> {
     let mut bytes = Vec::new();
     header.append(&mut bytes)?;
-    let numbers = |part| match part {
-        &Part::Param(id) => weights.get(id),
-        Part::Given(numbers) => numbers.as_slice(),
-    };
-    bytes.reserve_exact(parts.iter().map(|part| 4 * numbers(part).len()).sum());
+    bytes.reserve_exact(parts.iter().map(|part| 4 * part.numbers(weights).len()).sum());
     for part in parts {
+        let numbers = part.numbers(weights);
+        let moved = match part {
+            Part::Variance { eps: own, .. } if *own != eps => Some(moved(numbers, own - eps)?),
+            _ => None,
+        };
         // Single precision holds every number.
-        append(numbers(part), Dtype::F32, &mut bytes);
+        append(moved.as_deref().unwrap_or(numbers), Dtype::F32, &mut bytes);
     }
     Ok(bytes)
+}
+
+/// Variances that together with what Darknet adds come to what they are in the network.
+fn moved(variances: &[f32], by: f64) -> Result<Vec<f32>, FormatError> {
+    let move_one = |&variance: &f32| {
+        let moved = f64::from(variance) + by;
+        if moved < 0.0 {
+            let why = format!("a variance of {variance} is smaller than what Darknet adds to it ({:e} more)", -by);
+            return Err(FormatError::DarknetWeights(why));
+        }
+        Ok(moved as f32)
+    };
+    variances.iter().map(move_one).collect()
 }
