@@ -10,6 +10,7 @@
 //! [`DataOptions::max_packed`]: crate::DataOptions::max_packed
 
 mod columns;
+mod forms;
 mod layout;
 mod thrift;
 mod values;

@@ -1,12 +1,13 @@
 //! Where the parts of a Parquet file lie and how large they claim to be, checked before anything is read by those claims.
 //!
 //! Parquet's reader takes memory for the sizes that pages and their description claim, and goes down as many levels as the schema
-//! does. Here both are read first ([`super::thrift`]), and what no file of photos has is refused with its place. Not here: what the
+//! does. Here both are read first ([`super::thrift`], [`super::forms`]), and what no file of photos has is refused with its place. Not here: what the
 //! pages hold.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use super::forms;
 use super::thrift::{self, Trouble, Value};
 
 /// Longest description of a file, in bytes: of a thousand row groups it has half a megabyte, and twice the classes' names.
@@ -74,6 +75,7 @@ impl Layout {
             Trouble::Cut => "its description is cut off".to_owned(),
             Trouble::Wrong(why) => format!("its description has {why}"),
         })?;
+        forms::FILE.check(&about).map_err(|why| format!("its description has {why}"))?;
         check_schema(about.list(2))
     }
 
@@ -95,7 +97,10 @@ impl Layout {
         let (sizes, header) = loop {
             let bytes = self.read(at, window.min((end - at) as usize))?;
             match thrift::read(&bytes) {
-                Ok((page, header)) => break (Sizes::of(&page)?, header as u64),
+                Ok((page, header)) => {
+                    forms::PAGE.check(&page).map_err(|why| format!("has a description with {why}"))?;
+                    break (Sizes::of(&page)?, header as u64);
+                }
                 Err(Trouble::Cut) if window == HEADER && bytes.len() == HEADER => window = MOST_HEADER,
                 Err(Trouble::Cut) => return Err(format!("has no description within {} bytes", bytes.len())),
                 Err(Trouble::Wrong(why)) => return Err(format!("has a description with {why}")),
@@ -252,6 +257,12 @@ mod tests {
             // Statistics of four gigabytes.
             (vec![0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0], "has no description within 7 bytes"),
             (vec![0x1C; 10_000], "nest deeper"),
+            // What Parquet's reader would go by is the second, which claims a gigabyte.
+            (
+                [&structure(&[DATA, 8, 0])[..6], &[0x05, 0x04], &number(1 << 30)[1..], &[0]].concat(),
+                "has a description with a field that comes twice",
+            ),
+            (vec![0x15, 0, 0x18, 1, b'a', 0], "has a description with a field of a kind that it never has"),
         ] {
             let error = told(&page);
             assert!(
@@ -259,10 +270,10 @@ mod tests {
                 "{error}\ninstead of: {reason}"
             );
         }
-        let long = [&[0x18][..], &[0x90, 0x4E], &vec![0; 10_000], &page([DATA, 8, 0], IN_DATA, &[10, PLAIN])].concat();
-        // A description that is read to its end, where its first field is no number.
-        let error = told(&long);
-        assert!(error.contains("is of a kind that is not read"), "{error}");
+        // A field that Parquet does not have, longer than what is read at first.
+        let [head, end] = [page([DATA, 8, 0], IN_DATA, &[10, PLAIN]), vec![0]];
+        let long = [&head[..head.len() - 1], &[0x98, 0x90, 0x4E], &vec![0; 10_000], &end].concat();
+        assert_eq!(layout(&long).check_pages((0, long.len() as u64), &mut 8), Ok(()));
         let many = page([DATA, 0, 0], IN_DATA, &[0, PLAIN]).repeat(MOST_PAGES + 1);
         let error = told(&many);
         assert!(error.contains("is one of more than 131072"), "{error}");
@@ -298,6 +309,9 @@ mod tests {
         // Two thousand million row groups.
         assert!(refused(b"\x15\x02\x49\xfc\xff\xff\xff\xff\x07\0").contains("is cut off"));
         assert!(refused(b"\x15").contains("is cut off"));
+        // Two truth values, over which Parquet's reader would pass without taking their bytes, which say other things to it.
+        assert!(refused(b"\x15\x02\xf9\x21\x01\x01\0").contains("has a list of truth values"));
+        assert!(refused(b"\x18\x01a\0").contains("has a field of a kind that it never has"));
         for (length, mark) in [(5, b"PAR1"), (u32::MAX, b"PAR1"), (0, b"PAR2")] {
             let bytes = [&b"PAR1"[..], &length.to_le_bytes(), mark].concat();
             let Layout { file, len, .. } = layout(&bytes);

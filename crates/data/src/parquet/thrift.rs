@@ -20,8 +20,9 @@ pub(super) enum Value<'a> {
     List(Vec<Value<'a>>),
     /// Fields by their numbers.
     Struct(Vec<(i16, Value<'a>)>),
-    /// A truth value or a fraction.
-    Plain,
+    Truth,
+    Byte,
+    Fraction,
 }
 
 /// Why bytes are no description.
@@ -135,7 +136,7 @@ impl<'a> Reader<'a> {
             };
             self.count()?;
             // The value of a truth value that is a field is part of its kind.
-            let value = if matches!(head & 15, 1 | 2) { Value::Plain } else { self.value(head & 15, level + 1)? };
+            let value = if matches!(head & 15, 1 | 2) { Value::Truth } else { self.value(head & 15, level + 1)? };
             fields.push((number, value));
         }
     }
@@ -145,9 +146,11 @@ impl<'a> Reader<'a> {
             return Err(Trouble::Wrong("values that nest deeper than any do"));
         }
         match kind {
-            1..=3 => self.byte().map(|_| Value::Plain),
+            // Parquet's reader passes over them without reading a byte, two thousand million of them if a list says so.
+            1 | 2 => Err(Trouble::Wrong("a list of truth values")),
+            3 => self.byte().map(|_| Value::Byte),
             4..=6 => self.signed().map(Value::Number),
-            7 => self.take(8).map(|_| Value::Plain),
+            7 => self.take(8).map(|_| Value::Fraction),
             8 => {
                 let length = self.length()?;
                 self.take(length).map(Value::Bytes)
@@ -190,7 +193,7 @@ mod tests {
         assert_eq!((value.number(1), value.number(6), value.number(2)), (Some(-3), Some(300), None));
         assert_eq!(value.list(2).iter().map(|v| v.bytes(1)).collect::<Vec<_>>(), [Some(&b"ab"[..]), None]);
         assert_eq!(value.list(2)[1].bytes(2), Some(&b"c"[..]));
-        assert_eq!((value.field(5), value.list(40)), (Some(&Value::Plain), &[][..]));
+        assert_eq!((value.field(5), value.list(40)), (Some(&Value::Truth), &[][..]));
         for cut in 0..length {
             assert_eq!(read(&bytes[..cut]), Err(Trouble::Cut), "{cut}");
         }
@@ -208,6 +211,7 @@ mod tests {
             wrong(&[0x1C; 1000])
                 && wrong(&b"\x19\x19".repeat(1000))
                 && wrong(b"\x1b\x00\x00")
+                && wrong(b"\x19\x22\x01\x01\x00")
                 && wrong(&[0x16; 20].map(|b| b | 0x80))
         );
         // Empty structures of one byte each, and numbers of one.
