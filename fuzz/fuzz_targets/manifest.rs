@@ -12,7 +12,7 @@ const FEW: usize = 1 << 16;
 fuzz_target!(init: seeds::plant("manifest", seeds::manifests()), |data: &[u8]| {
     let read = || serde_json::from_slice::<Manifest>(data).map_err(told);
     let Some(manifest) = hold(data.len() + SLACK, read) else { return };
-    let _ = hold(data.len() + SLACK, || manifest.graph.shapes([manifest.graph.input_channels(), 64, 48]));
+    let _ = hold(data.len() + SLACK, || manifest.graph.shapes([manifest.graph.input_channels(), 64, 48]).map_err(told));
     if manifest.graph.params().iter().map(|p| p.len()).fold(0, usize::saturating_add) > FEW {
         return;
     }

@@ -40,6 +40,17 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
+/// Whether a tensor may be called so.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > MAX_NAME {
+        return Err(format!("a name of {} bytes; at most {MAX_NAME} are read", name.len()));
+    }
+    if text::control(name).is_some() {
+        return Err(format!("a tensor's name holds a control character: {}", text::shown(name)));
+    }
+    Ok(())
+}
+
 struct InEntries;
 
 impl<'de> Visitor<'de> for InEntries {
@@ -52,12 +63,7 @@ impl<'de> Visitor<'de> for InEntries {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
         let (mut entries, mut seen) = (Entries { texts: HashMap::new(), tensors: Vec::new() }, HashSet::new());
         while let Some(name) = map.next_key::<String>()? {
-            if name.len() > MAX_NAME {
-                return Err(Error::custom(format!("a name of {} bytes; at most {MAX_NAME} are read", name.len())));
-            }
-            if text::control(&name).is_some() {
-                return Err(Error::custom(format!("a tensor's name holds a control character: {name}")));
-            }
+            check_name(&name).map_err(Error::custom)?;
             if !seen.insert(name.clone()) {
                 return Err(Error::custom(format!("its header names {name} twice")));
             }

@@ -9,6 +9,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::error::FormatError;
+use crate::header::check_name;
 use crate::pytorch;
 use crate::tensors::{Bytes, Entry, Header, Stored};
 
@@ -90,6 +91,7 @@ impl Sealed {
     /// The file's first bytes, up to the numbers. The metadata are put in by hand: in one fixed order, which the library's own
     /// map does not have.
     fn header(&self, hash: &str) -> Result<Vec<u8>, FormatError> {
+        self.tensors.iter().try_for_each(|tensor| check_name(&tensor.name)).map_err(FormatError::Tensors)?;
         let mut end = 0;
         let place = |tensor: &Entry| {
             let begin = end;

@@ -58,6 +58,14 @@ fn two_parameters_of_one_name_cannot_be_written() {
 }
 
 #[test]
+fn names_that_are_not_read_are_not_written() {
+    for (name, reason) in [("n".repeat(600), "a name of 607 bytes"), ("a\u{7f}".into(), "control character")] {
+        let error = model(graph(&name, "b")).to_bytes().unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn a_manifest_that_is_too_long_to_be_read_cannot_be_written() {
     let mut long = model(graph("a", "b"));
     long.manifest.training.insert("notes".into(), json!("x".repeat((64 << 20) + 1)));
