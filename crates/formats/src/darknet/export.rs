@@ -116,6 +116,12 @@ impl Emitter<'_> {
             _ => return None,
         };
         let from = self.graph.node(shortcut.from);
+        // Of what is wider Darknet takes the first channels.
+        if matches!(from.op, Op::Slice { start: 0, .. }) && self.sole_reader(shortcut.from).is_some() {
+            shortcut.within.push(shortcut.from);
+            shortcut.from = from.inputs[0];
+        }
+        let from = self.graph.node(shortcut.from);
         if let Op::Pool { window, .. } = from.op {
             let sides = |id: ValueId| [self.shapes[id][1], self.shapes[id][2]];
             // Darknet finds out by itself that it is to take every so many-th pixel.

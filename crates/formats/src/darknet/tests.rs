@@ -5,6 +5,7 @@ use cspnet_graph::{
 };
 use proptest::prelude::*;
 
+use super::dialect::beyond_redmon;
 use super::layers::{ACTIVATIONS, Kind, Layer, Parsed, SLOPE};
 use super::weights::{Part, to_bytes};
 use super::{Header, Network, ORIGINALS, cfg, export, layers, original, write};
@@ -190,6 +191,9 @@ fn originals_become_graphs_with_their_shapes_and_go_back_to_the_same_layers() {
             rows.map(|row| row.replace("maxpool 2/2 pad1 ", "maxpool 2/2 pad0 ")).collect()
         };
         assert_eq!(comparable(&again), comparable(&text), "{name}");
+        assert_eq!(beyond_redmon(&self::parsed(&again)), beyond_redmon(&parsed), "{name}");
+        let is_later = ["elastic", "omega"].iter().any(|variant| name.ends_with(variant));
+        assert_eq!(beyond_redmon(&parsed).is_empty(), !is_later, "{name}");
     }
 }
 
