@@ -10,9 +10,9 @@ use super::layers::{Kind, Parsed};
 /// What Bochkovskiy's adds to the variance in a normalisation.
 const EPS: f64 = 1e-5;
 
-/// Redmon's adds 1e-6 to the deviation instead. That is this much in the variance to a millionth of what is given where deviations
-/// lie between a third and one; so near to none it would be where they are small, and training be disturbed by channels that
-/// have none.
+/// Redmon's adds 1e-6 to the deviation instead. About a deviation of one half that is this much in the variance; between a third and
+/// one, what is given agrees to two millionths. A smaller number would come nearer where deviations are small, but then channels that
+/// hardly vary would disturb training.
 const REDMONS_EPS: f64 = 1e-6;
 
 /// What of a network Bochkovskiy's Darknet has, and Redmon's has not or computes otherwise, each once.
