@@ -1,8 +1,8 @@
 //! Where the parts of a Parquet file lie and how large they claim to be, checked before anything is read by those claims.
 //!
 //! Parquet's reader takes memory for the sizes that pages and their description claim, and goes down as many levels as the schema
-//! does. Here both are read first ([`super::thrift`], [`super::forms`]), and what no file of photos has is refused with its place. Not here: what the
-//! pages hold.
+//! does. Here both are read first ([`super::thrift`], [`super::forms`]), and what no file of photos has is refused with its place. Not
+//! here: what the pages hold.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -442,6 +442,9 @@ fn normalisations_have_what_their_darknet_adds() {
                 assert!((theirs / ours - 1.0).abs() < 1e-6, "{own}: {theirs} for {ours}");
             }
             assert!(own != eps || theirs.get(norm.params[3]) == weights.get(id));
+            weights.get_mut(id)[0] = 1e-8;
+            let is_written = write(&graph, &weights, [16, 16], Header::default()).is_ok();
+            assert_eq!(is_written, own >= eps, "{own}, {act:?}");
         }
     }
 }
