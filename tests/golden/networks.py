@@ -222,8 +222,20 @@ class ResidualUnit(nn.Module):
         return x + self.conv2(self.conv1(x))
 
 
+class SqueezeExcite(nn.Module):
+    """Every channel times a share, which two 1x1 convolutions make of all channels' means."""
+
+    def __init__(self, channels, reduced):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(channels, reduced, 1), nn.Conv2d(reduced, channels, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
 class CspResNet9Stage(nn.Module):
-    """Halves the picture; the first floor(gamma * out) channels go across, the others through residual units; fusion first."""
+    """Halves the picture; the first floor(gamma * out) channels go across, the others through residual units; fusion first, then
+    squeeze and excitation."""
 
     def __init__(self, channels, out, units, gamma):
         super().__init__()
@@ -231,11 +243,12 @@ class CspResNet9Stage(nn.Module):
         self.conv_down = ConvNormSilu(channels, out, 3, pooled=True)
         self.blocks = nn.Sequential(*[ResidualUnit(out - self.across) for _ in range(units)])
         self.conv_transition = ConvNormSilu(out, out, 1)
+        self.se = SqueezeExcite(out, -(-out // 8))
 
     def forward(self, x):
         x = self.conv_down(x)
         cross, part = x[:, : self.across], x[:, self.across :]
-        return self.conv_transition(torch.cat([cross, self.blocks(part)], 1))
+        return self.se(self.conv_transition(torch.cat([cross, self.blocks(part)], 1)))
 
 
 class CspResNet9(nn.Module):

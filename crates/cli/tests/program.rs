@@ -254,6 +254,26 @@ fn a_model_is_exported_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_export_has_the_form_that_its_ending_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let golden = |name: &str| project("tests/golden/darknet").join(name).to_string_lossy().into_owned();
+    let model = path("small.safetensors");
+    let imported = run(&["import", &golden("small.cfg"), "--weights", &golden("small.weights"), "-o", &model]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let export = |to: &[&str], name: &str| run(&[&["export", &model, "--no-check", "-o", &path(name)], to].concat());
+    for (name, form) in [("m.onnx", "as ONNX"), ("m.Safetensors", "as safetensors"), ("m.cfg", "for Darknet")] {
+        let output = export(&[], name);
+        assert!(text(&output.stdout).contains(form), "{name}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
+    assert!(text(&export(&["--to", "onnx"], "m.model").stdout).contains("as ONNX"));
+    let untold = export(&[], "m.pt");
+    assert_eq!(untold.status.code(), Some(1));
+    assert!(text(&untold.stderr).contains("--to"), "{}", text(&untold.stderr));
+    assert!(!dir.path().join("m.pt").exists());
+}
+
+#[test]
 fn an_exported_file_is_read_again_and_compared() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

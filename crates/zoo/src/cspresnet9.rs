@@ -3,9 +3,11 @@
 //! It is published nowhere. Its frame is that of the ResNet-9s of the DAWNBench records, as Keller Jordan has narrowed it
 //! where pixels are many (arXiv:2404.00498): few wide 3x3 convolutions, each pooled before it is normalised. Its residual units
 //! are made cross-stage-partial (Wang et al., arXiv:1911.11929, figure 3, fusion first): only the part of the channels that the
-//! partial ratio leaves goes through them, which takes three quarters of their multiplications away at one half.
+//! partial ratio leaves goes through them, which takes three quarters of their multiplications away at one half. Every stage
+//! ends in squeeze and excitation (Hu et al., arXiv:1709.01507), which costs hardly any time and brings what neither more
+//! channels nor more units do (docs/recipes.md).
 
-use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual};
+use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual, squeeze_excite};
 use cspnet_graph::init::Family;
 use cspnet_graph::{Builder, Conv, Graph, Unary, Value, Window};
 
@@ -18,6 +20,9 @@ const ACTIVATION: Unary = Unary::Silu;
 
 /// Channels that the stages give, as multiples of the first one's.
 const STAGES: [usize; 3] = [1, 4, 4];
+
+/// By what the squeeze of squeeze and excitation divides a stage's channels.
+const REDUCTION: usize = 8;
 
 fn build(spec: &Spec) -> Result<Graph, ZooError> {
     let (width, units, gamma) = (spec.whole("width"), spec.whole("units"), spec.gamma(spec.whole("width"), true)?);
@@ -35,14 +40,15 @@ fn build(spec: &Spec) -> Result<Graph, ZooError> {
     Ok(b.finish(x)?)
 }
 
-/// Halves rows and columns, gives `out` channels, and sends a part of them through residual units.
+/// Halves rows and columns, gives `out` channels, sends a part of them through residual units and weighs all by what they are.
 fn stage(b: &mut Builder, x: Value, out: usize, units: usize, gamma: f64) -> Value {
     let x = pooled(b, "conv_down", x, out);
     let u = |b: &mut Builder, x, width| unit(b, "conv_transition", x, Conv::new(width, 1));
     let transitions = Transitions { part: None, merged: Some((Width::Same, &u)), part_first: false };
-    csp_stage(b, x, Split::Channels { gamma }, transitions, |b, x| {
+    let x = csp_stage(b, x, Split::Channels { gamma }, transitions, |b, x| {
         (0..units).fold(x, |x, i| b.module(&format!("blocks.{i}"), |b| residual_unit(b, x)))
-    })
+    });
+    squeeze_excite(b, "se", x, out.div_ceil(REDUCTION))
 }
 
 /// Two convolutions, added to what they read.

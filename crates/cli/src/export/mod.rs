@@ -49,9 +49,9 @@ pub struct Args {
     #[arg(value_name = "NETWORK|FILE")]
     network: Option<String>,
 
-    /// The form of the file
+    /// The form of the file; by default what its ending says: .onnx, .safetensors, or .cfg for Darknet
     #[arg(long, value_enum)]
-    to: Form,
+    to: Option<Form>,
 
     /// Pixels of the photo's sides: one number, or HEIGHTxWIDTH; by default what the network was made for
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -97,6 +97,18 @@ enum Form {
     Darknet,
 }
 
+impl Form {
+    /// The form of files whose names end so.
+    fn of(file: &Path) -> Option<Self> {
+        match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "onnx" => Some(Self::Onnx),
+            "safetensors" => Some(Self::Safetensors),
+            "cfg" => Some(Self::Darknet),
+            _ => None,
+        }
+    }
+}
+
 /// What becomes of normalisations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum BatchNorm {
@@ -116,20 +128,27 @@ impl From<BatchNorm> for onnx::BatchNorm {
 }
 
 impl Args {
-    /// Whether every flag belongs to the form.
-    fn check(&self) -> Result<(), Failure> {
-        let onnx = self.to == Form::Onnx;
+    /// The form that is asked for, to which every flag belongs.
+    fn form(&self) -> Result<Form, Failure> {
+        let form = self.to.or_else(|| Form::of(&self.output)).ok_or_else(|| {
+            let output = self.output.to_string_lossy();
+            Failure::Message(format!(
+                "{}: its ending says no form; give one: --to onnx, safetensors or darknet",
+                shown(&output)
+            ))
+        })?;
+        let onnx = form == Form::Onnx;
         let flags = [
             ("--batch-norm is for ONNX", self.batch_norm.is_some() && !onnx),
             ("--embed-preprocess is for ONNX", self.embed_preprocess && !onnx),
             ("--python is for ONNX", self.python.is_some() && !onnx),
-            ("--dtype is for safetensors", self.dtype.is_some() && self.to != Form::Safetensors),
-            ("--size is for ONNX and Darknet", self.size.is_some() && self.to == Form::Safetensors),
+            ("--dtype is for safetensors", self.dtype.is_some() && form != Form::Safetensors),
+            ("--size is for ONNX and Darknet", self.size.is_some() && form == Form::Safetensors),
             ("--size does not go with --embed-preprocess", self.size.is_some() && self.embed_preprocess),
         ];
         match flags.iter().find(|(_, wrong)| *wrong) {
             Some((why, _)) => Err(Failure::Message(format!("{why}; leave it out"))),
-            None => Ok(()),
+            None => Ok(form),
         }
     }
 
@@ -146,20 +165,20 @@ impl Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    args.check()?;
+    let form = args.form()?;
     if let Some(name) = &args.network {
         not_onto(&[Path::new(name)], &args.output)?;
     }
     let network = match &args.network {
         // Only an ONNX file takes a softmax over as it is; what the others are read by has its own, and photos' files get one.
         Some(name) => {
-            let without_softmax = args.to != Form::Onnx || args.embed_preprocess;
+            let without_softmax = form != Form::Onnx || args.embed_preprocess;
             source::network(name, &ReadOptions { size: args.size, without_softmax })?
         }
         None => source::embedded()?,
     };
     let size = args.size.unwrap_or(network.size);
-    let written = match args.to {
+    let written = match form {
         Form::Onnx => onnx(args, &network, size)?,
         Form::Safetensors => safetensors(args, &network)?,
         // Of the preprocessing, Darknet needs what holds for all sizes.
@@ -167,7 +186,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let found = match args.no_check {
         true => "not checked, since --no-check was given".into(),
-        false => check(args, &network, &written)?,
+        false => check(args, form, &network, &written)?,
     };
     for file in written.files {
         file.place()?;
@@ -239,18 +258,18 @@ fn safetensors(args: &Args, network: &Network) -> Result<Written, Failure> {
 }
 
 /// Reads what was written and holds it against the network; says what was found.
-fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Failure> {
+fn check(args: &Args, form: Form, network: &Network, written: &Written) -> Result<String, Failure> {
     let (inputs, outputs) = (network.graph.inputs().len(), network.graph.outputs().len());
     if (inputs, outputs) != (1, 1) {
-        opened(args, written)?;
+        opened(args, form, written)?;
         return Ok(format!("not compared: {inputs} inputs and {outputs} outputs are not a photo and its classes"));
     }
     let engine = Engine::new(&network.graph, network.weights(), &written.pictures)?;
     if let Some(shape) = engine.no_classes() {
-        opened(args, written)?;
+        opened(args, form, written)?;
         return Ok(format!("not compared: its answer has shape {shape:?}, not one number for each class"));
     }
-    let (readers, absent) = readers(args, written)?;
+    let (readers, absent) = readers(args, form, written)?;
     let absent = absent.map(|why| format!("not compared with ONNX Runtime: {why}"));
     let rounded = match &written.rounded {
         Some(weights) => Some(Engine::new(&network.graph, weights, &written.pictures)?),
@@ -266,8 +285,8 @@ fn check(args: &Args, network: &Network, written: &Written) -> Result<String, Fa
 }
 
 /// Opens what was written where nothing can be compared.
-fn opened(args: &Args, written: &Written) -> Result<(), Failure> {
-    match args.to {
+fn opened(args: &Args, form: Form, written: &Written) -> Result<(), Failure> {
+    match form {
         Form::Onnx => {
             onnx::Network::open(written.file(), &ReadOptions::default()).map(drop).map_err(|e| args.unread(e))
         }
@@ -277,11 +296,11 @@ fn opened(args: &Args, written: &Written) -> Result<(), Failure> {
 }
 
 /// All who have read what was written, each with photos prepared as the file says, and why ONNX Runtime has not, if it should.
-fn readers(args: &Args, written: &Written) -> Result<(Readers, Option<String>), Failure> {
+fn readers(args: &Args, form: Form, written: &Written) -> Result<(Readers, Option<String>), Failure> {
     let pictures = &written.pictures;
     let said = |manifest: &Manifest| Pictures::of(manifest.preprocess.clone(), pictures.shape());
     let mut readers = Readers::new();
-    match args.to {
+    match form {
         Form::Onnx => {
             let file = onnx::Network::open(written.file(), &ReadOptions::default()).map_err(|e| args.unread(e))?;
             let manifest = file.manifest().map_err(|e| args.unread(e))?;
