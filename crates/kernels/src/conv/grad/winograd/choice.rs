@@ -81,7 +81,7 @@ mod tests {
             ([64, 64], 1, 32, Some(WinogradTile::F4)),
             ([128, 128], 1, 16, Some(WinogradTile::F4)),
             ([256, 256], 1, 8, Some(WinogradTile::F4)),
-            ([512, 512], 1, 4, None),
+            ([512, 512], 1, 4, Some(WinogradTile::F4)),
             ([64, 64], 2, 32, None),
             ([48, 12], 1, 32, Some(WinogradTile::F4)),
             ([3, 32], 1, 128, None),

@@ -34,11 +34,12 @@ use transform::{Gradients, Inputs, Points, Window, Windows};
 const BLOCK: usize = 64;
 
 /// Floats of the sums at all points that a cell may ask for.
-const SUMS: usize = 160 * 1024;
+const SUMS: usize = 320 * 1024;
 
-/// Blocks of the input that are taken to points at a time: with more points fewer, so that they keep to the second-level cache.
+/// Blocks of the input that are taken to points at a time. The output's gradient is taken to points anew for each of these chunks, the
+/// input for each cell, so both are large, though the sums then leave the second-level cache between two blocks of tiles.
 fn most_blocks(tile: WinogradTile) -> usize {
-    if tile == WinogradTile::F2 { 8 } else { 4 }
+    if tile == WinogradTile::F2 { 16 } else { 8 }
 }
 
 /// The gradient by tiles; see the module.
