@@ -4,8 +4,7 @@
 //! where pixels are many (arXiv:2404.00498): few wide 3x3 convolutions, each pooled before it is normalised. Its residual units
 //! are made cross-stage-partial (Wang et al., arXiv:1911.11929, figure 3, fusion first): only the part of the channels that the
 //! partial ratio leaves goes through them, which takes three quarters of their multiplications away at one half. Every stage
-//! ends in squeeze and excitation (Hu et al., arXiv:1709.01507), which costs hardly any time and brings what neither more
-//! channels nor more units do (docs/recipes.md).
+//! ends in squeeze and excitation (Hu et al., arXiv:1709.01507), which costs little time; docs/recipes.md tells what it brings.
 
 use cspnet_graph::blocks::{Split, Transitions, Width, csp_stage, residual, squeeze_excite};
 use cspnet_graph::init::Family;
